@@ -1,0 +1,16 @@
+"""A REST/JSON gateway over the Renderfarm.fi XML-RPC API. This docstring is the map.
+
+Imports point to the right only::
+
+    cli, main -> resources -> api -> gateway -> cache | upstream | flight | live | metrics
+              -> entry -> call -> errors
+
+* ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
+  one place where the three meet; they are strangers to one another.
+* ``resources`` holds what we serve, one file per resource: the facts of an upstream method stand
+  together there.
+* ``sandbox`` is the farm's stand-in, a program of its own that shares only the XML-RPC codec.
+* ``settings`` is read by ``main`` and ``cli`` alone; everyone else is handed plain values.
+
+The rules run as import contracts in ``make lint``.
+"""

@@ -1,0 +1,31 @@
+"""Which form of an answer a request prefers: the Accept field (RFC 9110 section 12.5.1)."""
+
+
+def quality(accept: str | None, media_type: str) -> float:
+    """The weight, 0 to 1, that ``accept`` gives to ``media_type``; 1 if it says nothing.
+
+    The most specific range that matches counts. A range that cannot be read is passed over;
+    parameters other than ``q`` do not take part.
+    """
+    if accept is None or not accept.strip():
+        return 1.0
+    group = media_type.partition("/")[0]
+    ranks = {media_type: 3, f"{group}/*": 2, "*/*": 1}
+    best_rank, best = 0, 0.0
+    for item in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        rank = ranks.get(name, 0)
+        if rank > best_rank:
+            best_rank, best = rank, _weight(parameters)
+    return best
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0

@@ -1,0 +1,190 @@
+"""What can go wrong, as clients see it: the closed list of codes and what each one means.
+
+The only status table. Must not know our exceptions, requests or responses.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Code(StrEnum):
+    """What went wrong, in one word that never changes its meaning. Branch on this."""
+
+    INVALID_REQUEST = "invalid_request"
+    UPSTREAM_REJECTED_PARAMETERS = "upstream_rejected_parameters"
+    UNAUTHORIZED = "unauthorized"
+    SESSION_FORBIDDEN = "session_forbidden"
+    SESSION_NOT_FOUND = "session_not_found"
+    ROUTE_NOT_FOUND = "route_not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    NOT_ACCEPTABLE = "not_acceptable"
+    SESSION_NOT_ATTACHED = "session_not_attached"
+    REQUEST_TOO_LARGE = "request_too_large"
+    RATE_LIMITED = "rate_limited"
+    INTERNAL_ERROR = "internal_error"
+    UPSTREAM_REJECTED_CALL = "upstream_rejected_call"
+    UPSTREAM_REFUSED_CREDENTIALS = "upstream_refused_credentials"
+    UPSTREAM_FAULT = "upstream_fault"
+    UPSTREAM_UNREADABLE = "upstream_unreadable"
+    UPSTREAM_MISMATCH = "upstream_mismatch"
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    OVERLOADED = "overloaded"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    NOT_CACHED = "not_cached"
+
+
+class Meaning(NamedTuple):
+    """One row of the status table. ``{braces}`` are filled from the call's own arguments."""
+
+    status: int
+    title: str
+    detail: str
+    remedy: str
+    retry_after: float | None = None  # seconds after which asking again makes sense; None: never
+
+
+MEANINGS: dict[Code, Meaning] = {
+    Code.INVALID_REQUEST: Meaning(
+        422,
+        "Invalid request",
+        "A part of the request is not as this route takes it; see errors.",
+        "Correct what errors names.",
+    ),
+    Code.UPSTREAM_REJECTED_PARAMETERS: Meaning(
+        400,
+        "Parameters rejected by the farm",
+        "The render farm does not take these parameters.",
+        "Check the id.",
+    ),
+    Code.UNAUTHORIZED: Meaning(
+        401,
+        "API key missing or wrong",
+        "This gateway answers only requests that carry one of its API keys.",
+        "Send a valid key.",
+    ),
+    Code.SESSION_FORBIDDEN: Meaning(
+        403,
+        "Session not readable",
+        "The render farm does not let this site read session {sessionId}.",
+        "Ask the session's owner, or the farm, for the right to read it.",
+    ),
+    Code.SESSION_NOT_FOUND: Meaning(
+        404,
+        "Session not found",
+        "No render session has id {sessionId}.",
+        "Check the id.",
+    ),
+    Code.ROUTE_NOT_FOUND: Meaning(
+        404,
+        "No such path",
+        "Nothing is served at this path.",
+        "See /docs for the paths that are served. A path has no slash at its end.",
+    ),
+    Code.METHOD_NOT_ALLOWED: Meaning(
+        405,
+        "Method not allowed",
+        "This path does not take this method; see the Allow header.",
+        "Use one of the methods that Allow names.",
+    ),
+    Code.NOT_ACCEPTABLE: Meaning(
+        406,
+        "Not acceptable",
+        "This path sends JSON, and the Accept header excludes it.",
+        "Send Accept: application/json, or no Accept header.",
+    ),
+    Code.SESSION_NOT_ATTACHED: Meaning(
+        409,
+        "Session not attached yet",
+        "Session {sessionId} exists, but its owner has not attached it to this site yet.",
+        "Ask the owner to attach the session, then try again.",
+        retry_after=5,
+    ),
+    Code.REQUEST_TOO_LARGE: Meaning(
+        413,
+        "Request too large",
+        "The request is larger than this gateway takes.",
+        "Send a smaller request.",
+    ),
+    Code.RATE_LIMITED: Meaning(
+        429,
+        "Too many requests",
+        "This client has used up its share of requests.",
+        "Wait as long as Retry-After says.",
+        retry_after=1,
+    ),
+    Code.INTERNAL_ERROR: Meaning(
+        500,
+        "Internal error",
+        "The gateway has a bug.",
+        "Report it with the requestId.",
+    ),
+    Code.UPSTREAM_REJECTED_CALL: Meaning(
+        502,
+        "Call rejected by the farm",
+        "The render farm says that the gateway's call lacks parameters.",
+        "Report it to the operator of the gateway with the requestId.",
+    ),
+    Code.UPSTREAM_REFUSED_CREDENTIALS: Meaning(
+        502,
+        "Credentials refused by the farm",
+        "The render farm refused the gateway's own key or signature. Yours are not concerned.",
+        "Report it to the operator of the gateway with the requestId.",
+    ),
+    Code.UPSTREAM_FAULT: Meaning(
+        502,
+        "Fault in the farm",
+        "The render farm reported a fault of its own.",
+        "Try again later.",
+        retry_after=5,
+    ),
+    Code.UPSTREAM_UNREADABLE: Meaning(
+        502,
+        "Unreadable answer from the farm",
+        "The render farm's answer could not be read.",
+        "Try again later.",
+        retry_after=5,
+    ),
+    Code.UPSTREAM_MISMATCH: Meaning(
+        502,
+        "Wrong answer from the farm",
+        "The render farm's answer was not about what was asked.",
+        "Try again.",
+        retry_after=1,
+    ),
+    Code.UPSTREAM_UNREACHABLE: Meaning(
+        502,
+        "Farm not reachable",
+        "The render farm could not be reached, or did not answer as it should.",
+        "Try again later.",
+        retry_after=5,
+    ),
+    Code.UPSTREAM_UNAVAILABLE: Meaning(
+        503,
+        "Farm not available",
+        "The render farm is taking a pause.",
+        "Wait as long as Retry-After says.",
+        retry_after=5,
+    ),
+    Code.OVERLOADED: Meaning(
+        503,
+        "Overloaded",
+        "The gateway has too many calls to the render farm under way.",
+        "Wait as long as Retry-After says.",
+        retry_after=1,
+    ),
+    Code.UPSTREAM_TIMEOUT: Meaning(
+        504,
+        "Farm too slow",
+        "The render farm did not answer in time.",
+        "Try again.",
+        retry_after=5,
+    ),
+    Code.NOT_CACHED: Meaning(
+        504,
+        "Nothing kept",
+        "The request allowed a kept answer only, and none is kept.",
+        "Ask without Cache-Control: only-if-cached.",
+        retry_after=0,
+    ),
+}

@@ -1,0 +1,109 @@
+"""Serves the landing page and Swagger UI. Must not know settings, sessions or the Host header.
+
+All files are read once, when the router is made: a request opens none. Every address in them is
+relative, so that the pages work behind a path prefix. Swagger UI lies in ``static/swagger-ui`` as
+its authors ship it; ``make vendor-docs`` renews it.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Self
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+STATIC = Path(__file__).parent / "static"
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+LOCAL = "http://127.0.0.1:8000"  # the default host and port
+
+# Pages ask for their files with ?v=<version>, so a kept file never meets a newer release's page.
+KEEP_PAGE = "no-cache"
+KEEP_ASSET = "public, max-age=3600"
+
+LOCKED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+LANDING_POLICY = f"{LOCKED}; style-src 'self'; img-src 'self'"
+# data: is for the arrows and ticks that Swagger UI's style sheet draws as images.
+DOCS_POLICY = (
+    f"{LOCKED}; style-src 'self'; img-src 'self' data:; script-src 'self'; connect-src 'self'"
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file as it is sent: body and headers, made once."""
+
+    body: bytes
+    media_type: str
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, body: bytes, suffix: str, headers: dict[str, str]) -> Self:
+        """Adds a strong ETag made of the body's bytes (RFC 9110 section 8.8.3)."""
+        etag = f'"{sha256(body).hexdigest()[:32]}"'
+        return cls(body, MEDIA_TYPES[suffix], {"ETag": etag, **headers})
+
+    def answer(self, request: Request) -> Response:
+        """200, or 304 if the client has these bytes (RFC 9110 section 13.1.2)."""
+        tags = request.headers.get("If-None-Match", "").split(",")
+        known = {tag.strip().removeprefix("W/") for tag in tags}
+        if known & {"*", self.headers["ETag"]}:
+            return Response(status_code=304, headers=self.headers)
+        return Response(self.body, media_type=self.media_type, headers=self.headers)
+
+
+def docs_router(*, public_url: str, version: str) -> APIRouter:
+    """Routes ``/``, ``/docs`` and ``/docs/{file}``, none of them in the OpenAPI document.
+
+    ``public_url`` is the gateway's absolute address for clients, or empty; the landing page's
+    examples show it. An unknown file is Starlette's ``HTTPException(404)``. The two pages carry
+    their own ``Content-Security-Policy``.
+    """
+    words = {"base": public_url.rstrip("/") or LOCAL, "version": version}
+    landing = _page("landing.html", words, LANDING_POLICY)
+    # The document may name the public address as its server while this page is read at another.
+    docs = _page("docs.html", words, f"{DOCS_POLICY} {_origin(public_url)}".rstrip())
+    assets = {path.name: _asset(path) for path in STATIC.rglob("*.*") if path.suffix != ".html"}
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    async def get_landing(request: Request) -> Response:
+        return landing.answer(request)
+
+    @router.get("/docs")
+    async def get_docs(request: Request) -> Response:
+        return docs.answer(request)
+
+    @router.get("/docs/{file}")
+    async def get_asset(file: str, request: Request) -> Response:
+        if file not in assets:
+            raise HTTPException(404)
+        return assets[file].answer(request)
+
+    return router
+
+
+def _asset(path: Path) -> Kept:
+    return Kept.of(path.read_bytes(), path.suffix, {"Cache-Control": KEEP_ASSET})
+
+
+def _page(name: str, words: dict[str, str], policy: str) -> Kept:
+    text = Template((STATIC / name).read_text(encoding="utf-8"))
+    body = text.substitute({key: escape(word) for key, word in words.items()}).encode()
+    headers = {"Cache-Control": KEEP_PAGE, "Content-Security-Policy": policy}
+    return Kept.of(body, ".html", headers)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""

@@ -1,0 +1,62 @@
+"""Is the process up, is it able to answer, and what has it counted: for operators' machines.
+
+Knows nothing but plain callables. Must not know what readiness is made of.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from app.api.catalogue import Code
+from app.api.openapi import problem_responses
+
+
+class Health(BaseModel):
+    """The answer of a health route."""
+
+    status: Literal["ok"]
+
+
+def health_router(exposition: Callable[[], bytes]) -> APIRouter:
+    """/health/live, /health/ready and /metrics."""
+    router = APIRouter(tags=["health"])
+
+    @router.get(
+        "/health/live",
+        operation_id="getLiveness",
+        summary="The process is up",
+        response_model=Health,
+        responses=problem_responses(Code.INTERNAL_ERROR),
+    )
+    async def get_liveness(response: Response) -> Health:
+        """Answers as long as the process runs. Restart it when this stops."""
+        response.headers["cache-control"] = "no-store"
+        return Health(status="ok")
+
+    @router.get(
+        "/health/ready",
+        operation_id="getReadiness",
+        summary="The gateway is able to answer",
+        response_model=Health,
+        responses=problem_responses(Code.INTERNAL_ERROR),
+    )
+    async def get_readiness(response: Response) -> Health:
+        """Send requests here only while this answers 200.
+
+        It does not ask the farm: kept answers are served without it too.
+        """
+        response.headers["cache-control"] = "no-store"
+        return Health(status="ok")
+
+    @router.get("/metrics", include_in_schema=False)
+    async def get_metrics() -> Response:
+        """All counters in the Prometheus text format."""
+        return Response(
+            exposition(),
+            media_type="text/plain; version=0.0.4; charset=utf-8",
+            headers={"cache-control": "no-store"},
+        )
+
+    return router

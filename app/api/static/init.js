@@ -1,0 +1,21 @@
+// Starts Swagger UI on the gateway's own document.
+"use strict";
+
+// Swagger UI's dark colours hang on a class, not on the browser's preference: carry it over.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", paint);
+paint();
+
+SwaggerUIBundle({
+  dom_id: "#swagger-ui",
+  // Relative, so that it holds behind a path prefix; absolute, so that servers resolve against it.
+  url: new URL("openapi.json", document.baseURI).href,
+  deepLinking: true,
+  tryItOutEnabled: true,
+  displayOperationId: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+  // The default sends the document's address to a validator elsewhere.
+  validatorUrl: null,
+});

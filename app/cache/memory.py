@@ -1,0 +1,47 @@
+"""Entries in this process, bounded by their number and their bytes, least recently used out first.
+
+Knows entries. Must not know when one is too old: what is stale may still be wanted.
+"""
+
+from cachetools import LRUCache
+
+from app.entry import Entry
+
+OVERHEAD = 500
+"""Bytes that an entry costs besides its body: the tuple, its key, numbers and table slots."""
+
+REFUSALS = 1000
+"""How many refusals are kept at most, apart, so that they never push a real answer out."""
+
+
+class MemoryStore:
+    """A Store of two rooms: answers, and refusals in a small one of their own."""
+
+    def __init__(self, *, max_entries: int, max_bytes: int) -> None:
+        self._max_entries = max_entries
+        self._answers: LRUCache[str, Entry] = LRUCache(
+            max_bytes, getsizeof=lambda entry: len(entry.body) + OVERHEAD
+        )
+        self._refusals: LRUCache[str, Entry] = LRUCache(min(REFUSALS, max_entries))
+
+    def get(self, key: str) -> Entry | None:
+        """The entry kept for ``key``, fresh or not."""
+        entry: Entry | None = self._answers.get(key)
+        return entry if entry is not None else self._refusals.get(key)
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep ``entry``, in place of what was kept for ``key`` in either room."""
+        if entry.refused:
+            self._answers.pop(key, None)
+            self._refusals[key] = entry
+            return
+        self._refusals.pop(key, None)
+        self._answers.pop(key, None)
+        if len(entry.body) + OVERHEAD > self._answers.maxsize:
+            return  # larger than all that we may hold
+        while len(self._answers) >= self._max_entries:
+            self._answers.popitem()
+        self._answers[key] = entry
+
+    def __len__(self) -> int:
+        return len(self._answers) + len(self._refusals)

@@ -1,0 +1,75 @@
+"""Entry: a kept answer and its age. Pure; the time is an argument.
+
+Knows bytes, a digest and seconds. Must not know the clock, stores or HTTP headers.
+"""
+
+from base64 import urlsafe_b64encode
+from enum import Enum
+from hashlib import blake2b
+from typing import NamedTuple
+
+
+class Windows(NamedTuple):
+    """Seconds past freshness in which a kept answer may still be used (RFC 5861)."""
+
+    while_revalidate: float
+    if_error: float
+
+
+class State(Enum):
+    """What a kept answer is good for at this moment."""
+
+    FRESH = "fresh"  # answer with it
+    REVALIDATE = "swr"  # answer with it, and ask behind it
+    ON_ERROR = "sie"  # ask; answer with it if that fails or is slow
+    SPENT = "spent"  # as if it were not there
+
+
+class Entry(NamedTuple):
+    """A kept answer, flat: thousands of these must cost the garbage collector nothing.
+
+    Either a rendered ``body`` or the name of a refusal (``refused``, with its ``fault_code``).
+    Seconds are of the clock that the gateway was given, which never jumps.
+    """
+
+    body: bytes
+    digest: str  # of the body, the same in every process
+    kept_at: float
+    lifetime: float  # seconds of freshness, jitter included
+    nominal: int  # the same before the jitter: what clients are told
+    ask_again_at: float = 0.0  # after a failed refresh: not before this moment
+    refused: str = ""
+    fault_code: int = 0
+
+    def age(self, now: float) -> float:
+        """Seconds since the answer was kept."""
+        return now - self.kept_at
+
+    def ttl(self, now: float) -> float:
+        """Seconds of freshness left; negative once stale."""
+        return self.kept_at + self.lifetime - now
+
+    def state(self, now: float, windows: Windows) -> State:
+        """A refusal is never used past its freshness: it is not worth being stale about."""
+        stale_for = -self.ttl(now)
+        if stale_for < 0:
+            return State.FRESH
+        if self.refused:
+            return State.SPENT
+        if stale_for < windows.while_revalidate:
+            return State.REVALIDATE
+        return State.ON_ERROR if stale_for < windows.if_error else State.SPENT
+
+    def refresh_failed(self, now: float) -> "Entry":
+        """The same answer, not to be asked for again before a pause that grows with staleness.
+
+        A quarter of the time it has been stale, 1 to 30 s: soon enough after a blip, and an
+        outage is not met by every poller's request in turn.
+        """
+        pause = min(max(-self.ttl(now) / 4, 1.0), 30.0)
+        return self._replace(ask_again_at=now + pause)
+
+
+def digest(body: bytes) -> str:
+    """96 bits of BLAKE2b over the body, as 16 characters that may stand in an entity tag."""
+    return urlsafe_b64encode(blake2b(body, digest_size=12).digest()).decode("ascii")

@@ -1,0 +1,124 @@
+"""What can go wrong, in our own words. Knows its own tree; must not know HTTP or the farm's codes.
+
+    GatewayError
+    ├── Refused                      the farm answered, and the answer is no
+    │   ├── SessionNotFound
+    │   ├── SessionNotAttached
+    │   ├── SessionForbidden
+    │   └── UpstreamRejectedParameters
+    ├── UpstreamError                no usable answer: a kept one may stand in for it
+    │   ├── UpstreamRejectedCall
+    │   ├── UpstreamRefusedCredentials
+    │   ├── UpstreamFault
+    │   ├── UpstreamUnreadable
+    │   ├── UpstreamMismatch
+    │   ├── UpstreamUnreachable
+    │   ├── UpstreamUnavailable
+    │   ├── UpstreamTimeout
+    │   └── Overloaded
+    ├── NotCached                    the client wanted a kept answer only
+    └── NotAcceptable                the client wanted a form that we do not send
+
+An error is translated twice: where it enters (``upstream.client`` makes it one of these) and
+where it leaves (``api.problems`` makes it a problem document). Nothing in between catches it,
+except the gateway's own decision to answer with a kept entry instead.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NO_ARGUMENTS: Mapping[str, object] = MappingProxyType({})
+
+
+class GatewayError(Exception):
+    """The root of the tree.
+
+    ``cause`` is one word for logs and metrics, from a closed list of the place that raised it.
+    ``method`` and ``arguments`` tell which upstream call it was, ``fault_code`` what the farm
+    called it, ``retry_after`` after how many seconds asking again makes sense. No message text
+    from outside is ever kept: what is not here cannot leak.
+    """
+
+    def __init__(
+        self,
+        cause: str = "",
+        *,
+        method: str | None = None,
+        arguments: Mapping[str, object] = NO_ARGUMENTS,
+        fault_code: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.method = method
+        self.arguments = arguments
+        self.fault_code = fault_code
+        self.retry_after = retry_after
+
+
+class Refused(GatewayError):
+    """The farm answered, and the answer is no. An answer like any other: it may be kept."""
+
+
+class SessionNotFound(Refused):
+    """No session has this id."""
+
+
+class SessionNotAttached(Refused):
+    """The session exists, but its owner has not attached it to this site yet."""
+
+
+class SessionForbidden(Refused):
+    """The site may not read this session."""
+
+
+class UpstreamRejectedParameters(Refused):
+    """The farm does not take these arguments."""
+
+
+class UpstreamError(GatewayError):
+    """The farm, or the way to it, gave no usable answer."""
+
+
+class UpstreamRejectedCall(UpstreamError):
+    """The farm says that the call lacks something: our mistake or its change."""
+
+
+class UpstreamRefusedCredentials(UpstreamError):
+    """The farm refused the gateway's own key or signature."""
+
+
+class UpstreamFault(UpstreamError):
+    """The farm reported a fault that we have no better name for."""
+
+
+class UpstreamUnreadable(UpstreamError):
+    """The answer is not an XML-RPC answer that we can read; ``cause`` tells why."""
+
+
+class UpstreamMismatch(UpstreamError):
+    """The answer is about something that was not asked."""
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection, a broken one, or an HTTP answer that is not XML-RPC's 200."""
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The farm asked for a pause, or failed so often that we do not ask for a while."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """The deadline of the call passed."""
+
+
+class Overloaded(UpstreamError):
+    """Too many calls are under way in this gateway."""
+
+
+class NotCached(GatewayError):
+    """The request allowed a kept answer only, and none is kept."""
+
+
+class NotAcceptable(GatewayError):
+    """The request's Accept excludes everything that the route sends."""

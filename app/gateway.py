@@ -1,0 +1,193 @@
+"""fetch(call): a kept answer while it is good, else one question to the farm, whoever asks.
+
+The one place where the cache, the flights and the upstream meet. Must not know the HTTP client,
+the web framework or status codes.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from app import errors
+from app.cache import Store
+from app.call import Call, Drift
+from app.entry import Entry, State, Windows, digest
+from app.flight import Flights
+
+REVALIDATE_AT_MOST_EVERY = 1.0
+"""Seconds: a request's ``no-cache`` makes no younger answer be asked for again."""
+
+
+class Upstream(Protocol):
+    """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
+
+    async def call(self, method: str, arguments: Mapping[str, Any]) -> object:
+        """The decoded answer of one upstream call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long answers are kept, in seconds."""
+
+    lifetimes: Mapping[str, float]  # by pace, see Call.pace
+    refusals: Mapping[type[errors.Refused], float]  # what is not named is not kept
+    windows: Windows
+    if_slow: float  # how long a kept copy waits for the upstream
+    jitter: float  # +- share of each lifetime, so that equal answers do not expire at once
+
+
+class Answer(NamedTuple):
+    """What fetch found, and how: the words of Cache-Status (RFC 9211) without their syntax."""
+
+    entry: Entry | None = None
+    error: errors.GatewayError | None = None  # a refusal, or the failure that stands for an answer
+    hit: bool = False  # answered without waiting for the farm
+    forward: str = ""  # why the farm was asked: uri-miss, stale, request
+    failure: errors.UpstreamError | None = None  # what asking brought, when a kept answer stood in
+    stored: bool = False
+    collapsed: bool = False  # another request's question answered this one too
+    detail: str = ""  # swr, sie, slow
+
+
+class Wish(NamedTuple):
+    """What the request's Cache-Control wanted (RFC 9111 section 5.2.1)."""
+
+    no_cache: bool = False
+    only_if_cached: bool = False
+
+
+NO_WISH = Wish()
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Answers calls from the store, from a flight under way, or from the farm.
+
+    ``clock`` gives monotonic seconds. ``drift`` hears of answer fields not as documented.
+    """
+
+    upstream: Upstream
+    store: Store
+    keeping: Keeping
+    clock: Callable[[], float]
+    drift: Drift
+    uniform: Callable[[float, float], float] = random.uniform
+    flights: Flights[Entry] = field(default_factory=Flights)
+
+    async def fetch(self, call: Call, wish: Wish = NO_WISH) -> Answer:
+        """The answer to ``call``; errors come as values, so that each has its Cache-Status."""
+        now = self.clock()
+        entry = self.store.get(call.key)
+        state = entry.state(now, self.keeping.windows) if entry else State.SPENT
+        if entry is None or state is State.SPENT:
+            if wish.only_if_cached:
+                return Answer(error=errors.NotCached())
+            return await self._ask(call)
+        if wish.only_if_cached:
+            return self._kept(call, entry, state)
+        may_ask = now >= entry.ask_again_at
+        if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
+            return await self._ask_or(call, entry, "request")
+        if state is State.FRESH:
+            return self._kept(call, entry, state)
+        if state is State.ON_ERROR and may_ask:
+            return await self._ask_or(call, entry, "stale")
+        if may_ask:
+            self._join(call)
+        return self._kept(call, entry, state)
+
+    def _kept(self, call: Call, entry: Entry, state: State) -> Answer:
+        detail = "" if state is State.FRESH else state.value
+        return Answer(entry, _refusal(call, entry), hit=True, detail=detail)
+
+    async def _ask(self, call: Call) -> Answer:
+        """Nothing is kept: wait for the farm, whatever it says."""
+        task, joined = self._join(call)
+        try:
+            entry = await asyncio.shield(task)
+        except errors.UpstreamError as error:
+            return Answer(error=error, forward="uri-miss", collapsed=joined)
+        return self._told(call, entry, "uri-miss", joined)
+
+    async def _ask_or(self, call: Call, kept: Entry, why: str) -> Answer:
+        """Something is kept: it stands in if the farm fails or takes too long (RFC 5861)."""
+        task, joined = self._join(call)
+        done, _ = await asyncio.wait({task}, timeout=self.keeping.if_slow)
+        if not done:
+            return Answer(kept, _refusal(call, kept), hit=True, detail="slow")
+        try:
+            entry = task.result()
+        except errors.UpstreamError as failure:
+            return Answer(
+                kept,
+                _refusal(call, kept),
+                forward=why,
+                failure=failure,
+                collapsed=joined,
+                detail=State.ON_ERROR.value,
+            )
+        return self._told(call, entry, why, joined)
+
+    def _told(self, call: Call, entry: Entry, why: str, joined: bool) -> Answer:
+        return Answer(
+            entry,
+            _refusal(call, entry),
+            forward=why,
+            stored=entry.nominal > 0,
+            collapsed=joined,
+        )
+
+    def _join(self, call: Call) -> tuple[asyncio.Task[Entry], bool]:
+        return self.flights.join(call.key, lambda: self._question(call))
+
+    async def _question(self, call: Call) -> Entry:
+        """One upstream call, its answer kept. Runs in a task that no client can cancel."""
+        try:
+            value = await self.upstream.call(call.method, call.arguments)
+            answer = call.read(value, self.drift)
+        except errors.Refused as refusal:
+            seconds = self.keeping.refusals.get(type(refusal), 0.0)
+            entry = self._entry(
+                b"", seconds, refused=type(refusal).__name__, fault_code=refusal.fault_code or 0
+            )
+        except errors.UpstreamError as error:
+            error.method, error.arguments = call.method, call.arguments
+            self._refresh_failed(call.key)
+            raise
+        else:
+            body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
+            entry = self._entry(body, self.keeping.lifetimes[call.pace(answer)])
+        if entry.nominal > 0:
+            self.store.put(call.key, entry)
+        return entry
+
+    def _entry(self, body: bytes, seconds: float, refused: str = "", fault_code: int = 0) -> Entry:
+        jitter = self.keeping.jitter
+        return Entry(
+            body=body,
+            digest=digest(body) if body else "",
+            kept_at=self.clock(),
+            lifetime=seconds * self.uniform(1 - jitter, 1 + jitter),
+            nominal=round(seconds),
+            refused=refused,
+            fault_code=fault_code,
+        )
+
+    def _refresh_failed(self, key: str) -> None:
+        kept = self.store.get(key)
+        if kept is not None and not kept.refused:
+            self.store.put(key, kept.refresh_failed(self.clock()))
+
+    async def aclose(self) -> None:
+        """End the flights."""
+        await self.flights.aclose()
+
+
+def _refusal(call: Call, entry: Entry) -> errors.Refused | None:
+    """The refusal that an entry keeps, anew: an exception that many raise must not be shared."""
+    if not entry.refused:
+        return None
+    kind: type[errors.Refused] = getattr(errors, entry.refused)
+    return kind(method=call.method, arguments=call.arguments, fault_code=entry.fault_code)

@@ -1,0 +1,175 @@
+"""create_app(settings): the one place that builds the parts and connects them."""
+
+import gc
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import errors, logs
+from app.api.docs import docs_router
+from app.api.edge import Edge
+from app.api.health import health_router
+from app.api.openapi import document_router
+from app.api.problems import CODES, Problem, Problems
+from app.api.replies import Replies
+from app.cache.memory import MemoryStore
+from app.call import Call
+from app.entry import Windows
+from app.gateway import Gateway, Keeping
+from app.metrics import Metrics
+from app.resources import ROUTERS
+from app.settings import Settings, SettingsError, load_settings
+from app.upstream.client import Attempt, Farm, open_http
+from app.upstream.guard import Bulkhead
+from app.upstream.oauth import Signer
+from app.version import VERSION
+
+QUEUE_WAIT = 0.25
+"""Seconds that a call waits for its turn at most: beyond, telling the client is kinder."""
+
+SPARE_CONNECTIONS = 8
+"""The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
+
+
+def create_app(settings: Settings | None = None) -> Edge:
+    """The gateway as an ASGI application, from ``settings`` or from the environment.
+
+    Wrong settings in the environment end the process with exit code 2, one line for each.
+    """
+    if settings is None:
+        try:
+            settings = load_settings()
+        except SettingsError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(2) from None
+    logs.configure(settings.log_level, settings.log_format)
+    problems = Problems(settings.public_url)
+    return Edge(_api(settings, problems), problems, settings.origins, logs.crash)
+
+
+def create_api(settings: Settings) -> FastAPI:
+    """The application within: for its OpenAPI document."""
+    return _api(settings, Problems(settings.public_url))
+
+
+async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | None]:
+    """One answer without a server: its JSON, or the problem."""
+    metrics = Metrics()
+    farm = _farm(settings, metrics)
+    gateway = _gateway(settings, farm, metrics)
+    try:
+        answer = await gateway.fetch(call)
+    finally:
+        await gateway.aclose()
+        await farm.aclose()
+    if answer.error is not None:
+        problems = Problems(settings.public_url)
+        return b"", problems.document(CODES[type(answer.error)], "-", error=answer.error)
+    assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
+    return answer.entry.body, None
+
+
+def _farm(settings: Settings, metrics: Metrics) -> Farm:
+    def observe(attempt: Attempt) -> None:
+        metrics.count_attempt(attempt.outcome)
+        logs.event(
+            "upstream_attempt",
+            method=attempt.method,
+            arguments=dict(attempt.arguments),
+            outcome=attempt.outcome,
+            fault_code=attempt.fault_code,
+            ms=round(attempt.seconds * 1000, 1),
+        )
+
+    token, token_secret = settings.oauth_token, settings.oauth_token_secret
+    ca_file = settings.upstream_ca_file
+    return Farm(
+        http=open_http(
+            transport=settings.upstream_transport,
+            connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
+            connect_timeout=settings.upstream_connect_timeout,
+            ca_file=str(ca_file) if ca_file else None,
+        ),
+        base=settings.upstream_url,
+        signer=Signer(
+            consumer_key=settings.consumer_key.get_secret_value(),
+            consumer_secret=settings.consumer_secret.get_secret_value(),
+            token=token.get_secret_value() if token else "",
+            token_secret=token_secret.get_secret_value() if token_secret else "",
+            reading=settings.signing,
+            version=settings.oauth_version,
+        ),
+        bulkhead=Bulkhead(
+            calls=settings.upstream_concurrency, queue=settings.upstream_queue, wait=QUEUE_WAIT
+        ),
+        deadline=settings.upstream_deadline,
+        max_body=settings.upstream_max_body,
+        now=time.time,
+        observe=observe,
+        drift=metrics.count_drift,
+    )
+
+
+def _gateway(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
+    return Gateway(
+        upstream=farm,
+        store=MemoryStore(
+            max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes
+        ),
+        keeping=Keeping(
+            lifetimes={
+                "active": settings.fresh_active,
+                "queued": settings.fresh_queued,
+                "waiting": settings.fresh_waiting,
+                "terminal": settings.fresh_terminal,
+            },
+            refusals={
+                errors.SessionNotFound: settings.keep_not_found,
+                errors.SessionNotAttached: settings.keep_refused,
+                errors.SessionForbidden: settings.keep_refused,
+            },
+            windows=Windows(settings.stale_while_revalidate, settings.stale_if_error),
+            if_slow=settings.stale_if_slow,
+            jitter=settings.ttl_jitter,
+        ),
+        clock=time.monotonic,
+        drift=metrics.count_drift,
+    )
+
+
+def _api(settings: Settings, problems: Problems) -> FastAPI:
+    metrics = Metrics()
+    farm = _farm(settings, metrics)
+    gateway = _gateway(settings, farm, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # What exists now lives for ever: the collector need never look at it again.
+        gc.collect()
+        gc.freeze()
+        logs.event("started", version=VERSION, upstream=settings.upstream_url)
+        yield
+        await gateway.aclose()
+        await farm.aclose()
+
+    app = FastAPI(
+        title="Renderfarm gateway",
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.replies = Replies(gateway, problems, gateway.keeping.windows)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.include_router(health_router(metrics.exposition))
+    app.include_router(docs_router(public_url=settings.public_url, version=VERSION))
+    app.include_router(document_router(app, settings.public_url))
+    problems.install(app)
+    return app

@@ -1,0 +1,264 @@
+"""Render sessions: the model we publish, the call that fetches it, and its route.
+
+Knows wire names, public names, how soon answers change, and paths. Must not know the HTTP client,
+stores, XML or status numbers. Source of the fields: the vendor's page of community.getSession.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationInfo, computed_field
+from pydantic_core import PydanticCustomError
+
+from app.api.catalogue import Code
+from app.api.openapi import reply_responses
+from app.api.replies import Reply
+from app.call import Call, Pace
+from app.resources.progress import Phase, Progress, State, frames_total, percent_of, phase_of
+from app.resources.wire import (
+    Id,
+    Instant,
+    Integer,
+    Number,
+    Struct,
+    Text,
+    Url,
+    drifted,
+    items,
+    url,
+)
+
+MAX_ID = 2**31 - 1  # XML-RPC's <int> has 32 bits
+ID_PATTERN = re.compile(r"[1-9][0-9]{0,9}")
+
+STATES = {
+    "sumit": State.SUBMIT,  # the vendor's own spelling
+    "submit": State.SUBMIT,
+    "submitted": State.SUBMIT,
+    "accept": State.ACCEPT,
+    "active": State.ACTIVE,
+    "completed": State.COMPLETED,
+    "cancel": State.CANCELLED,
+    "canceled": State.CANCELLED,
+    "cancelled": State.CANCELLED,
+    "rejected": State.REJECTED,
+}
+
+PACES: dict[Phase, Pace] = {
+    Phase.QUEUED: "queued",
+    Phase.SUBMITTED: "waiting",
+    Phase.TESTING: "waiting",
+    Phase.AWAITING_APPROVAL: "waiting",
+    Phase.COMPLETED: "terminal",
+    Phase.CANCELLED: "terminal",
+    Phase.REJECTED: "terminal",
+}
+"""How soon a session in this phase is expected to change; every other phase is active."""
+
+
+def _state(value: object, info: ValidationInfo) -> State:
+    known = STATES.get(value.strip().lower()) if isinstance(value, str) else None
+    if known is None and isinstance(value, str):  # a wrong type is told by upstreamState
+        drifted(info)
+    return known or State.UNKNOWN
+
+
+def _thumbnails(value: object, info: ValidationInfo) -> list[dict[str, str]]:
+    found = []
+    for name, item in items(value, info):
+        address = url(item)
+        if address is None:
+            drifted(info)
+        else:
+            found.append({"id": name, "url": address})
+    return found
+
+
+def _files(value: object, info: ValidationInfo) -> list[dict[str, object]]:
+    found = []
+    for name, item in items(value, info):
+        if isinstance(item, dict):
+            found.append({**item, "id": name})
+        else:
+            drifted(info)
+    return found
+
+
+def _struct_or(default: Callable[[], Any]) -> BeforeValidator:
+    """A struct; what senders make of an empty one (or none) reads as the default."""
+
+    def validate(value: object, info: ValidationInfo) -> Any:
+        if isinstance(value, dict) and value:
+            return value
+        if value not in (None, "", [], {}):
+            drifted(info)
+        return default()
+
+    return BeforeValidator(validate)
+
+
+class Thumbnail(BaseModel):
+    """One preview image."""
+
+    id: str = Field(description="The farm's id of the image, text.")
+    url: str = Field(json_schema_extra={"format": "uri"})
+
+
+class License(Struct):
+    """A licence that the session's files are under."""
+
+    name: Text = None
+    url: Url = None
+
+
+class Timestamps(Struct):
+    """When each step of the session's life happened, in UTC; null for what has not."""
+
+    register_: Instant = Field(  # "register" is a method of every model
+        None, validation_alias="register", serialization_alias="register"
+    )
+    submit: Instant = None
+    test_begin: Instant = None
+    test_end: Instant = None
+    accept: Instant = None
+    preprocessing_begin: Instant = None
+    preprocessing_end: Instant = None
+    render_begin: Instant = None
+    render_end: Instant = None
+    postprocessing_begin: Instant = None
+    postprocessing_end: Instant = None
+    encode_begin: Instant = None
+    encode_end: Instant = None
+
+
+class Attachment(Struct):
+    """A file that was attached to the session."""
+
+    id: str
+    url: Url = None
+    path: Text = None
+    size: Integer = Field(None, description="Bytes.")
+    description: Text = None
+
+
+class BlendFile(Struct):
+    """A Blender file that was sent to be rendered."""
+
+    id: str
+    url: Url = None
+    size: Integer = Field(None, description="Bytes.")
+    md5: Text = None
+
+
+class Session(Struct):
+    """A render session. Every field is always present; null where the farm left it out."""
+
+    id: Id = Field(description="The session's number.")
+    title: Text = None
+    state: Annotated[State, BeforeValidator(_state)] = Field(
+        None, validate_default=True, description="The farm's state, its spellings made one."
+    )
+    upstreamState: Text = Field(
+        None, validation_alias=AliasChoices("state"), description="The state as the farm wrote it."
+    )
+    userId: Integer = Field(None, validation_alias=AliasChoices("userid", "userId", "userID"))
+    startFrame: Integer = Field(None, description="First frame.")
+    endFrame: Integer = Field(None, description="Last frame.")
+    xResolution: Integer = Field(None, description="Width in pixels.")
+    yResolution: Integer = Field(None, description="Height in pixels.")
+    partsPerFrame: Integer = None
+    partsTotal: Integer = None
+    partsRendered: Integer = None
+    framesRendered: Integer = None
+    frameRate: Number = Field(None, description="Frames per second.")
+    cpuTimeRendered: Number = Field(None, description="Seconds of computing so far.")
+    cpuRendered: Number = Field(None, description="The farm does not document its meaning.")
+    streamURL: Url = Field(None, description="The finished animation.")
+    thumbnails: Annotated[list[Thumbnail], BeforeValidator(_thumbnails)] = Field([])
+    inputLicense: Annotated[License | None, _struct_or(lambda: None)] = Field(
+        None, validation_alias=AliasChoices("inputLicence", "inputLicense")
+    )
+    outputLicense: Annotated[License | None, _struct_or(lambda: None)] = Field(
+        None, validation_alias=AliasChoices("outputLicence", "outputLicense")
+    )
+    timestamps: Annotated[Timestamps, _struct_or(dict)] = Field(None, validate_default=True)
+    attachments: Annotated[list[Attachment], BeforeValidator(_files)] = Field([])
+    blendFiles: Annotated[list[BlendFile], BeforeValidator(_files)] = Field([])
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def progress(self) -> Progress:
+        """How far the session is, derived from all of the above."""
+        frames = frames_total(self.startFrame, self.endFrame)
+        total, rendered = self.partsTotal, self.partsRendered or 0
+        phase = phase_of(
+            self.state,
+            {name for name, moment in self.timestamps if moment is not None},
+            all_parts=total is not None and 0 < total <= rendered,
+            any_parts=rendered > 0,
+            streamable=self.streamURL is not None,
+        )
+        return Progress(
+            phase=phase,
+            percent=percent_of(phase, (self.partsRendered, total), (self.framesRendered, frames)),
+            framesTotal=frames,
+            framesRendered=self.framesRendered,
+            partsTotal=total,
+            partsRendered=self.partsRendered,
+        )
+
+
+class GetSession(Call):
+    """community.getSession(parameters, sessionId)."""
+
+    method = "community.getSession"
+    answer = Session
+
+    id: int = Field(serialization_alias="sessionId")
+
+    def pace(self, answer: Session) -> Pace:
+        """How soon the session is expected to change, by its phase."""
+        return PACES.get(answer.progress.phase, "active")
+
+
+def session_id(text: object) -> int:
+    """Decimal digits without sign, blanks or leading zero: one session has one address.
+
+    Raises PydanticCustomError, which is a ValueError.
+    """
+    if isinstance(text, str) and ID_PATTERN.fullmatch(text) and int(text) <= MAX_ID:
+        return int(text)
+    raise PydanticCustomError("session_id", "must be a whole number from 1 to 2147483647")
+
+
+SessionId = Annotated[
+    int,
+    Field(ge=1, le=MAX_ID),
+    BeforeValidator(session_id),
+    Path(description="The session's number.", examples=[1005]),
+]
+
+router = APIRouter(tags=["sessions"])
+
+
+@router.get(
+    "/sessions/{id}",
+    operation_id="getSession",
+    summary="One render session",
+    response_model=Session,
+    response_description="The session.",
+    responses=reply_responses(
+        Code.SESSION_NOT_FOUND, Code.SESSION_NOT_ATTACHED, Code.SESSION_FORBIDDEN
+    ),
+)
+async def get_session(id: SessionId, reply: Reply) -> Response:
+    """One render session, by its number.
+
+    Answers are kept for seconds to an hour, depending on how soon the session is expected to
+    change: see the `Cache-Control`, `Age` and `Cache-Status` headers. Poll with `If-None-Match`
+    and wait `max-age` seconds between requests.
+    """
+    return await reply(GetSession(id=id))

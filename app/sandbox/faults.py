@@ -1,0 +1,23 @@
+"""What the farm says when it refuses: the vendor's codes and words. Must not know who says it."""
+
+from app.upstream.xmlrpc import Fault
+
+REASONS = {
+    100: "Missing parameters",
+    101: "Invalid parameters",
+    103: "Privileges insufficient",
+    104: "Invalid signature",
+    300: "Session doesn't exist",
+    301: "Session not attached yet",
+    400: "Consumer key invalid",
+}
+
+
+def refusal(code: int) -> Fault:
+    """A documented fault, worded as a Java server words it: class name, colon, message."""
+    return Fault(code, f"fi.renderfarm.api.ApiException: {REASONS.get(code, 'Unknown error')}")
+
+
+def broken(message: str) -> Fault:
+    """Fault -1: what the vendor's XML-RPC library says when it finds no one to ask."""
+    return Fault(-1, f"redstone.xmlrpc.XmlRpcException: {message}")

@@ -1,0 +1,1 @@
+"""The test suite: flat, one file per module, real parts on real ports."""

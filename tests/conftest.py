@@ -1,0 +1,96 @@
+"""A sandbox farm and a gateway over it, on real ports, for every test that asks."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from app.main import create_app
+from app.sandbox.server import (
+    DEMO_CONSUMER_KEY,
+    DEMO_CONSUMER_SECRET,
+    create_farm,
+    farm_server,
+)
+from app.settings import Settings
+from tests.running import running, serving
+
+
+class Farm:
+    """The sandbox as a test sees it: its address, what it was asked, what it does next."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.Client(base_url=url, trust_env=False)
+
+    def next(self, *steps: dict[str, object]) -> None:
+        """Queue misbehaviours, one for each call to come."""
+        assert self.http.put("/__script", json=list(steps)).is_success
+
+    def calls(self) -> int:
+        """How many calls came in since the last ``forget``."""
+        total: int = self.http.get("/__records").json()["total"]
+        return total
+
+    def forget(self) -> None:
+        """Drop the records and what was queued."""
+        self.http.delete("/__records")
+        self.http.delete("/__script")
+
+
+def settings_for(farm_url: str, **overrides: object) -> Settings:
+    """Settings of a gateway over the farm at ``farm_url``, with the demo consumer."""
+    return Settings.model_validate(
+        {
+            "upstream_url": farm_url,
+            "consumer_key": DEMO_CONSUMER_KEY,
+            "consumer_secret": DEMO_CONSUMER_SECRET,
+            "ttl_jitter": 0,
+            "upstream_transport": os.environ.get("TEST_UPSTREAM_TRANSPORT", "aiohttp"),
+            **overrides,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def _farm() -> Iterator[Farm]:
+    with running(farm_server(create_farm())) as url:
+        farm = Farm(url)
+        yield farm
+        farm.http.close()
+
+
+@pytest.fixture
+def farm(_farm: Farm) -> Farm:
+    """The sandbox farm, with nothing recorded and nothing queued."""
+    _farm.forget()
+    return _farm
+
+
+StartGateway = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def start_gateway(farm: Farm) -> Iterator[StartGateway]:
+    """Starts a gateway of its own with the given settings; a client of it comes back."""
+    with ExitStack() as stack:
+
+        def start(**overrides: object) -> httpx.Client:
+            server = serving(create_app(settings_for(farm.url, **overrides)))
+            url = stack.enter_context(running(server))
+            return stack.enter_context(httpx.Client(base_url=url, trust_env=False))
+
+        yield start
+
+
+@pytest.fixture
+def gateway(start_gateway: StartGateway) -> httpx.Client:
+    """A gateway with default settings and nothing kept."""
+    return start_gateway()
