@@ -83,9 +83,8 @@ def _pieces(reply: Reply) -> Iterable[bytes]:
 
 async def _hung_up(receive: Receive, seconds: float | None) -> bool:
     """Whether the client, or the server's end, closed the connection within ``seconds``."""
-    try:
-        async with asyncio.timeout(seconds):
-            await receive()  # the call's body is read: nothing else can come
-    except TimeoutError:
-        return False
-    return True
+    # The call's body is read: nothing else can come.
+    gone = asyncio.ensure_future(receive())
+    done, _ = await asyncio.wait([gone], timeout=seconds)
+    gone.cancel()
+    return bool(done)

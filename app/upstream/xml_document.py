@@ -8,6 +8,8 @@ it. It runs without namespaces, so ``ex:i8`` is a name like any other, whether d
 """
 
 import re
+from collections.abc import Set
+from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers.expat import ExpatError, ParserCreate
 
@@ -15,9 +17,12 @@ from app.errors import UpstreamUnreadable
 
 SPACE = " \t\r\n"  # XML's white space; Python's own notion takes more
 
-# Elements and attributes. One costs up to 260 bytes while it is read, so that this many stay below
-# 7 MiB. A session with 4,000 thumbnails fills the largest body, and has 16,000.
+# Elements and attributes. One costs up to 280 bytes while it is read, so that this many stay below
+# 8 MiB. A session with 4,000 thumbnails fills the largest body, and has 16,000.
 MAX_MARKUP = 25_000
+# A made-up name costs as much again. Above this, names are looked at one by one while reading;
+# below, whoever walks the tree finds out soon enough, and reading costs a quarter less.
+_FEW = 8_000
 
 _MARK = re.compile(
     rb"(?P<utf_32>\xff\xfe\0\0|\0\0\xfe\xff|\0\0\0|.\0\0\0)"
@@ -41,18 +46,20 @@ _CHARSETS = frozenset(
 )
 
 
-def parse(body: bytes, max_bytes: int) -> Element:
-    """The root element, its names as written; comments and processing instructions are gone.
+def parse(body: bytes, names: Set[str], max_bytes: int) -> Element:
+    """The root element. Names are as written; comments and processing instructions are gone.
 
-    Raises UpstreamUnreadable("too_large" | "encoding" | "doctype" | "not_xml"), nothing else.
+    A large document may hold elements with these ``names`` only. Raises UpstreamUnreadable with
+    "too_large", "encoding", "doctype", "not_xml" or "structure" (another name); nothing else.
     """
     if len(body) > max_bytes:
         raise UpstreamUnreadable("too_large")
     document = _utf8(body)
     # Every attribute has a "=". Text may hold some as well, but hardly so many.
-    if document.count(b"<") - document.count(b"</") + document.count(b"=") > MAX_MARKUP:
+    markup = document.count(b"<") - document.count(b"</") + document.count(b"=")
+    if markup > MAX_MARKUP:
         raise UpstreamUnreadable("too_large")
-    return _tree(document)
+    return _tree(document, names if markup > _FEW else frozenset())
 
 
 def _utf8(body: bytes) -> bytes:
@@ -75,12 +82,19 @@ def _charset(body: bytes) -> tuple[str, int]:
     return ("utf_8" if name.startswith("utf_16") else name), 0
 
 
-def _tree(document: bytes) -> Element:
+def _tree(document: bytes, names: Set[str]) -> Element:
+    """With no names, any will do."""
     builder = TreeBuilder()  # joins the text around what expat has no handler for
+
+    def known(name: str, attributes: dict[Any, Any]) -> None:
+        if name not in names:
+            raise UpstreamUnreadable("structure")
+        builder.start(name, attributes)
+
     parser = ParserCreate("utf-8")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.StartElementHandler = builder.start
+    parser.StartElementHandler = known if names else builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.data
     try:

@@ -53,6 +53,10 @@ CAUSES = (
 
 _METHOD = re.compile(r"[A-Za-z0-9_.:/]+")
 _TYPES = frozenset(scalars.LOAD) | {"struct", "array"}
+_NAMES = _TYPES.union(
+    ("methodCall", "methodName", "methodResponse", "params", "param", "fault", "value"),
+    ("member", "name", "data"),
+)
 _OnDuplicate: TypeAlias = Callable[[str], object]
 
 
@@ -123,7 +127,7 @@ def dump_fault(code: int, text: str, *, encoding_label: str = "utf-8") -> bytes:
 
 
 def _root(body: bytes, tag: str, max_bytes: int) -> Element:
-    root = parse(body, max_bytes)
+    root = parse(body, _NAMES, max_bytes)
     if root.tag != tag:
         raise UpstreamUnreadable("structure")
     return root

@@ -1,0 +1,92 @@
+"""Many askers, one question: whoever hangs up or fails harms nobody else."""
+
+import asyncio
+
+import pytest
+
+from app.flight import Flights
+
+
+class Question:
+    """A question whose answer the test gives by hand."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def ask(self) -> int:
+        self.asked += 1
+        return await self.answer
+
+
+async def test_a_thousand_askers_are_one_question() -> None:
+    flights: Flights[int] = Flights()
+    question = Question()
+    joins = [flights.join("k", question.ask) for _ in range(1000)]
+    assert [joined for _, joined in joins] == [False] + [True] * 999
+    question.answer.set_result(7)
+    assert {await task for task, _ in joins} == {7}
+    assert question.asked == 1
+    assert len(flights) == 0
+
+
+async def test_the_first_asker_hanging_up_harms_nobody() -> None:
+    flights: Flights[int] = Flights()
+    question = Question()
+
+    async def asker() -> int:
+        task, _ = flights.join("k", question.ask)
+        return await asyncio.shield(task)
+
+    first, second = asyncio.create_task(asker()), asyncio.create_task(asker())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    question.answer.set_result(7)
+    assert await second == 7
+    assert first.cancelled()
+
+
+async def test_a_failure_reaches_all_who_waited_and_is_not_kept() -> None:
+    flights: Flights[int] = Flights()
+    question = Question()
+    tasks = [flights.join("k", question.ask)[0] for _ in range(3)]
+    question.answer.set_exception(LookupError("no"))
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [LookupError] * 3
+    again = Question()
+    again.answer.set_result(8)
+    task, joined = flights.join("k", again.ask)
+    assert (await task, joined) == (8, False)
+
+
+async def test_keys_fly_apart() -> None:
+    flights: Flights[int] = Flights()
+    one, two = Question(), Question()
+    first, _ = flights.join("1", one.ask)
+    second, joined = flights.join("2", two.ask)
+    assert not joined
+    two.answer.set_result(2)
+    assert await second == 2
+    assert len(flights) == 1
+    one.answer.set_result(1)
+    assert await first == 1
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_warning() -> None:
+    flights: Flights[int] = Flights()
+    question = Question()
+    task, _ = flights.join("k", question.ask)
+    question.answer.set_exception(LookupError("no"))
+    await asyncio.wait({task})
+    del task  # an exception never looked at would be reported here, and warnings are errors
+
+
+async def test_closing_ends_what_is_under_way() -> None:
+    flights: Flights[int] = Flights()
+    task, _ = flights.join("k", Question().ask)
+    await asyncio.sleep(0)
+    await flights.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(flights) == 0

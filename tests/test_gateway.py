@@ -1,0 +1,390 @@
+"""fetch(call): every state of a kept answer against every mood of the farm.
+
+The clock is wound by hand, and the farm is a stand-in for the one method that the gateway knows.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from app import errors
+from app.cache.memory import MemoryStore
+from app.entry import Windows
+from app.gateway import Answer, Gateway, Keeping, Wish
+from app.resources.sessions import GetSession
+
+CALL = GetSession(id=42)
+FRESH, SWR, SIE = 5.0, 30.0, 600.0
+
+
+class Clock:
+    """Monotonic seconds, wound by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Farm:
+    """Answers, refuses or fails at once, or holds every call until it is let go."""
+
+    def __init__(self) -> None:
+        self.mood = "healthy"
+        self.calls = 0
+        self.title = "one"
+        self.held: list[asyncio.Future[None]] = []
+
+    async def call(self, method: str, arguments: Mapping[str, Any]) -> object:
+        assert (method, arguments) == ("community.getSession", {"sessionId": 42})
+        self.calls += 1
+        if self.mood == "slow":
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.held.append(gate)
+            await gate
+        if self.mood == "failing":
+            raise errors.UpstreamUnreachable("refused")
+        if self.mood == "refusing":
+            raise errors.SessionNotFound(fault_code=300)
+        if self.mood == "strange":
+            return {"id": 43}
+        return {"id": 42, "state": "active", "title": self.title}
+
+
+def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
+    """A gateway over a farm of the test's own; jitter is off."""
+    farm, clock = Farm(), Clock()
+    keeping: dict[str, Any] = {
+        "lifetimes": {"active": FRESH, "queued": FRESH, "waiting": 60.0, "terminal": 3600.0},
+        "refusals": {errors.SessionNotFound: 10.0},
+        "windows": Windows(SWR, SIE),
+        "if_slow": 0.01,
+        "jitter": 0.0,
+    }
+    gateway = Gateway(
+        upstream=farm,
+        store=MemoryStore(max_entries=100, max_bytes=1_000_000),
+        keeping=Keeping(**{**keeping, **changes}),
+        clock=clock,
+        drift=lambda field: None,
+    )
+    return gateway, farm, clock
+
+
+def said(answer: Answer) -> tuple[str, str, str]:
+    """How an answer came about, in three words."""
+    if answer.hit:
+        how = "hit"
+    else:
+        how = f"fwd={answer.forward}"
+    return how, answer.detail, type(answer.error).__name__ if answer.error else ""
+
+
+async def settle() -> None:
+    """Let whatever can run, run."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_miss_asks_once_and_then_hits_until_the_lifetime_ends() -> None:
+    gateway, farm, clock = build()
+    assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "")
+    clock.now += FRESH - 0.01
+    assert said(await gateway.fetch(CALL)) == ("hit", "", "")
+    assert farm.calls == 1
+
+
+async def test_a_thousand_cold_askers_are_one_call_and_one_digest() -> None:
+    gateway, farm, _ = build()
+    farm.mood = "slow"
+    askers = [asyncio.create_task(gateway.fetch(CALL)) for _ in range(1000)]
+    await settle()
+    farm.mood = "healthy"
+    farm.held[0].set_result(None)
+    answers = await asyncio.gather(*askers)
+    assert farm.calls == 1
+    assert len({answer.entry.digest for answer in answers if answer.entry}) == 1
+    assert sum(answer.collapsed for answer in answers) == 999
+
+
+async def test_a_failure_is_shared_and_not_kept() -> None:
+    gateway, farm, _ = build()
+    farm.mood = "failing"
+    first, second = await asyncio.gather(gateway.fetch(CALL), gateway.fetch(CALL))
+    assert said(first) == said(second) == ("fwd=uri-miss", "", "UpstreamUnreachable")
+    assert farm.calls == 1
+    farm.mood = "healthy"
+    assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "")
+
+
+async def test_an_answer_for_another_id_is_not_kept() -> None:
+    gateway, farm, _ = build()
+    farm.mood = "strange"
+    assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "UpstreamMismatch")
+    farm.mood = "healthy"
+    assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "")
+
+
+async def test_stale_answers_go_out_at_once_with_one_refresh_behind_them() -> None:
+    gateway, farm, clock = build()
+    await gateway.fetch(CALL)
+    clock.now += FRESH
+    farm.mood = "slow"
+    for _ in range(5):
+        assert said(await gateway.fetch(CALL)) == ("hit", "swr", "")
+    await settle()
+    assert farm.calls == 2
+    farm.mood, farm.title = "healthy", "two"
+    farm.held[0].set_result(None)
+    await settle()
+    answer = await gateway.fetch(CALL)
+    assert said(answer) == ("hit", "", "")
+    assert answer.entry is not None
+    assert b'"two"' in answer.entry.body
+
+
+async def test_a_failed_refresh_is_not_repeated_by_every_request() -> None:
+    gateway, farm, clock = build()
+    await gateway.fetch(CALL)
+    clock.now += FRESH
+    farm.mood = "failing"
+    for _ in range(50):
+        assert said(await gateway.fetch(CALL)) == ("hit", "swr", "")
+        await settle()
+    assert farm.calls == 2
+    clock.now += 1.0
+    await gateway.fetch(CALL)
+    await settle()
+    assert farm.calls == 3
+
+
+async def test_past_that_the_farm_is_asked_and_the_kept_answer_stands_in_for_a_failure() -> None:
+    gateway, farm, clock = build()
+    await gateway.fetch(CALL)
+    clock.now += FRESH + SWR
+    farm.mood = "failing"
+    answer = await gateway.fetch(CALL)
+    assert said(answer) == ("fwd=stale", "sie", "")
+    assert isinstance(answer.failure, errors.UpstreamUnreachable)
+    assert said(await gateway.fetch(CALL)) == ("hit", "sie", "")
+    assert farm.calls == 2
+    clock.now += SIE
+    assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "UpstreamUnreachable")
+
+
+async def test_a_slow_farm_is_not_waited_for_while_an_answer_is_kept() -> None:
+    gateway, farm, clock = build()
+    await gateway.fetch(CALL)
+    clock.now += FRESH + SWR
+    farm.mood = "slow"
+    assert said(await gateway.fetch(CALL)) == ("hit", "slow", "")
+    farm.mood = "healthy"
+    farm.held[0].set_result(None)
+    await settle()
+    assert said(await gateway.fetch(CALL)) == ("hit", "", "")
+    assert farm.calls == 2
+
+
+async def test_a_refusal_replaces_the_answer_and_is_kept_for_its_own_time() -> None:
+    gateway, farm, clock = build()
+    await gateway.fetch(CALL)
+    clock.now += FRESH
+    farm.mood = "refusing"
+    await gateway.fetch(CALL)
+    await settle()
+    assert said(await gateway.fetch(CALL)) == ("hit", "", "SessionNotFound")
+    clock.now += 10.0
+    farm.mood = "failing"
+    assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "UpstreamUnreachable")
+
+
+async def test_two_askers_never_share_one_exception() -> None:
+    gateway, farm, _ = build()
+    farm.mood = "refusing"
+    first, second = await asyncio.gather(gateway.fetch(CALL), gateway.fetch(CALL))
+    assert first.error is not second.error
+    assert first.error is not None
+    assert first.error.fault_code == 300
+    assert first.error.arguments == {"sessionId": 42}
+
+
+async def test_no_cache_revalidates_at_most_once_a_second() -> None:
+    gateway, farm, clock = build()
+    await gateway.fetch(CALL)
+    wish = Wish(no_cache=True)
+    assert said(await gateway.fetch(CALL, wish)) == ("hit", "", "")
+    clock.now += 1.0
+    assert said(await gateway.fetch(CALL, wish)) == ("fwd=request", "", "")
+    assert farm.calls == 2
+    clock.now += 1.0
+    farm.mood = "failing"
+    for _ in range(10):
+        assert (await gateway.fetch(CALL, wish)).error is None
+    assert farm.calls == 3
+
+
+async def test_only_if_cached_never_asks() -> None:
+    gateway, farm, clock = build()
+    wish = Wish(only_if_cached=True)
+    assert said(await gateway.fetch(CALL, wish)) == ("fwd=", "", "NotCached")
+    assert farm.calls == 0
+    await gateway.fetch(CALL)
+    assert said(await gateway.fetch(CALL, wish)) == ("hit", "", "")
+    clock.now += FRESH + SWR
+    assert said(await gateway.fetch(CALL, wish)) == ("hit", "sie", "")
+    assert farm.calls == 1
+
+
+async def test_jitter_spreads_lifetimes_and_tells_clients_the_nominal_one() -> None:
+    gateway, _, _ = build(jitter=0.1)
+    gateway.uniform = lambda low, high: low
+    answer = await gateway.fetch(CALL)
+    assert answer.entry is not None
+    assert (answer.entry.lifetime, answer.entry.nominal) == (pytest.approx(4.5), 5)
+
+
+async def test_a_refusal_that_is_not_to_be_kept_is_asked_for_again() -> None:
+    gateway, farm, _ = build(refusals={})
+    farm.mood = "refusing"
+    for calls in (1, 2):
+        answer = await gateway.fetch(CALL)
+        assert said(answer) == ("fwd=uri-miss", "", "SessionNotFound")
+        assert not answer.stored
+        assert farm.calls == calls
+
+
+class KeptAnswer(RuleBasedStateMachine):
+    """The state table: an own model of what is kept foretells every answer and every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.gateway, self.farm, self.clock = build()
+        self.kept_at: float | None = None
+        self.refused = False
+        self.paused_until = 0.0
+        self.waiting: list[asyncio.Task[Answer]] = []
+        self.expected_calls = 0
+
+    def teardown(self) -> None:
+        async def end() -> None:
+            for task in self.waiting:
+                task.cancel()
+            await self.gateway.aclose()
+
+        self.loop.run_until_complete(end())
+        self.loop.close()
+
+    @property
+    def in_flight(self) -> bool:
+        return any(not gate.done() for gate in self.farm.held)
+
+    def state(self) -> str:
+        if self.kept_at is None:
+            return "spent"
+        age = self.clock.now - self.kept_at
+        if self.refused:
+            return "fresh" if age < 10.0 else "spent"
+        if age < FRESH:
+            return "fresh"
+        if age < FRESH + SWR:
+            return "swr"
+        return "sie" if age < FRESH + SIE else "spent"
+
+    def answered(self, mood: str) -> None:
+        """What the model keeps after the farm ended a call in this mood."""
+        if mood == "failing":
+            if self.kept_at is not None and not self.refused:
+                stale = self.clock.now - self.kept_at - FRESH
+                self.paused_until = self.clock.now + min(max(stale / 4, 1.0), 30.0)
+        else:
+            self.kept_at, self.refused = self.clock.now, mood == "refusing"
+            self.paused_until = 0.0
+
+    @rule(seconds=st.sampled_from([0.3, 1.0, 4.9, 5.0, 10.0, 30.0, 60.0, 600.0, 700.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(mood=st.sampled_from(["healthy", "failing", "refusing", "slow"]))
+    def the_farm_changes(self, mood: str) -> None:
+        self.farm.mood = mood
+
+    @precondition(lambda self: self.in_flight)
+    @rule(mood=st.sampled_from(["healthy", "failing", "refusing"]))
+    def the_slow_call_ends(self, mood: str) -> None:
+        async def end() -> None:
+            before, self.farm.mood = self.farm.mood, mood
+            self.farm.held.pop().set_result(None)
+            await settle()
+            self.farm.mood = before
+
+        self.answered(mood)
+        self.loop.run_until_complete(end())
+        for task in self.waiting:
+            answer = task.result()
+            assert (answer.error is None) == (mood == "healthy")
+        self.waiting.clear()
+
+    @rule()
+    def somebody_asks(self) -> None:
+        state, flying, mood = self.state(), self.in_flight, self.farm.mood
+        paused = self.clock.now < self.paused_until
+        refused_before = self.refused
+        asks = state != "fresh" and not (paused and state in ("swr", "sie"))
+        ends = asks and not flying and mood != "slow"
+        if asks and not flying:
+            self.expected_calls += 1
+
+        async def ask() -> asyncio.Task[Answer]:
+            task = asyncio.create_task(self.gateway.fetch(CALL))
+            await settle()
+            if not task.done() and state != "spent":
+                await task
+            return task
+
+        task = self.loop.run_until_complete(ask())
+        if ends:
+            self.answered(mood)
+        if state == "spent" and not ends:
+            assert not task.done()
+            self.waiting.append(task)
+            return
+        self.check(said(task.result()), state, mood, ends, asks, refused_before)
+
+    def check(
+        self,
+        found: tuple[str, str, str],
+        state: str,
+        mood: str,
+        ends: bool,
+        asks: bool,
+        refused_before: bool,
+    ) -> None:
+        refusal = {"refusing": "SessionNotFound", "failing": "", "healthy": ""}.get(mood, "")
+        if state == "fresh":
+            assert found == ("hit", "", "SessionNotFound" if refused_before else "")
+        elif state == "swr":
+            assert found == ("hit", "swr", "")
+        elif state == "sie" and not asks:
+            assert found == ("hit", "sie", "")
+        elif state == "sie" and not ends:
+            assert found == ("hit", "slow", "")
+        elif state == "sie":
+            assert found == ("fwd=stale", "sie" if mood == "failing" else "", refusal)
+        else:
+            failed = "UpstreamUnreachable" if mood == "failing" else refusal
+            assert found == ("fwd=uri-miss", "", failed)
+
+    @invariant()
+    def no_call_is_made_that_the_model_did_not_foretell(self) -> None:
+        assert self.farm.calls == self.expected_calls
+
+
+TestKeptAnswer = KeptAnswer.TestCase
+TestKeptAnswer.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
