@@ -34,7 +34,12 @@ class Call(BaseModel):
     @cached_property
     def key(self) -> str:
         """The call as text, the same in every process: ``community.getSession(42)``."""
-        return f"{self.method}({','.join(repr(value) for value in self.arguments.values())})"
+        return f"{self.key_head()}{','.join(map(repr, self.arguments.values()))})"
+
+    @classmethod
+    def key_head(cls) -> str:
+        """What the keys of all calls of this operation begin with."""
+        return f"{cls.method}("
 
     @cached_property
     def arguments(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from app import errors, logs
 from app.api.docs import docs_router
 from app.api.edge import Edge
+from app.api.front import Front
 from app.api.health import health_router
 from app.api.openapi import document_router
 from app.api.problems import CODES, Problem, Problems
@@ -20,7 +21,7 @@ from app.call import Call
 from app.entry import Windows
 from app.gateway import Gateway, Keeping
 from app.metrics import Metrics
-from app.resources import ROUTERS
+from app.resources import FRONT_KEYS, ROUTERS
 from app.settings import Settings, SettingsError, load_settings
 from app.upstream.client import Attempt, Farm, open_http
 from app.upstream.guard import Bulkhead
@@ -47,7 +48,9 @@ def create_app(settings: Settings | None = None) -> Edge:
             raise SystemExit(2) from None
     logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
-    return Edge(_api(settings, problems), problems, settings.origins, logs.crash)
+    app = _api(settings, problems)
+    front = Front(app.state.gateway, app.state.replies, FRONT_KEYS)
+    return Edge(app, front, problems, settings.origins, logs.crash)
 
 
 def create_api(settings: Settings) -> FastAPI:
@@ -165,6 +168,7 @@ def _api(settings: Settings, problems: Problems) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.gateway = gateway
     app.state.replies = Replies(gateway, problems, gateway.keeping.windows)
     for router in ROUTERS:
         app.include_router(router)

@@ -6,12 +6,16 @@ Knows ASGI and the Fetch standard's CORS protocol. Must not know routes or what 
 import itertools
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.catalogue import Code
+from app.api.front import Front
 from app.api.problems import Problems
+from app.api.replies import Header
+
+START, BODY = "http.response.start", "http.response.body"
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -24,13 +28,12 @@ EXPOSED_HEADERS = (
     "Server-Timing, X-Request-ID"
 )
 
-Headers = list[tuple[bytes, bytes]]
-
-EVERYWHERE: Headers = [
+EVERYWHERE: list[Header] = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"access-control-expose-headers", EXPOSED_HEADERS.encode()),
 ]
+ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 Crash = Callable[[str, BaseException], None]
@@ -41,13 +44,21 @@ class Edge:
     """Wraps the whole application, so that crashes leave with CORS and a request id too."""
 
     def __init__(
-        self, app: ASGIApp, problems: Problems, origins: frozenset[str], on_crash: Crash
+        self,
+        app: ASGIApp,
+        front: Front,
+        problems: Problems,
+        origins: frozenset[str],
+        on_crash: Crash,
     ) -> None:
         self.app = app
+        self._front = front
         self._problems = problems
         self._origins = frozenset(origin.encode("latin-1") for origin in origins)
+        self._any_origin = "*" in origins
+        self._everywhere = [*EVERYWHERE, *([ANY_ORIGIN] if self._any_origin else [])]
         self._on_crash = on_crash
-        self._boot = secrets.token_hex(8)
+        self._boot = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,21 +71,33 @@ class Edge:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope["headers"])
+        fields = scope["headers"]
+        given = dict(fields)
         request_id = self._request_id(given.get(b"x-request-id"))
-        own = [
-            (b"x-request-id", request_id.encode()),
-            *EVERYWHERE,
-            *self._cors(given.get(b"origin")),
-        ]
+        own = [(b"x-request-id", request_id), *self._everywhere]
+        if not self._any_origin:
+            own += self._cors(given.get(b"origin"))
+        if scope["method"] == "GET" and len(given) == len(fields):
+            kept = self._front.answer(scope, given)
+            if kept is not None:
+                status, headers, body = kept
+                headers = [*headers, *own, JSON_POLICY]
+                await send({"type": START, "status": status, "headers": headers})
+                await send({"type": BODY, "body": body})
+                return
+        await self._route(scope, receive, send, request_id.decode(), own)
+
+    async def _route(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, own: list[Header]
+    ) -> None:
         begun = ended = False
 
         async def dressed(message: Message) -> None:
             nonlocal begun, ended
-            if message["type"] == "http.response.start":
+            if message["type"] == START:
                 begun = True
                 message = {**message, "headers": _dress(message["headers"], own)}
-            elif message["type"] == "http.response.body":
+            elif message["type"] == BODY:
                 ended = not message.get("more_body", False)
             await send(message)
 
@@ -82,7 +105,7 @@ class Edge:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         scope = {**scope, "method": method, "rfgw.request_id": request_id}
         try:
-            if method == "OPTIONS" and b"access-control-request-method" in given:
+            if method == "OPTIONS" and _is_preflight(scope["headers"]):
                 await _preflight(dressed)
             else:
                 await self.app(scope, receive, dressed)
@@ -93,30 +116,29 @@ class Edge:
             elif not ended:
                 raise  # the answer cannot be completed: let the server cut the connection
 
-    def _request_id(self, given: bytes | None) -> str:
+    def _request_id(self, given: bytes | None) -> bytes:
         if given is not None and REQUEST_ID.fullmatch(given):
-            return given.decode()
-        return f"{self._boot}-{next(self._numbers):x}"
+            return given
+        return b"%b-%x" % (self._boot, next(self._numbers))
 
-    def _cors(self, origin: bytes | None) -> Headers:
+    def _cors(self, origin: bytes | None) -> list[Header]:
         """What lets a page of another origin read the answer."""
-        if b"*" in self._origins:
-            return [(b"access-control-allow-origin", b"*")]
         headers = [(b"vary", b"Origin")]
         if origin in self._origins:
             headers.append((b"access-control-allow-origin", origin))
         return headers
 
 
-def _dress(headers: Headers, own: Headers) -> Headers:
+def _dress(headers: Iterable[Header], own: list[Header]) -> list[Header]:
     """The answer's headers with ours; a page that brings a policy of its own keeps it."""
-    vary = b", ".join(value for name, value in [*headers, *own] if name == b"vary")
-    dressed = [pair for pair in [*headers, *own] if pair[0] != b"vary"]
-    if vary:
-        dressed.append((b"vary", vary))
-    if not any(name == b"content-security-policy" for name, _ in headers):
+    dressed = [*headers, *own]
+    if not any(name == JSON_POLICY[0] for name, _ in dressed):
         dressed.append(JSON_POLICY)
     return dressed
+
+
+def _is_preflight(fields: Iterable[Header]) -> bool:
+    return any(name == b"access-control-request-method" for name, _ in fields)
 
 
 async def _preflight(send: Send) -> None:
@@ -129,5 +151,5 @@ async def _preflight(send: Send) -> None:
         (b"access-control-allow-headers", ALLOWED_HEADERS.encode()),
         (b"access-control-max-age", b"7200"),
     ]
-    await send({"type": "http.response.start", "status": 204, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
+    await send({"type": START, "status": 204, "headers": headers})
+    await send({"type": BODY, "body": b""})

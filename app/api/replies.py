@@ -4,7 +4,7 @@ Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor w
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
@@ -17,61 +17,90 @@ from app.call import Call
 from app.entry import Entry, Windows
 from app.gateway import Answer, Gateway, Wish
 
+Header = tuple[bytes, bytes]
+Prepared = tuple[int, list[Header], bytes]
+"""Status, header fields and body of an answer."""
+
+JSON = "application/json"
+
 MAX_TAGS = 64
 """If-None-Match may name many tags; those behind the 64th are not looked at."""
 
 
-@dataclass(frozen=True, slots=True)
 class Replies:
     """Turns calls into HTTP answers. ``private`` keeps shared caches downstream out of it."""
 
-    gateway: Gateway
-    problems: Problems
-    windows: Windows
-    private: bool = False
+    def __init__(
+        self, gateway: Gateway, problems: Problems, windows: Windows, *, private: bool = False
+    ) -> None:
+        self._gateway = gateway
+        self._problems = problems
+        scope = "private" if private else "public"
+        self._refusal = f"{scope}, max-age=%d"
+        self._answer = (
+            f"{scope}, max-age=%d, stale-while-revalidate={windows.while_revalidate:.0f}, "
+            f"stale-if-error={windows.if_error:.0f}"
+        )
+        self._cache_control = lru_cache(self._cache_control)  # type: ignore[method-assign]
 
     async def reply(self, request: Request, call: Call) -> Response:
         """The answer to one call: 200, 304 (RFC 9110 section 13.1.2) or a problem."""
-        if quality(request.headers.get("accept"), "application/json") == 0:
+        accept = ",".join(request.headers.getlist("accept"))
+        if not takes_json(accept.encode("latin-1")):
             raise errors.NotAcceptable
-        answer = await self.gateway.fetch(call, wish_of(request.headers.getlist("cache-control")))
-        headers = self._headers(answer)
+        wish = wish_of(request.headers.getlist("cache-control"))
+        answer = await self._gateway.fetch(call, wish)
+        now = self._gateway.clock()
+        status = cache_status(answer, now)
         if answer.error is not None:
-            return self.problems.of(answer.error, request.scope, headers)
+            headers = dict(self._kept(answer.entry, now)) if answer.entry else {}
+            told = {name.decode(): value.decode() for name, value in headers.items()}
+            return self._problems.of(answer.error, request.scope, {**told, "cache-status": status})
         assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-        if matches(request.headers.getlist("if-none-match"), answer.entry.digest):
-            return Response(status_code=304, headers=headers)
-        return Response(answer.entry.body, headers=headers, media_type="application/json")
-
-    def _headers(self, answer: Answer) -> dict[str, str]:
-        now = self.gateway.clock()
-        headers = {"cache-status": cache_status(answer, now)}
-        entry = answer.entry
-        if entry is None or entry.nominal <= 0:
-            return headers
-        headers["age"] = str(int(entry.age(now)))
-        headers["cache-control"] = self.cache_control(entry)
-        if not entry.refused:
-            headers["etag"] = f'"{entry.digest}"'
-        return headers
-
-    def cache_control(self, entry: Entry) -> str:
-        """max-age is the whole lifetime: caches downstream subtract Age themselves."""
-        scope = "private" if self.private else "public"
-        if entry.refused:
-            return f"{scope}, max-age={entry.nominal}"
-        swr, sie = self.windows
-        return (
-            f"{scope}, max-age={entry.nominal}, "
-            f"stale-while-revalidate={swr:.0f}, stale-if-error={sie:.0f}"
+        tags = ",".join(request.headers.getlist("if-none-match")).encode("latin-1")
+        response = Response()
+        response.status_code, response.raw_headers, response.body = self.prepared(
+            answer.entry,
+            now,
+            status.encode(),
+            not_modified=bool(tags) and matches(tags, answer.entry.digest),
         )
+        return response
+
+    def prepared(
+        self, entry: Entry, now: float, status: bytes, *, not_modified: bool = False
+    ) -> Prepared:
+        """The answer with a kept entry: the one place that knows its header fields' order."""
+        kept = [*self._kept(entry, now), (b"cache-status", status)]
+        if not_modified:
+            return 304, kept, b""
+        length = b"%d" % len(entry.body)
+        form = [(b"content-type", b"application/json"), (b"content-length", length)]
+        return 200, form + kept, entry.body
+
+    def _kept(self, entry: Entry, now: float) -> list[Header]:
+        """What tells caches downstream about a kept answer; nothing if it is not to be kept."""
+        if entry.nominal <= 0:
+            return [(b"cache-control", b"no-store")]
+        fields = [
+            self._cache_control(entry.nominal, bool(entry.refused)),
+            (b"age", b"%d" % entry.age(now)),
+        ]
+        if not entry.refused:
+            fields.append((b"etag", b'"%s"' % entry.digest.encode()))
+        return fields
+
+    def _cache_control(self, nominal: int, refused: bool) -> Header:
+        """max-age is the whole lifetime: caches downstream subtract Age themselves."""
+        form = self._refusal if refused else self._answer
+        return b"cache-control", (form % nominal).encode()
 
 
 def cache_status(answer: Answer, now: float) -> str:
     """The Cache-Status field (RFC 9211) of an answer."""
     words = ["rfgw"]
     if answer.hit and answer.entry is not None:
-        words += ["hit", f"ttl={int(answer.entry.ttl(now) // 1)}"]
+        words.append(hit_words(answer.entry, now))
     elif answer.forward:
         words.append(f"fwd={answer.forward}")
         error = answer.failure or answer.error
@@ -85,23 +114,44 @@ def cache_status(answer: Answer, now: float) -> str:
     return "; ".join(words)
 
 
+def hit_words(entry: Entry, now: float) -> str:
+    """``hit; ttl=4``: whole seconds of freshness left, negative once stale."""
+    return f"hit; ttl={int(entry.ttl(now) // 1)}"
+
+
+def takes_json(accept: bytes | None) -> bool:
+    """Whether a request with this Accept field takes what we send."""
+    if accept is None or accept == b"*/*":
+        return True
+    return (_weighs_json if len(accept) <= 128 else _weighs_json.__wrapped__)(accept)
+
+
+@lru_cache(256)  # browsers and libraries have few forms of it
+def _weighs_json(accept: bytes) -> bool:
+    return quality(accept.decode("latin-1"), JSON) > 0
+
+
 def wish_of(fields: list[str]) -> Wish:
-    """What the request's Cache-Control asks for; directives that would cost the farm are not
-    all honoured: max-age and no-store in a request are passed over."""
+    """What the request's Cache-Control asks for (RFC 9111 section 5.2.1).
+
+    Directives that would make every reload cost the farm, max-age and no-store, are passed over.
+    """
     if not fields:
         return Wish()
     directives = {word.strip().lower() for word in ",".join(fields).split(",")}
     return Wish("no-cache" in directives, "only-if-cached" in directives)
 
 
-def matches(fields: list[str], digest: str) -> bool:
-    """Whether If-None-Match names this entity tag, by weak comparison (RFC 9110 section 8.8.3.2).
+def matches(if_none_match: bytes, digest: str) -> bool:
+    """Whether the field names this entity tag, by weak comparison (RFC 9110 section 8.8.3.2).
 
     Our tags hold no comma, so a list may be split at commas. Unquoted text never matches.
     """
-    tags = [tag.strip() for tag in ",".join(fields).split(",", MAX_TAGS)[:MAX_TAGS]]
-    wanted = f'"{digest}"'
-    return tags == ["*"] or any(tag.removeprefix("W/") == wanted for tag in tags)
+    wanted = b'"%s"' % digest.encode()
+    if if_none_match == wanted:
+        return True
+    tags = [tag.strip() for tag in if_none_match.split(b",", MAX_TAGS)[:MAX_TAGS]]
+    return tags == [b"*"] or any(tag.removeprefix(b"W/") == wanted for tag in tags)
 
 
 async def _reply(request: Request) -> Callable[[Call], Awaitable[Response]]:

@@ -26,8 +26,10 @@ class MemoryStore:
 
     def get(self, key: str) -> Entry | None:
         """The entry kept for ``key``, fresh or not."""
-        entry: Entry | None = self._answers.get(key)
-        return entry if entry is not None else self._refusals.get(key)
+        try:
+            return self._answers[key]
+        except KeyError:
+            return self._refusals.get(key)
 
     def put(self, key: str, entry: Entry) -> None:
         """Keep ``entry``, in place of what was kept for ``key`` in either room."""

@@ -3,3 +3,6 @@
 from app.resources import sessions
 
 ROUTERS = (sessions.router,)
+
+FRONT_KEYS = {"/sessions": sessions.GetSession.key_head()}
+"""Heads of paths whose last segment is the call's one argument, with the head of the call's key."""

@@ -26,6 +26,7 @@ after 300 s. Magic ids (``script.MAGIC``) are sessions under way. Every other id
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.sandbox.faults import refusal
 from app.sandbox.script import MAGIC
@@ -168,6 +169,7 @@ def _java_order(value: Value) -> Value:
     return {name: _java_order(value[name]) for name in names}
 
 
+@lru_cache(1024)
 def _java_hash(name: str) -> int:
     number = 0
     for character in name:

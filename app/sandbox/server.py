@@ -88,7 +88,7 @@ class Farm:
         except UpstreamUnreadable:
             raise broken("A problem occurred during parsing") from None
         method = METHODS.get(record.method)
-        if not method or record.path not in (record.method, record.method.rpartition(".")[0]):
+        if method is None:
             raise broken("The specified handler cannot be found")
         parameters, *record.arguments = sent or [None]
         if not isinstance(parameters, dict):

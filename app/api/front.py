@@ -1,0 +1,79 @@
+"""Answers what is kept and fresh before the framework wakes: no router, no model, no XML.
+
+Knows paths, entries and a clock. Must not know resources. Whatever it does not fully understand it
+leaves to the route, which gives the same bytes: both take them from ``Replies.prepared``.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from starlette.types import Scope
+
+from app.api.replies import Prepared, Replies, hit_words, matches, takes_json
+from app.entry import Entry
+from app.gateway import Gateway
+
+MAX_READY = 4096
+"""How many entries have their header fields ready at most; beyond, all are made anew."""
+
+
+class Ready(NamedTuple):
+    """Both answers that an entry can give, until its age or its ttl reach another whole second."""
+
+    entry: Entry
+    until: float
+    ok: Prepared
+    not_modified: Prepared
+
+
+class Front:
+    """``keys`` maps the head of a path to the head of a call's key.
+
+    ``{"/sessions": "community.getSession("}`` finds the entry of ``/sessions/42`` under
+    ``community.getSession(42)``: a path that is not strictly written finds nothing.
+    """
+
+    def __init__(self, gateway: Gateway, replies: Replies, keys: Mapping[str, str]) -> None:
+        self._store = gateway.store
+        self._clock = gateway.clock
+        self._replies = replies
+        self._keys = dict(keys)
+        self._ready: dict[str, Ready] = {}
+
+    def answer(self, scope: Scope, given: Mapping[bytes, bytes]) -> Prepared | None:
+        """Status, header fields and body, or None: the route shall answer.
+
+        ``given`` are the request's header fields, none of them doubled.
+        """
+        head, _, tail = scope["path"].rpartition("/")
+        key_head = self._keys.get(head)
+        if key_head is None or scope["query_string"] or b"cache-control" in given:
+            return None
+        key = f"{key_head}{tail})"
+        entry = self._store.get(key)
+        if entry is None or entry.refused or not takes_json(given.get(b"accept")):
+            return None
+        now = self._clock()
+        ready = self._ready.get(key)
+        if ready is None or ready.entry is not entry or now >= ready.until:
+            if entry.ttl(now) <= 0:
+                return None
+            ready = self._make_ready(key, entry, now)
+        tags = given.get(b"if-none-match")
+        if tags is not None and matches(tags, entry.digest):
+            return ready.not_modified
+        return ready.ok
+
+    def _make_ready(self, key: str, entry: Entry, now: float) -> Ready:
+        if len(self._ready) >= MAX_READY:
+            self._ready.clear()
+        status = b"rfgw; " + hit_words(entry, now).encode()
+        age, ttl = entry.age(now), entry.ttl(now)
+        ready = self._ready[key] = Ready(
+            entry,
+            now + min(1 - math.modf(age)[0], math.modf(ttl)[0]),
+            self._replies.prepared(entry, now, status),
+            self._replies.prepared(entry, now, status, not_modified=True),
+        )
+        return ready

@@ -1,0 +1,115 @@
+"""The front and the route are one source of truth: the same request, the same bytes."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from app.api.edge import Edge
+from app.api.front import Front
+from app.entry import Entry, digest
+from app.main import create_app
+from tests.conftest import settings_for
+
+BODY = b'{"id":42}'
+TAG = f'"{digest(BODY)}"'
+
+METHODS = ["GET", "HEAD"]
+PATHS = ["/sessions/42", "/sessions/43", "/sessions/007", "/sessions/42/", "/sessions/300"]
+QUERIES = ["", "cache=buster"]
+ACCEPTS = [
+    None, "*/*", "application/json", "text/html", "application/json;q=0", "text/*, */*;q=0.1",
+]  # fmt: skip
+TAGS = [None, TAG, f"W/{TAG}", "*", '"other"', f'"other", {TAG}', TAG.strip('"')]
+ORIGINS = [None, "https://site.example"]
+
+
+def frozen_edge(origins: str) -> Edge:
+    """A gateway that keeps session 42 and a refusal, at a clock that stands still."""
+    edge = create_app(settings_for("http://127.0.0.1:1", cors_origins=origins))
+    gateway = edge.app.state.gateway  # type: ignore[attr-defined]
+    gateway.clock = lambda: 1003.7
+    gateway.store.put("community.getSession(42)", Entry(BODY, digest(BODY), 1000.0, 5.25, 5))
+    refusal = Entry(b"", "", 1000.0, 10.0, 10, refused="SessionNotFound", fault_code=300)
+    gateway.store.put("community.getSession(300)", refusal)
+    return edge
+
+
+def with_front(edge: Edge, keys: dict[str, str]) -> Edge:
+    state = edge.app.state  # type: ignore[attr-defined]
+    edge._front = Front(state.gateway, state.replies, keys)
+    return edge
+
+
+async def exchange(
+    edge: Edge, method: str, path: str, query: str, fields: list[tuple[bytes, bytes]]
+) -> list[dict[str, Any]]:
+    """What the application sends for one request."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http",
+        "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
+        "root_path": "", "headers": fields, "server": ("127.0.0.1", 8000),
+        "client": ("127.0.0.1", 50000), "state": {},
+    }  # fmt: skip
+    await edge(scope, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize("origins", ["*", "https://site.example,https://other.example"])
+async def test_the_front_and_the_route_send_the_same_bytes(origins: str) -> None:
+    keys = {"/sessions": "community.getSession("}
+    front = with_front(frozen_edge(origins), keys)
+    route = with_front(frozen_edge(origins), {})
+    combinations = itertools.product(METHODS, PATHS, QUERIES, ACCEPTS, TAGS, ORIGINS)
+    statuses: set[int] = set()
+    for method, path, query, accept, tag, origin in combinations:
+        given = {"accept": accept, "if-none-match": tag, "origin": origin, "x-request-id": "r-1"}
+        fields = [(name.encode(), text.encode()) for name, text in given.items() if text]
+        if path == "/sessions/43":
+            fields.append((b"cache-control", b"only-if-cached"))
+        answers = [await exchange(edge, method, path, query, fields) for edge in (front, route)]
+        assert answers[0] == answers[1], (method, path, query, given)
+        statuses.add(answers[0][0]["status"])
+    assert statuses == {200, 304, 404, 406, 422, 504}
+
+
+async def test_the_front_answers_without_the_framework() -> None:
+    edge = with_front(frozen_edge("*"), {"/sessions": "community.getSession("})
+
+    async def framework(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("the framework was asked")
+
+    edge.app = framework
+    start, body = await exchange(edge, "GET", "/sessions/42", "", [])
+    headers = dict(start["headers"])
+    assert start["status"] == 200
+    assert body["body"] == BODY
+    assert headers[b"age"] == b"3"
+    assert headers[b"cache-status"] == b"rfgw; hit; ttl=1"
+    assert headers[b"etag"] == TAG.encode()
+    assert headers[b"content-length"] == b"9"
+
+
+async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
+    edge = with_front(frozen_edge("*"), {"/sessions": "community.getSession("})
+    gateway = edge.app.state.gateway  # type: ignore[attr-defined]
+    seen = []
+    for now in (1000.0, 1000.2, 1000.3, 1001.0, 1004.24, 1004.26):
+        edge._front._clock = lambda now=now: now
+        start, _ = await exchange(edge, "GET", "/sessions/42", "", [])
+        headers = dict(start["headers"])
+        seen.append((headers[b"age"], headers[b"cache-status"].rpartition(b"=")[2]))
+    assert seen == [
+        (b"0", b"5"), (b"0", b"5"), (b"0", b"4"), (b"1", b"4"), (b"4", b"1"), (b"4", b"0"),
+    ]  # fmt: skip
+    gateway.store.put("community.getSession(42)", Entry(b"{}", digest(b"{}"), 1004.0, 5.0, 5))
+    _, body = await exchange(edge, "GET", "/sessions/42", "", [])
+    assert body["body"] == b"{}"
