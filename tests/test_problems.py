@@ -1,0 +1,122 @@
+"""The catalogue is closed and complete, and a document says what its code means."""
+
+import re
+
+import pytest
+
+from app import errors
+from app.api.accept import quality
+from app.api.catalogue import MEANINGS, Code
+from app.api.problems import CODES, Problems, _media_type
+
+
+def leaves(kind: type[errors.GatewayError]) -> set[type[errors.GatewayError]]:
+    children = kind.__subclasses__()
+    return set().union(*map(leaves, children)) if children else {kind}
+
+
+def test_every_leaf_of_the_error_tree_has_a_code() -> None:
+    assert set(CODES) == leaves(errors.GatewayError)
+
+
+def test_every_code_has_a_meaning_and_no_two_errors_share_one() -> None:
+    assert set(MEANINGS) == set(Code)
+    assert len(set(CODES.values())) == len(CODES)
+
+
+def test_the_errors_docstring_draws_the_tree_as_it_is() -> None:
+    drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__ or ""))
+    kinds = {name for name, thing in vars(errors).items() if isinstance(thing, type)}
+    assert drawn == kinds - {"GatewayError", "Mapping", "MappingProxyType"}
+
+
+STATUSES = {
+    "invalid_request": 422,
+    "upstream_rejected_parameters": 400,
+    "unauthorized": 401,
+    "session_forbidden": 403,
+    "session_not_found": 404,
+    "route_not_found": 404,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "session_not_attached": 409,
+    "request_too_large": 413,
+    "rate_limited": 429,
+    "internal_error": 500,
+    "upstream_rejected_call": 502,
+    "upstream_refused_credentials": 502,
+    "upstream_fault": 502,
+    "upstream_unreadable": 502,
+    "upstream_mismatch": 502,
+    "upstream_unreachable": 502,
+    "upstream_unavailable": 503,
+    "overloaded": 503,
+    "upstream_timeout": 504,
+    "not_cached": 504,
+}
+RETRYABLE = {
+    "session_not_attached", "rate_limited", "upstream_fault", "upstream_unreadable",
+    "upstream_mismatch", "upstream_unreachable", "upstream_unavailable", "overloaded",
+    "upstream_timeout", "not_cached",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_a_code_keeps_its_status_and_whether_it_is_retryable(code: Code) -> None:
+    error = errors.GatewayError(method="m", arguments={"sessionId": 42}, fault_code=7)
+    problem = Problems("https://gw.example/").document(
+        code, "r-1", error=error, path="/sessions/42"
+    )
+    assert problem.status == STATUSES[code]
+    assert problem.retryable == (code in RETRYABLE)
+    assert (problem.retryAfterMs is not None) == problem.retryable
+    assert problem.type == f"https://gw.example/problems/{code}"
+    assert "{" not in problem.detail
+    assert problem.upstream is not None
+    assert problem.upstream.faultCode == 7
+
+
+def test_what_the_farm_says_about_waiting_is_passed_on() -> None:
+    error = errors.UpstreamUnavailable(method="m", retry_after=17.2)
+    problem = Problems("").document(Code.UPSTREAM_UNAVAILABLE, "r-1", error=error)
+    assert problem.retryAfterMs == 17_200
+    assert problem.type == "/problems/upstream_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (None, "application/problem+json"),
+        ("*/*", "application/problem+json"),
+        ("application/json", "application/json"),
+        ("application/json, */*;q=0.8", "application/json"),
+        ("application/json, application/problem+json", "application/problem+json"),
+        ("text/html", "application/problem+json"),
+        ("application/json;q=0.5, application/problem+json;q=0.9", "application/problem+json"),
+    ],
+)
+def test_a_problem_has_the_form_that_the_request_likes_best(
+    accept: str | None, media_type: str
+) -> None:
+    assert _media_type(accept) == media_type
+
+
+@pytest.mark.parametrize(
+    ("accept", "weight"),
+    [
+        (None, 1.0),
+        ("", 1.0),
+        ("*/*", 1.0),
+        ("application/*;q=0.4", 0.4),
+        ("application/json;q=0, */*", 0.0),
+        ("APPLICATION/JSON ; Q=0.3", 0.3),
+        ("application/json;charset=utf-8", 1.0),
+        ("application/json;q=lots", 0.0),
+        ("application/json;q=7", 1.0),
+        ("text/html", 0.0),
+        (",;,=", 0.0),
+        ("*/*;q=0.1, application/*;q=0.2, application/json;q=0.3", 0.3),
+    ],
+)
+def test_the_most_specific_range_weighs(accept: str | None, weight: float) -> None:
+    assert quality(accept, "application/json") == weight
