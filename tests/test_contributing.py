@@ -1,0 +1,61 @@
+"""What CONTRIBUTING tells whoever adds an upstream method is true: its own example runs."""
+
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from app import main
+from app.call import Call
+from app.sandbox import data
+from tests.conftest import StartGateway
+
+GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def animations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The guide's two snippets, run where it says that they belong."""
+    resource, answer = (
+        textwrap.dedent(block) for block in re.findall(r" *```python\n(.*?) *```", GUIDE, re.DOTALL)
+    )
+    module = ModuleType("animations")
+    exec(resource, module.__dict__)
+    exec(answer, dict(vars(data)))
+    monkeypatch.setattr(main, "ROUTERS", (*main.ROUTERS, module.router))
+    monkeypatch.setattr(main, "FRONT_KEYS", {**main.FRONT_KEYS, **front_key(module)})
+    yield module
+    del data.METHODS["community.getAnimation"]
+
+
+def front_key(module: ModuleType) -> dict[str, str]:
+    return {"/animations": module.GetAnimation.key_head()}
+
+
+def test_the_guides_example_is_a_working_resource(
+    animations: ModuleType, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway()
+    answer = gateway.get("/animations/7")
+    assert answer.json() == {"id": 7, "title": "Elephants"}
+    assert answer.headers["cache-status"] == "rfgw; fwd=uri-miss; fwd-status=200; stored"
+    again = gateway.get("/animations/7")
+    assert again.headers["cache-status"].startswith("rfgw; hit; ttl=35")
+    assert 'rfgw_upstream_drift_total{field="unknown_member"} 1.0' in gateway.get("/metrics").text
+    assert gateway.get("/animations/0").status_code == 422
+    document = gateway.get("/openapi.json").json()
+    assert document["paths"]["/animations/{id}"]["get"]["operationId"] == "getAnimation"
+    assert list(document["components"]["schemas"]["Animation"]["properties"]) == ["id", "title"]
+
+
+def test_the_sandbox_answers_every_declared_call_and_no_other() -> None:
+    declared = {
+        kind.method: {field.serialization_alias for field in kind.model_fields.values()}
+        for kind in Call.__subclasses__()
+        if kind.__module__.startswith("app.")
+    }
+    known = {method: set(found.parameters) for method, found in data.METHODS.items()}
+    assert known == declared
