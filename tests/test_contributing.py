@@ -10,7 +10,7 @@ import pytest
 
 from app import main
 from app.call import Call
-from app.sandbox import data
+from app.sandbox import data, server
 from tests.conftest import StartGateway
 
 GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -25,6 +25,7 @@ def animations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     module = ModuleType("animations")
     exec(resource, module.__dict__)
     exec(answer, dict(vars(data)))
+    monkeypatch.setattr(server, "PATHS", {*server.PATHS, "community.getAnimation"})
     monkeypatch.setattr(main, "ROUTERS", (*main.ROUTERS, module.router))
     monkeypatch.setattr(main, "FRONT_KEYS", {**main.FRONT_KEYS, **front_key(module)})
     yield module
