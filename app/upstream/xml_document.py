@@ -4,13 +4,13 @@
 
 expat gets the whole document in one call: version 2.5 takes quadratic time over a large token that
 comes in pieces. It is told that the bytes are UTF-8, so the document's own label means nothing to
-it. It runs without namespaces, so ``ex:i8`` is a name like any other, whether declared or not.
+it. Namespaces mean nothing either: ``ex:i8`` is a name like any other, whether declared or not.
 """
 
 import re
 from collections.abc import Set
 from typing import Any
-from xml.etree.ElementTree import Element, TreeBuilder
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 from xml.parsers.expat import ExpatError, ParserCreate
 
 from app.errors import UpstreamUnreadable
@@ -59,7 +59,10 @@ def parse(body: bytes, names: Set[str], max_bytes: int) -> Element:
     markup = document.count(b"<") - document.count(b"</") + document.count(b"=")
     if markup > MAX_MARKUP:
         raise UpstreamUnreadable("too_large")
-    return _tree(document, names if markup > _FEW else frozenset())
+    if markup > _FEW:
+        return _tree(document, names)
+    plain = _plain_tree(document)
+    return _tree(document, frozenset()) if plain is None else plain
 
 
 def _utf8(body: bytes) -> bytes:
@@ -80,6 +83,21 @@ def _charset(body: bytes) -> tuple[str, int]:
     name = label[1].decode("ascii").lower().replace("-", "_") if label else "utf_8"
     # The vendor labels its UTF-8 so: text that really is UTF-16 has been recognised above.
     return ("utf_8" if name.startswith("utf_16") else name), 0
+
+
+def _plain_tree(document: bytes) -> Element | None:
+    """The tree of a document without namespaces, built in C at half the cost; None otherwise.
+
+    What this parser refuses (an undeclared prefix, say) the other one decides about.
+    """
+    if b"xmlns" in document or b"<!DOCTYPE" in document:
+        return None
+    parser = XMLParser(encoding="utf-8")  # noqa: S314 - bounded above, and without a DOCTYPE
+    try:
+        parser.feed(document)
+        return parser.close()
+    except ParseError:
+        return None
 
 
 def _tree(document: bytes, names: Set[str]) -> Element:
