@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from app import main
+from app import main, resources
 from app.call import Call
 from app.sandbox import data, server
 from tests.conftest import StartGateway
@@ -26,14 +26,11 @@ def animations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     exec(resource, module.__dict__)
     exec(answer, dict(vars(data)))
     monkeypatch.setattr(server, "PATHS", {*server.PATHS, "community.getAnimation"})
-    monkeypatch.setattr(main, "ROUTERS", (*main.ROUTERS, module.router))
-    monkeypatch.setattr(main, "FRONT_KEYS", {**main.FRONT_KEYS, **front_key(module)})
+    monkeypatch.setattr(main, "ROUTERS", (*resources.ROUTERS, module.router))
+    keys = {**resources.FRONT_KEYS, "/animations": module.GetAnimation.key_head()}
+    monkeypatch.setattr(main, "FRONT_KEYS", keys)
     yield module
     del data.METHODS["community.getAnimation"]
-
-
-def front_key(module: ModuleType) -> dict[str, str]:
-    return {"/animations": module.GetAnimation.key_head()}
 
 
 def test_the_guides_example_is_a_working_resource(

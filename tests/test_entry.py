@@ -1,5 +1,7 @@
 """A kept answer and its age: states, pauses and digests, as tables."""
 
+from typing import Any
+
 import pytest
 
 from app.entry import Entry, State, Windows, digest
@@ -7,7 +9,7 @@ from app.entry import Entry, State, Windows, digest
 WINDOWS = Windows(30.0, 600.0)
 
 
-def kept(**changes: object) -> Entry:
+def kept(**changes: Any) -> Entry:
     """An entry kept at second 100 for 10 s."""
     return Entry(b"{}", digest(b"{}"), 100.0, 10.0, 10)._replace(**changes)
 

@@ -1,6 +1,7 @@
 """The front and the route are one source of truth: the same request, the same bytes."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     seen = []
     for now in (1000.0, 1000.2, 1000.3, 1001.0, 1004.24, 1004.26):
-        edge._front._clock = lambda now=now: now
+        edge._front._clock = partial(float, now)
         start, _ = await exchange(edge, "GET", "/sessions/42", "", [])
         headers = dict(start["headers"])
         seen.append((headers[b"age"], headers[b"cache-status"].rpartition(b"=")[2]))

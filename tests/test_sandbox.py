@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +22,7 @@ import uvicorn
 
 from app.sandbox.data import LIVES, METHODS, PARTS, get_session
 from app.sandbox.records import KEPT, Record, Records
-from app.sandbox.script import MAGIC, SCRIPT, Late, honest
+from app.sandbox.script import MAGIC, SCRIPT, Late, Step, honest
 from app.sandbox.server import (
     DEMO_CONSUMER_KEY,
     DEMO_CONSUMER_SECRET,
@@ -402,8 +404,8 @@ def test_a_magic_id_is_an_answer_too_large(farm: Client) -> None:
 
 
 def test_a_magic_id_is_a_reset(farm: Client) -> None:
-    with pytest.raises(ConnectionResetError):
-        farm.ask(701_123)
+    with farm.open_call(701_123) as connection, pytest.raises(ConnectionResetError):
+        connection.recv(1)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -435,7 +437,9 @@ def test_a_reply_that_waits_ends_when_the_client_hangs_up(farm: Client) -> None:
 
 
 @pytest.mark.parametrize("session_id", [700_123, 704_123])
-def test_what_never_ends_ends_when_the_farm_stops(session_id: int) -> None:
+def test_what_never_ends_ends_when_the_farm_stops(
+    session_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with farm_with() as client, client.open_call(session_id) as connection:
         client.wait_for_calls(1)
         assert client.server
@@ -443,6 +447,7 @@ def test_what_never_ends_ends_when_the_farm_stops(session_id: int) -> None:
         with suppress(ConnectionResetError):
             while connection.recv(4096):
                 pass
+    assert not caplog.records, "uvicorn had to cancel the call"
 
 
 def test_a_drip_brings_the_whole_answer(farm: Client) -> None:
@@ -659,3 +664,28 @@ def test_it_serves_until_a_signal(host: str, number: signal.Signals, code: int) 
     finally:
         process.kill()
         process.wait()
+
+
+# What its page says
+
+
+def test_the_page_shows_every_session_magic_id_and_step() -> None:
+    page = (Path(__file__).parents[1] / "docs/sandbox.md").read_text()
+    sessions = {int(number) for number in re.findall(r"^\| (\d{4}) \| `\w+`", page, re.MULTILINE)}
+    magic = {
+        int(family)
+        for family, tried in re.findall(r"^\| (\d{3})nnn .*/sessions/(\d{3})\d{3}`", page, re.M)
+        if family == tried
+    }
+    steps = set(re.findall(r"^\| `(\w+)` \| (?:`|\|)", page, re.MULTILINE))
+    assert sessions | {42} == LIVES.keys()
+    assert magic == MAGIC.keys()
+    assert steps == {kind.model_fields["do"].default for kind in Step.__subclasses__()}
+
+
+def test_the_page_tells_each_sessions_phase() -> None:
+    page = (Path(__file__).parents[1] / "docs/sandbox.md").read_text()
+    for number, told in re.findall(r"^\| (\d{4}) \| `(\w+)`", page, re.MULTILINE):
+        session = get_session(int(number), started=0, now=0)
+        assert isinstance(session, dict)
+        assert phase(session) == told

@@ -233,7 +233,7 @@ def test_no_answer_with_the_right_id_is_refused(members: dict[str, object]) -> N
 def test_every_state_word_is_known_and_every_phase_has_a_pace() -> None:
     for word, state in STATES.items():
         assert read({"id": 881, "state": word})[0]["state"] == state
-    assert GetSession(id=881).pace(GetSession(id=881).read({"id": 881}, lambda _: None)) == "active"
+    assert GetSession(id=881).pace(Session.model_validate({"id": 881})) == "active"
     assert set(PACES) < set(Phase)
 
 
