@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; nothing else by hand.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint check openapi lock image clean
+.PHONY: help install run test lint check openapi lock vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --require-hashes --no-deps --only-binary :all:
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --system-certs
+
+SWAGGER_UI := 5.35.0
+SWAGGER_UI_FILES := LICENSE NOTICE favicon-32x32.png swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt swagger-ui.css
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +46,18 @@ openapi: $(VENV)/.run ## Write the OpenAPI document
 lock: $(VENV)/.dev ## Write the locked requirements anew from pyproject.toml
 	$(UV_LOCK) pyproject.toml --output-file requirements.lock
 	$(UV_LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	echo 'setuptools>=77' | $(UV_LOCK) --no-annotate - --output-file requirements-build.lock
+
+vendor-docs: ## Fetch Swagger UI anew into app/api/static/swagger-ui (needs npm)
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	npm pack --silent --pack-destination "$$tmp" swagger-ui-dist@$(SWAGGER_UI) >/dev/null; \
+	tar -xzf "$$tmp"/*.tgz -C "$$tmp"; \
+	cd app/api/static/swagger-ui && rm -f *; \
+	for file in $(SWAGGER_UI_FILES); do install -m 644 "$$tmp/package/$$file" .; done; \
+	sha256sum $(SWAGGER_UI_FILES) > SHA256SUMS
+
+image: ## Build the container image (needs docker)
+	docker build --tag renderfarm-gateway .
 
 clean: ## Remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*

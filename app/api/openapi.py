@@ -83,9 +83,13 @@ def reply_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The framework's document, tidied: every schema named, no derived titles, no defaults."""
+def document(app: FastAPI, public_url: str = "") -> dict[str, Any]:
+    """The framework's document, tidied: every schema named, no derived titles, no defaults.
+
+    Its server is ``public_url``, or else whatever address it is read from.
+    """
     schema = app.openapi()
+    schema["servers"] = [{"url": public_url or ".", "description": "This gateway"}]
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     problem = Problem.model_json_schema(
         mode="serialization", ref_template="#/components/schemas/{model}"
@@ -120,14 +124,12 @@ def text(app: FastAPI) -> str:
 
 
 def document_router(app: FastAPI, public_url: str) -> APIRouter:
-    """/openapi.json. Its server is ``public_url`` if the operator names one."""
+    """/openapi.json, made at the first request."""
     router = APIRouter(include_in_schema=False)
 
     @cache
     def body() -> bytes:
-        schema = document(app)
-        if public_url:
-            schema = {**schema, "servers": [{"url": public_url}]}
+        schema = document(app, public_url)
         return json.dumps(schema, ensure_ascii=False).encode()
 
     @router.get("/openapi.json")

@@ -238,7 +238,14 @@ SessionId = Annotated[
     int,
     Field(ge=1, le=MAX_ID),
     BeforeValidator(session_id),
-    Path(description="The session's number.", examples=[1005]),
+    Path(
+        description="The session's number.",
+        openapi_examples={
+            "renders": {"summary": "Renders while you watch", "value": 1005},
+            "completed": {"summary": "Completed, with every field", "value": 42},
+            "missing": {"summary": "No such session", "value": 300001},
+        },
+    ),
 ]
 
 router = APIRouter(tags=["sessions"])
