@@ -79,10 +79,7 @@ def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
 
 def said(answer: Answer) -> tuple[str, str, str]:
     """How an answer came about, in three words."""
-    if answer.hit:
-        how = "hit"
-    else:
-        how = f"fwd={answer.forward}"
+    how = "hit" if answer.hit else f"fwd={answer.forward}"
     return how, answer.detail, type(answer.error).__name__ if answer.error else ""
 
 
