@@ -93,7 +93,6 @@ def _farm(settings: Settings, metrics: Metrics) -> Farm:
         http=open_http(
             transport=settings.upstream_transport,
             connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
-            connect_timeout=settings.upstream_connect_timeout,
             ca_file=str(ca_file) if ca_file else None,
         ),
         base=settings.upstream_url,
@@ -109,6 +108,7 @@ def _farm(settings: Settings, metrics: Metrics) -> Farm:
             calls=settings.upstream_concurrency, queue=settings.upstream_queue, wait=QUEUE_WAIT
         ),
         deadline=settings.upstream_deadline,
+        connect_timeout=settings.upstream_connect_timeout,
         max_body=settings.upstream_max_body,
         now=time.time,
         observe=observe,

@@ -69,6 +69,8 @@ def test_a_number_is_finite(value: object, read: float | None) -> None:
         ("//example.invalid/x", None),
         ("http:///x", None),
         ("http://", None),
+        ("http://[", None),
+        ("http://@/", None),
         ("/x.png", None),
         ("http://example.invalid/" + "a" * 3000, None),
         ("", None),

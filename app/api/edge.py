@@ -77,15 +77,18 @@ class Edge:
         own = [(b"x-request-id", request_id), *self._everywhere]
         if not self._any_origin:
             own += self._cors(given.get(b"origin"))
+        kept = None
         if scope["method"] == "GET" and len(given) == len(fields):
-            kept = self._front.answer(scope, given)
-            if kept is not None:
-                status, headers, body = kept
-                headers = [*headers, *own, JSON_POLICY]
-                await send({"type": START, "status": status, "headers": headers})
-                await send({"type": BODY, "body": body})
-                return
-        await self._route(scope, receive, send, request_id.decode(), own)
+            try:
+                kept = self._front.answer(scope, given)
+            except Exception as error:
+                self._on_crash(request_id.decode(), error)  # the route will tell the client
+        if kept is None:
+            await self._route(scope, receive, send, request_id.decode(), own)
+            return
+        status, headers, body = kept
+        await send({"type": START, "status": status, "headers": [*headers, *own, JSON_POLICY]})
+        await send({"type": BODY, "body": body})
 
     async def _route(
         self, scope: Scope, receive: Receive, send: Send, request_id: str, own: list[Header]

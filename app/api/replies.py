@@ -3,6 +3,7 @@
 Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor where it was kept.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Annotated
@@ -22,6 +23,8 @@ Prepared = tuple[int, list[Header], bytes]
 """Status, header fields and body of an answer."""
 
 JSON = "application/json"
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 MAX_TAGS = 64
 """If-None-Match may name many tags; those behind the 64th are not looked at."""
@@ -138,7 +141,8 @@ def wish_of(fields: list[str]) -> Wish:
     """
     if not fields:
         return Wish()
-    directives = {word.strip().lower() for word in ",".join(fields).split(",")}
+    unquoted = _QUOTED.sub("", ",".join(fields))
+    directives = {word.strip().lower() for word in unquoted.split(",")}
     return Wish("no-cache" in directives, "only-if-cached" in directives)
 
 

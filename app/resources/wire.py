@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -69,9 +69,13 @@ def url(value: object) -> str | None:
 
     Other schemes are refused: frontends put these into href and src.
     """
-    if type(value) is str and len(value) <= 2048 and _HTTP_URL.match(value.strip()):
-        return quote(value.strip(), safe="%/:?#[]@!$&'()*+,;=~")
-    return None
+    if type(value) is not str or len(value) > 2048 or not _HTTP_URL.match(value.strip()):
+        return None
+    try:
+        address = quote(value.strip(), safe="%/:?#[]@!$&'()*+,;=~")
+        return address if urlsplit(address).hostname else None
+    except ValueError:  # half an IPv6 address
+        return None
 
 
 def instant(value: object) -> datetime | None:

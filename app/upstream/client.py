@@ -32,6 +32,9 @@ FAULTS: dict[int, type[errors.GatewayError]] = {
 }
 """The documented faults of community.getSession; every other code is an UpstreamFault."""
 
+TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError)
+"""What the transports let out: their own errors, and now and then one from below."""
+
 CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLError, "tls"),
     (socket.gaierror, "dns"),
@@ -42,6 +45,7 @@ CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ConnectionTimeoutError, "connect_timeout"),
     (httpx.ConnectTimeout, "connect_timeout"),
     (aiohttp.ClientResponseError, "not_http"),
+    (UnicodeError, "not_http"),
     (OSError, "network"),
 )
 """Which exception behind a transport error tells its cause, the most telling one first."""
@@ -70,11 +74,12 @@ class Attempt(NamedTuple):
 class Farm:
     """The farm at ``base``. ``now`` gives Unix seconds; ``observe`` hears of every attempt."""
 
-    http: httpx.AsyncClient
+    http: httpx.AsyncBaseTransport
     base: str
     signer: Signer
     bulkhead: Bulkhead
     deadline: float
+    connect_timeout: float
     max_body: int
     now: Callable[[], float]
     observe: Callable[[Attempt], None]
@@ -123,15 +128,21 @@ class Farm:
 
     async def _post(self, url: str, content: bytes) -> bytes:
         """The body of a 200, read to its end but never beyond the bound."""
-        request = self.http.build_request("POST", url, content=content, headers=HEADERS)
+        request = httpx.Request(
+            "POST",
+            url,
+            headers=HEADERS,
+            content=content,
+            extensions={"timeout": {"connect": self.connect_timeout}},
+        )
         try:
-            response = await self.http.send(request, stream=True)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            response = await self.http.handle_async_request(request)
+        except TRANSPORT_ERRORS as error:
             raise errors.UpstreamUnreachable(cause_of(error)) from None
         try:
             self._check(response)
             return await self._read(response)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError):
+        except TRANSPORT_ERRORS:
             raise errors.UpstreamUnreadable("truncated") from None
         finally:
             await response.aclose()
@@ -189,37 +200,26 @@ def retry_after(value: str | None, now: float) -> float | None:
             if value.isascii() and value.isdigit()
             else (parsedate_to_datetime(value).timestamp() - now)
         )
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return min(max(seconds, 1.0), 300.0)
 
 
 def open_http(
-    *,
-    transport: Literal["aiohttp", "httpx"],
-    connections: int,
-    connect_timeout: float,
-    ca_file: str | None,
-) -> httpx.AsyncClient:
-    """The HTTP client: TLS >= 1.2 verified, no redirects, no environment proxies, no cookies.
+    *, transport: Literal["aiohttp", "httpx"], connections: int, ca_file: str | None
+) -> httpx.AsyncBaseTransport:
+    """The HTTP client: TLS >= 1.2, verified.
 
-    httpx is the interface; by default the sockets are aiohttp's, which cost a fraction of the
-    processor time of httpx's own pool.
+    An httpx transport, not httpx's client: it has one method, and by construction no redirects, no
+    cookies, no proxies from the environment. By default the sockets are aiohttp's, which cost a
+    fraction of the processor time of httpx's own pool.
     """
     verify = ssl.create_default_context(cafile=ca_file)
     verify.minimum_version = ssl.TLSVersion.TLSv1_2
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    chosen: httpx.AsyncBaseTransport
     if transport == "aiohttp":
-        chosen = AiohttpTransport(client=lambda: _session(verify, connections))
-    else:
-        chosen = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
-    return httpx.AsyncClient(
-        transport=chosen,
-        trust_env=False,
-        follow_redirects=False,
-        timeout=httpx.Timeout(None, connect=connect_timeout),
-    )
+        return AiohttpTransport(client=lambda: _session(verify, connections))
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
 
 
 def _session(verify: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
