@@ -3,17 +3,20 @@
 Knows ASGI and the Fetch standard's CORS protocol. Must not know routes or what is answered.
 """
 
-import itertools
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.catalogue import Code
 from app.api.front import Front
 from app.api.problems import Problems
-from app.api.replies import Header
+from app.api.replies import Header, Prepared
+
+MAX_FIELDS = 100
+MAX_FIELDS_BYTES = 16 * 1024
 
 START, BODY = "http.response.start", "http.response.body"
 
@@ -59,7 +62,7 @@ class Edge:
         self._everywhere = [*EVERYWHERE, *([ANY_ORIGIN] if self._any_origin else [])]
         self._on_crash = on_crash
         self._boot = secrets.token_hex(8).encode()
-        self._numbers = itertools.count(1)
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; lifespan goes straight through, WebSockets are refused."""
@@ -77,18 +80,24 @@ class Edge:
         own = [(b"x-request-id", request_id), *self._everywhere]
         if not self._any_origin:
             own += self._cors(given.get(b"origin"))
-        kept = None
-        if scope["method"] == "GET" and len(given) == len(fields):
-            try:
-                kept = self._front.answer(scope, given)
-            except Exception as error:
-                self._on_crash(request_id.decode(), error)  # the route will tell the client
-        if kept is None:
-            await self._route(scope, receive, send, request_id.decode(), own)
-            return
-        status, headers, body = kept
-        await send({"type": START, "status": status, "headers": [*headers, *own, JSON_POLICY]})
-        await send({"type": BODY, "body": body})
+        if scope["method"] == "GET" and len(given) == len(fields) and not _refused(fields, given):
+            kept = self._kept(scope, given, request_id)
+            if kept is not None:
+                status, headers, body = kept
+                headers = [*headers, *own, JSON_POLICY]
+                await send({"type": START, "status": status, "headers": headers})
+                await send({"type": BODY, "body": body})
+                return
+        await self._route(scope, receive, send, request_id.decode(), own)
+
+    def _kept(
+        self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
+    ) -> Prepared | None:
+        try:
+            return self._front.answer(scope, given)
+        except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
+            self._on_crash(request_id.decode(), error)
+            return None
 
     async def _route(
         self, scope: Scope, receive: Receive, send: Send, request_id: str, own: list[Header]
@@ -108,16 +117,27 @@ class Edge:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         scope = {**scope, "method": method, "rfgw.request_id": request_id}
         try:
-            if method == "OPTIONS" and _is_preflight(scope["headers"]):
-                await _preflight(dressed)
-            else:
-                await self.app(scope, receive, dressed)
+            await self._application(scope)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here
             self._on_crash(request_id, error)
             if not begun:
                 await self._problems.response(Code.INTERNAL_ERROR, scope)(scope, receive, dressed)
             elif not ended:
                 raise  # the answer cannot be completed: let the server cut the connection
+
+    def _application(self, scope: Scope) -> ASGIApp:
+        """What answers a request that the front did not."""
+        fields = scope["headers"]
+        given = dict(fields)
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
+            return _preflight
+        status = _refused(fields, given) if scope["method"] == "GET" else 0
+        if not status:
+            return self.app
+        # What the rest of such a request is, is anyone's guess: nothing more is read from it.
+        return self._problems.response(
+            Code.REQUEST_TOO_LARGE, scope, status=status, headers={"connection": "close"}
+        )
 
     def _request_id(self, given: bytes | None) -> bytes:
         if given is not None and REQUEST_ID.fullmatch(given):
@@ -140,11 +160,16 @@ def _dress(headers: Iterable[Header], own: list[Header]) -> list[Header]:
     return dressed
 
 
-def _is_preflight(fields: Iterable[Header]) -> bool:
-    return any(name == b"access-control-request-method" for name, _ in fields)
+def _refused(fields: Sequence[Header], given: Mapping[bytes, bytes]) -> int:
+    """413 or 431 (RFC 6585) for a GET that brings a body or too many header fields, else 0."""
+    if given.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in given:
+        return 413
+    if len(fields) > MAX_FIELDS or sum(map(len, chain.from_iterable(fields))) > MAX_FIELDS_BYTES:
+        return 431
+    return 0
 
 
-async def _preflight(send: Send) -> None:
+async def _preflight(scope: Scope, receive: Receive, send: Send) -> None:
     """The same answer for every path: what may be asked at all (Fetch standard, CORS protocol).
 
     A foreign origin is told no origin that is allowed, and the browser does the refusing.
