@@ -196,7 +196,7 @@ class Session(Struct):
         total, rendered = self.partsTotal, self.partsRendered or 0
         phase = phase_of(
             self.state,
-            {name for name, moment in self.timestamps if moment is not None},
+            {name for name, moment in vars(self.timestamps).items() if moment is not None},
             all_parts=total is not None and 0 < total <= rendered,
             any_parts=rendered > 0,
             streamable=self.streamURL is not None,

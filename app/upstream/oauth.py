@@ -19,6 +19,7 @@ D        like A, with ``http`` in the signed address (TLS ends at a      ``<base
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Literal
 
@@ -35,6 +36,11 @@ Reading = Literal["A", "B", "C", "D"]
 def new_nonce() -> str:
     """160 random bits as text (RFC 5849, section 3.3): never repeats, across restarts too."""
     return secrets.token_urlsafe(20)
+
+
+@lru_cache(64)  # one farm has few methods
+def _base_string_uri(url: str) -> str:
+    return base_string_uri(url)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Signer:
         return parameters | {"oauth_signature": signature}
 
     def _signed_url(self, base: str, method: str) -> str:
-        uri = base_string_uri(self.url(base, method))
+        uri = _base_string_uri(self.url(base, method))
         return "http:" + uri.partition(":")[2] if self.reading == "D" else uri
 
     def _signature(self, uri: str, signed: Mapping[str, str]) -> str:

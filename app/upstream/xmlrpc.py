@@ -144,9 +144,12 @@ class _Reader:
     def value(self, node: Element, depth: int = 1) -> Value:
         if depth > MAX_DEPTH:
             raise UpstreamUnreadable("depth")
-        if not len(node):
+        count = len(node)
+        if count == 0:
             return self.text(node)
-        typed = _only(node)
+        if count > 1:
+            raise UpstreamUnreadable("structure")
+        typed = node[0]
         load = scalars.LOAD.get(typed.tag)
         if load is None:
             return self._compound(typed, depth + 1)

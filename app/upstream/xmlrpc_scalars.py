@@ -37,6 +37,8 @@ def _fitting(pattern: re.Pattern[str], text: str) -> str:
 
 def load_integer(text: str) -> int:
     """Within signed 64 bits, whichever integer type was named. Raises ValueError."""
+    if text.isdecimal() and text.isascii() and len(text) < 19:
+        return int(text)  # nearly every integer; the others are looked at closely
     number = int(_fitting(_INTEGER, text))
     if not -(2**63) <= number < 2**63:
         raise ValueError
