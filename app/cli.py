@@ -5,15 +5,23 @@ Knows how people run the parts. Must not know how a part works.
 
 import argparse
 import asyncio
+import io
+import os
+import signal
+import socket
 import sys
 from collections.abc import Sequence
 
+from app import logs
 from app.api.catalogue import Code
 from app.settings import Settings, SettingsError, load_settings
 from app.version import VERSION
 
+FAILED = 1
 WRONG = 2
 """Exit code of wrong usage or settings, as argparse has it."""
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells have it."""
 
 EXIT_CODES: dict[Code, int] = {
     Code.SESSION_NOT_FOUND: 3,
@@ -24,20 +32,48 @@ EXIT_CODES: dict[Code, int] = {
     Code.UPSTREAM_UNREACHABLE: 8,
     Code.UPSTREAM_TIMEOUT: 9,
     Code.UPSTREAM_UNAVAILABLE: 10,
+    Code.UPSTREAM_FAULT: 11,
+    Code.UPSTREAM_UNREADABLE: 12,
+    Code.UPSTREAM_MISMATCH: 13,
+    Code.UPSTREAM_REJECTED_CALL: 14,
 }
-"""What ``get`` tells a script about the problem that it met; 1 stands for all others."""
+"""What ``get`` tells a script about the problem that it met."""
+
+GET_EPILOG = "\n".join(
+    [
+        "exit codes:",
+        "   0  found",
+        f"   {FAILED}  any other problem",
+        f"   {WRONG}  wrong usage or settings",
+        *(f"  {number:2}  {code}" for code, number in EXIT_CODES.items()),
+    ]
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; gives the process's exit code."""
-    parsed = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as JSON is, whatever the terminal's language
+    logs.configure("warning", "console")
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.run is None:
+        parser.print_help(sys.stderr)
+        return WRONG
     try:
         code: int = parsed.run(parsed)
+        sys.stdout.flush()
     except SettingsError as error:
         print(error, file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has enough, and nothing more can be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - a traceback would show the exception's message
+        logs.crash("-", error)
+        return FAILED
     return code
 
 
@@ -48,29 +84,30 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Settings are RFGW_* environment variables: see docs/configuration.md.",
     )
     parser.add_argument("--version", action="version", version=f"rfgw {VERSION}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    parser.set_defaults(run=None)
+    verbs = parser.add_subparsers(metavar="VERB")
 
     serve = verbs.add_parser("serve", help="run the gateway")
     serve.set_defaults(run=_serve)
 
     sandbox = verbs.add_parser("sandbox", help="run the sandbox farm, to try the gateway against")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    sandbox.add_argument("--port", type=int, default=8001, help="port to listen on (8001)")
+    sandbox.add_argument("--port", type=_port, default=8001, help="port to listen on (8001)")
     sandbox.add_argument(
         "--allow-remote", action="store_true", help="listen on an address that others can reach"
     )
     sandbox.set_defaults(run=_sandbox)
 
     demo = verbs.add_parser("demo", help="run sandbox and gateway together, until Ctrl-C")
-    demo.add_argument("--port", type=int, default=8000, help="the gateway's port (8000)")
-    demo.add_argument("--sandbox-port", type=int, default=8001, help="the sandbox's port (8001)")
+    demo.add_argument("--port", type=_port, default=8000, help="the gateway's port (8000)")
+    demo.add_argument("--sandbox-port", type=_port, default=8001, help="the sandbox's port (8001)")
     demo.set_defaults(run=_demo)
 
-    codes = ", ".join(f"{number} {code}" for code, number in EXIT_CODES.items())
     get = verbs.add_parser(
         "get",
         help="ask the farm for one session",
-        epilog=f"Exit codes: 0 found, {codes}, 1 any other problem, 2 wrong usage or settings.",
+        epilog=GET_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     get.add_argument("id", help="the session's number")
     get.add_argument("--json", action="store_true", help="JSON even on a terminal")
@@ -81,17 +118,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError("must be a whole number from 1 to 65535")
+    return int(text)
+
+
 def _serve(_parsed: argparse.Namespace) -> int:
+    settings = load_settings()
+    try:
+        listener = _listener(settings.host, settings.port)
+    except OSError as error:
+        why = (error.strerror or "").partition(" (")[0]
+        print(f"rfgw serve: {settings.host} port {settings.port}: {why}", file=sys.stderr)
+        return FAILED
+
     import uvicorn
 
     from app.main import create_app
 
-    settings = load_settings()
-    server = uvicorn.Server(
-        uvicorn.Config(
+    with listener:
+        config = uvicorn.Config(
             create_app(settings),
-            host=settings.host,
-            port=settings.port,
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -100,9 +148,20 @@ def _serve(_parsed: argparse.Namespace) -> int:
             lifespan="on",
             timeout_graceful_shutdown=10,
         )
-    )
-    server.run()
-    return 0 if server.started else 1
+        server = uvicorn.Server(config)
+        # The server sends a signal that ended it again. Taken as it takes them itself, one that
+        # comes early ends the start, and none makes the exit code a failure's.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, server.handle_exit)
+        host, port = listener.getsockname()[:2]
+        logs.event("listening", host=host, port=port)
+        server.run(sockets=[listener])
+    return 0
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
 
 
 def _sandbox(parsed: argparse.Namespace) -> int:
@@ -123,19 +182,22 @@ def _demo(parsed: argparse.Namespace) -> int:
 
 
 def _get(parsed: argparse.Namespace) -> int:
-    from app.main import fetch_once
     from app.resources.sessions import GetSession, session_id
-    from app.summary import summary
 
     try:
         call = GetSession(id=session_id(parsed.id))
     except ValueError as error:
         print(f"rfgw get: id {error}", file=sys.stderr)
         return WRONG
-    answer, problem = asyncio.run(fetch_once(load_settings(), call))
+    settings = load_settings()
+
+    from app.main import fetch_once
+    from app.summary import summary
+
+    answer, problem = asyncio.run(fetch_once(settings, call))
     if problem is not None:
         print(f"{problem.title}: {problem.detail} {problem.remedy}", file=sys.stderr)
-        return EXIT_CODES.get(problem.code, 1)
+        return EXIT_CODES.get(problem.code, FAILED)
     body = answer.decode()
     print(summary(body) if sys.stdout.isatty() and not parsed.json else body)
     return 0

@@ -1,7 +1,7 @@
-"""One line of JSON per event. Knows the standard logging; must not know who logs what.
+"""One line per event. Knows the standard logging; must not know who logs what.
 
-No line ever holds exception messages: they may quote what came from outside. A crash is logged as
-its types and its places in our code.
+No line holds an exception's message: it may quote what came from outside, or a secret. An
+exception is logged as its types and its places in the code, whoever logs it.
 """
 
 import json
@@ -13,15 +13,19 @@ from typing import Any, Literal
 
 EVENTS = logging.getLogger("rfgw")
 
+MAX_LINKS = 10
+"""Of a chain of exceptions, the first so many are told."""
+MAX_PLACES = 10
+"""Of an exception's places, those nearest to where it was raised."""
+
 
 def configure(level: str, style: Literal["json", "console"]) -> None:
     """Send all log lines, the server's included, to standard error."""
-    formatter = {"()": JsonLines} if style == "json" else {"()": Readable}
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"lines": formatter},
+            "formatters": {"lines": {"()": JsonLines if style == "json" else Readable}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
             "root": {"handlers": ["stderr"], "level": "WARNING"},
             "loggers": {
@@ -38,26 +42,8 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
 
 
 def crash(request_id: str, error: BaseException) -> None:
-    """Log an exception that nobody handled: types and places, no messages."""
-    kinds = [type(link).__name__ for link in _chain(error)]
-    places = [
-        f"{frame.filename}:{frame.lineno} {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)
-    ]
-    event("crash", level=logging.ERROR, request_id=request_id, types=kinds, places=places)
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    links: list[BaseException] = []
-    while error is not None and error not in links:
-        links.append(error)
-        error = error.__cause__ or error.__context__
-    return links
-
-
-def _moment(record: logging.LogRecord) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03d}Z"
+    """Log an exception that nobody handled."""
+    EVENTS.error("crash", exc_info=error, extra={"fields": {"request_id": request_id}})
 
 
 class JsonLines(logging.Formatter):
@@ -65,23 +51,62 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """``time``, ``level``, ``event`` and the event's own fields."""
-        line = {
-            "time": _moment(record),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        return json.dumps(line, default=str)
+        name, fields = _told(record)
+        line = {"time": _moment(record), "level": record.levelname.lower(), "event": name}
+        return _json({**line, **fields})
 
 
 class Readable(logging.Formatter):
-    """A record as one line for people."""
+    """A record as one line for people, control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """``12:00:00 info event field=value``."""
-        fields = getattr(record, "fields", {})
-        told = "".join(
-            f" {name}={json.dumps(value, default=str)}" for name, value in fields.items()
-        )
-        message = json.dumps(record.getMessage())[1:-1]
-        return f"{_moment(record)[11:19]} {record.levelname.lower()} {message}{told}"
+        name, fields = _told(record)
+        words = [_moment(record)[11:19], record.levelname.lower(), _json(name)[1:-1]]
+        return " ".join([*words, *(f"{field}={_json(value)}" for field, value in fields.items())])
+
+
+def _told(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """A record's event and fields. Of a library's record, its first line and its logger's name."""
+    fields = dict(getattr(record, "fields", None) or {"logger": record.name})
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        # asyncio writes what else it knows below, exceptions with their messages included.
+        return record.getMessage().partition("\n")[0], fields
+    links = _links(error)
+    types = [type(link).__name__ for link in links]
+    places = [place for link in links for place in _places(link)]
+    return "crash", {**fields, "types": types, "places": places}
+
+
+def _links(error: BaseException) -> list[BaseException]:
+    """An exception and what is behind it, causes and members of groups, the nearest first."""
+    links: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting and len(links) < MAX_LINKS:
+        link = waiting.pop(0)
+        if link is None or any(link is known for known in links):
+            continue
+        links.append(link)
+        members = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        waiting += [link.__cause__ or link.__context__, *members]
+    return links
+
+
+def _places(error: BaseException) -> list[str]:
+    places = [
+        f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    return places[-MAX_PLACES:]
+
+
+def _moment(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"
+
+
+def _json(value: object) -> str:
+    # What is no JSON is told by its type alone: nobody knows what its text would hold.
+    text = json.dumps(value, default=lambda odd: type(odd).__name__)
+    return text.replace("\x7f", "\\u007f")  # the one control character that JSON lets through

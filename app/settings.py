@@ -1,19 +1,29 @@
 """Every knob: its name, its default and its unit. Read by main and cli alone.
 
 Values come from the environment (``RFGW_`` and the field's name in capitals), or from a ``.env``
-file in the working directory; secrets also from a file that ``RFGW_<NAME>_FILE`` names.
+file in the working directory; secrets also from a file that ``RFGW_<NAME>_FILE`` names. An empty
+value is none. No message quotes a value: it may be, or hold, a secret.
 """
 
 import difflib
-import ipaddress
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from app.addresses import base_address, is_local, origins
 
 PREFIX = "RFGW_"
 SECRETS = ("consumer_key", "consumer_secret", "oauth_token", "oauth_token_secret")
@@ -23,25 +33,18 @@ class SettingsError(Exception):
     """What is wrong, one line for each setting, with its name and nothing of a secret."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The gateway's settings. Durations are seconds, sizes bytes."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    upstream_allow_http: bool = Field(
+        False, description="Allow plain http to a host other than loopback."
+    )
     upstream_url: str = Field(
         "http://127.0.0.1:8001",
         description="Base address of the farm. The call goes to `<base>/<method>`, with signing "
         "reading C to `<base>/<handler>`. The default is the sandbox farm.",
-    )
-    upstream_allow_http: bool = Field(
-        False, description="Allow plain http to a host other than loopback."
     )
     upstream_ca_file: Path | None = Field(
         None,
@@ -71,14 +74,8 @@ class Settings(BaseSettings):
     oauth_token: SecretStr | None = Field(
         None, description="Only if the farm wants a token in the struct."
     )
-    oauth_token_secret: SecretStr | None = Field(None, description="The token's secret.")
-    consumer_key_file: Path | None = Field(None, description="File that holds the consumer key.")
-    consumer_secret_file: Path | None = Field(
-        None, description="File that holds the consumer secret."
-    )
-    oauth_token_file: Path | None = Field(None, description="File that holds the token.")
-    oauth_token_secret_file: Path | None = Field(
-        None, description="File that holds the token's secret."
+    oauth_token_secret: SecretStr | None = Field(
+        None, validate_default=True, description="The token's secret."
     )
     signing: Literal["A", "B", "C", "D"] = Field(
         "A", description="Reading of the undocumented signature base string."
@@ -86,14 +83,14 @@ class Settings(BaseSettings):
     oauth_version: bool = Field(True, description="Send and sign `oauth_version=1.0`.")
 
     fresh_active: float = Field(
-        5, ge=0, le=86_400, description="Lifetime of an answer about a session that is moving."
+        5, ge=0, le=86_400, description="Lifetime while the session is under way."
     )
-    fresh_queued: float = Field(15, ge=0, le=86_400, description="... that is queued.")
+    fresh_queued: float = Field(15, ge=0, le=86_400, description="Lifetime while it is queued.")
     fresh_waiting: float = Field(
-        60, ge=0, le=86_400, description="... that is submitted, tested or awaits approval."
+        60, ge=0, le=86_400, description="Lifetime while it is tested or waits for approval."
     )
     fresh_terminal: float = Field(
-        3600, ge=0, le=31_536_000, description="... that is completed, cancelled or rejected."
+        3600, ge=0, le=31_536_000, description="Lifetime once it has ended, whichever way."
     )
     ttl_jitter: float = Field(
         0.1, ge=0, le=0.5, description="+- share of each lifetime; 0 switches it off."
@@ -107,13 +104,13 @@ class Settings(BaseSettings):
     stale_if_slow: float = Field(
         0.3, ge=0, le=60, description="How long a kept answer waits for a slow farm."
     )
-    keep_not_found: float = Field(10, ge=0, le=3600, description="How long fault 300 is kept.")
-    keep_refused: float = Field(5, ge=0, le=3600, description="How long 301 and 103 are kept.")
+    keep_not_found: float = Field(10, ge=0, le=3600, description="Lifetime of a 404.")
+    keep_refused: float = Field(5, ge=0, le=3600, description="Lifetime of a 403 or 409.")
     cache_max_entries: int = Field(
         10_000, ge=1, le=10_000_000, description="Answers kept in this process at most."
     )
     cache_max_bytes: int = Field(
-        67_108_864, ge=65_536, description="Bytes kept in this process at most."
+        67_108_864, ge=65_536, le=2**40, description="Bytes kept in this process at most."
     )
 
     cors_origins: str = Field(
@@ -129,126 +126,124 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field("json", description="`console` for people.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_secret_files(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        given = dict(data)
-        for name in SECRETS:
-            path = given.get(f"{name}_file")
-            if path is None:
-                continue
-            if given.get(name) is not None:
-                raise ValueError(f"{_env(name)} and {_env(name)}_FILE: give only one of them")
-            try:
-                given[name] = Path(path).read_text(encoding="utf-8").removesuffix("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                raise ValueError(f"{_env(name)}_FILE: cannot be read: {reason}") from None
-        return given
-
     @field_validator(*SECRETS)
     @classmethod
     def _is_plain(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None:
-            text = secret.get_secret_value()
-            if not text or text != text.strip():
-                raise ValueError("must not be empty, nor begin or end with blanks")
+        text = "-" if secret is None else secret.get_secret_value()
+        if not text or text != text.strip() or not text.isprintable():
+            raise ValueError("must be one line of text that neither begins nor ends with blanks")
         return secret
 
-    @field_validator("upstream_url", "public_url")
+    @field_validator("oauth_token_secret")
+    @classmethod
+    def _completes_token(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "oauth_token" in info.data and (secret is None) != (info.data["oauth_token"] is None):
+            raise ValueError(f"give it together with {env_name('oauth_token')}, or neither")
+        return secret
+
+    @field_validator("upstream_url")
+    @classmethod
+    def _is_guarded(cls, url: str, info: ValidationInfo) -> str:
+        base = base_address(url)
+        open_way = base.lower().startswith("http:") and not is_local(base)
+        if open_way and not info.data.get("upstream_allow_http"):
+            allow = env_name("upstream_allow_http")
+            raise ValueError(f"plain http is for loopback only: use https, or set {allow}=true")
+        return base
+
+    @field_validator("upstream_ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:
+                raise ValueError(f"no PEM certificates can be read: {error.strerror}") from None
+        return path
+
+    @field_validator("public_url")
     @classmethod
     def _is_base(cls, url: str) -> str:
-        if url:
-            _check_base(url)
-        return url.rstrip("/")
+        return base_address(url) if url else url
 
     @field_validator("cors_origins")
     @classmethod
-    def _are_origins(cls, origins: str) -> str:
-        for origin in origins.split(","):
-            parts = urlsplit(origin.strip())
-            whole = f"{parts.scheme}://{parts.netloc}"
-            if origin.strip() != "*" and (not parts.netloc or origin.strip() != whole):
-                raise ValueError("must be * or origins like https://site.example, comma-separated")
-        return origins
-
-    @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
-        parts = urlsplit(self.upstream_url)
-        if (
-            parts.scheme == "http"
-            and not self.upstream_allow_http
-            and not _is_loopback(parts.hostname or "")
-        ):
-            raise ValueError(
-                f"{_env('upstream_url')}: plain http is for loopback only: use https, "
-                f"or set {_env('upstream_allow_http')}=true"
-            )
-        if (self.oauth_token is None) != (self.oauth_token_secret is None):
-            raise ValueError(
-                f"{_env('oauth_token')} and {_env('oauth_token_secret')}: give both or neither"
-            )
-        return self
+    def _are_origins(cls, text: str) -> str:
+        origins(text)
+        return text
 
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins; ``*`` stands for all."""
-        return frozenset(origin.strip() for origin in self.cors_origins.split(","))
+        return origins(self.cors_origins)
 
 
-def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+def env_name(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+NAMES = {env_name(field): field for field in Settings.model_fields}
+FILES = {f"{env_name(field)}_FILE": field for field in SECRETS}
+
+
+def load_settings(
+    environ: Mapping[str, str] = os.environ, env_file: Path = Path(".env")
+) -> Settings:
     """The settings, or a SettingsError that names every wrong one."""
-    lines = [_unknown(name) for name in sorted(environ) if not _is_known(name)]
+    merged = {**_env_file(env_file), **environ}
+    ours = {name: text for name, text in merged.items() if name.upper().startswith(PREFIX)}
+    wrong = {name: _unknown(name) for name in ours if name not in NAMES.keys() | FILES.keys()}
+    values = {NAMES[name]: text for name, text in ours.items() if text and name in NAMES}
+    sources = {field: name for name, field in NAMES.items()}
+    for name, field in FILES.items():
+        if ours.get(name):
+            sources[field] = name
+            try:
+                values[field] = _secret(ours[name], twice=field in values)
+            except ValueError as error:
+                wrong[name] = str(error)
+                values[field] = "-"  # told already
     try:
-        settings = Settings()
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        lines += [_line(part["loc"], part["msg"]) for part in error.errors(include_input=False)]
-    if lines:
-        raise SettingsError("\n".join(lines))
+        for part in error.errors(include_input=False, include_context=False):
+            field = str(part["loc"][0])
+            wrong[sources[field]] = _reason(field, part["msg"])
+    if wrong:
+        raise SettingsError("\n".join(f"{name}: {wrong[name]}" for name in sorted(wrong)))
     return settings
 
 
-def _env(name: str) -> str:
-    return PREFIX + name.upper()
+def _env_file(path: Path) -> dict[str, str]:
+    """What a ``.env`` file says, if there is one; ``$`` in it has no meaning of its own."""
+    try:
+        read = dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"{path}: cannot be read as UTF-8 text") from None
+    return {name: text or "" for name, text in read.items()}
 
 
-def _is_known(name: str) -> bool:
-    return not name.startswith(PREFIX) or name.removeprefix(PREFIX).lower() in Settings.model_fields
+def _secret(path: str, *, twice: bool) -> str:
+    """What a secret's file holds, without the line end that editors add."""
+    if twice:
+        raise ValueError("is given without _FILE too: give only one of them")
+    try:
+        return Path(path).read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("cannot be read: not UTF-8 text") from None
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, [_env(field) for field in Settings.model_fields], 1)
-    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
+    known = [name.removeprefix(PREFIX) for name in (*NAMES, *FILES)]
+    near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, 1)
+    return "no such setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
 
 
-def _line(loc: tuple[int | str, ...], message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    if not loc:
-        return text
-    name = str(loc[0])
-    if text == "Field required":
-        about = Settings.model_fields[name].description
-        text = f"required: {about} (or name a file with {_env(name)}_FILE)"
-    return f"{_env(name)}: {text}"
-
-
-def _check_base(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-        _ = parts.port
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError("must be an absolute http or https address, like https://farm.example")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must have no user name, query or fragment")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _reason(field: str, message: str) -> str:
+    if message == "Field required":
+        about = Settings.model_fields[field].description
+        return f"required: {about} Set it, or name its file with {env_name(field)}_FILE."
+    return message.removeprefix("Value error, ")

@@ -11,10 +11,10 @@
 
 import ipaddress
 import json
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from email.utils import formatdate
 
 import uvicorn
@@ -186,8 +186,11 @@ def serve_farm(
     if not (allow_remote or _is_loopback(host)):
         raise ValueError("the sandbox listens on loopback only, unless remote clients are allowed")
     app = create_farm(consumer_key=consumer_key, consumer_secret=consumer_secret)
-    with suppress(KeyboardInterrupt):
-        farm_server(app, host, port).run()
+    server = farm_server(app, host, port)
+    # The server sends a signal that ended it again: taken by itself, it is no failure's exit code.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    server.run()
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,0 +1,52 @@
+"""Which texts are addresses that we take: base addresses, origins. Knows no setting by name."""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+VISIBLE = re.compile(r"[!-~]+")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
+ANY = "*"
+
+
+def base_address(text: str) -> str:
+    """An absolute http or https address to which paths are added, without slashes at its end.
+
+    Raises ValueError, whose message quotes nothing: the text may hold a password.
+    """
+    try:
+        parts = urlsplit(text)
+        absolute = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        absolute = False
+    # urlsplit drops some control characters without a word.
+    if not absolute or not VISIBLE.fullmatch(text) or "\\" in text:
+        raise ValueError("must be an absolute http or https address, like https://farm.example")
+    if parts.username is not None or "?" in text or "#" in text:
+        raise ValueError("must have no user name, query or fragment")
+    return text.rstrip("/")
+
+
+def is_local(address: str) -> bool:
+    """Whether a base address leads to this machine alone, by its host's spelling."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def origins(text: str) -> frozenset[str]:
+    """Origins as browsers send them (RFC 6454 section 6.2), comma-separated; or ``*``, alone.
+
+    Raises ValueError for what no browser would ever send.
+    """
+    found = frozenset(part.strip() for part in text.split(","))
+    if found != {ANY} and not all(map(_is_origin, found)):
+        raise ValueError("must be * or origins like https://site.example, comma-separated")
+    return found
+
+
+def _is_origin(text: str) -> bool:
+    return bool(ORIGIN.fullmatch(text)) and not DEFAULT_PORT.fullmatch(text)

@@ -1,0 +1,84 @@
+"""Runs our own programs as real processes; each is ended by its pid, whatever happens."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
+
+ROOT = Path(__file__).parents[1]
+RFGW = (sys.executable, "-m", "app")
+DEMO = {"RFGW_CONSUMER_KEY": DEMO_CONSUMER_KEY, "RFGW_CONSUMER_SECRET": DEMO_CONSUMER_SECRET}
+WITHIN = 30.0
+"""Seconds: a bound for what takes one or two."""
+
+Done = subprocess.CompletedProcess[str]
+Program = subprocess.Popen[str]
+
+
+@contextmanager
+def started(
+    directory: Path,
+    *command: str,
+    settings: Mapping[str, str] | None = None,
+    log: IO[str] | None = None,
+) -> Iterator[Program]:
+    """A program in ``directory``, with these ``RFGW_*`` settings and no others.
+
+    What it says is there to be read; standard error of one that says much goes to ``log``.
+    """
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("RFGW_")}
+    program = subprocess.Popen(
+        command,
+        cwd=directory,
+        env={**inherited, "PYTHONPATH": str(ROOT), **(settings or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log or subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def finish(program: Program) -> Done:
+    """Its exit code and all that it said, once it has ended."""
+    out, err = program.communicate(timeout=WITHIN)
+    return Done(program.args, program.returncode, out, err)
+
+
+def run(directory: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> Done:
+    """One run of ``rfgw`` with these arguments, from its start to its end."""
+    with started(directory, *RFGW, *arguments, settings=settings) as program:
+        return finish(program)
+
+
+def free_port() -> int:
+    """A port that nobody listens on, as far as anyone can tell."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def await_port(port: int, program: Program) -> None:
+    """Wait until ``program`` listens there. Fails with what it said if it ends before."""
+    deadline = time.monotonic() + WITHIN
+    while not is_open(port):
+        assert program.poll() is None, program.communicate()
+        assert time.monotonic() < deadline, "nobody listens"
+        time.sleep(0.02)

@@ -1,0 +1,70 @@
+"""The demo: sandbox and gateway together, and neither left behind."""
+
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.programs import RFGW, WITHIN, await_port, finish, free_port, is_open, run, started
+
+FOREIGN = {
+    "RFGW_CONSUMER_KEY": "of-a-real-farm",
+    "RFGW_CONSUMER_SECRET_FILE": "/no/such/file",
+    "RFGW_OAUTH_TOKEN": "of-a-real-farm",
+    "RFGW_UPSTREAM_URL": "https://farm.example",
+    "RFGW_PORT": "1",
+    "RFGW_CORS_ORIGINS": "https://a.example",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_runs_both_programs_until_it_is_told_to_stop(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("RFGW_OAUTH_TOKEN_SECRET=of-a-real-farm\n")
+    port, sandbox_port = free_port(), free_port()
+    command = (*RFGW, "demo", "--port", str(port), "--sandbox-port", str(sandbox_port))
+    with started(tmp_path, *command, settings=FOREIGN) as demo:
+        await_port(port, demo)
+        answer = httpx.get(f"http://127.0.0.1:{port}/sessions/42", trust_env=False, timeout=WITHIN)
+        assert answer.json()["id"] == 42
+        assert answer.headers["vary"] == "Origin"  # other settings hold
+        assert demo.stdout is not None
+        told = [demo.stdout.readline() for _ in range(8)]
+        demo.send_signal(number)
+        done = finish(demo)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert f"curl -s http://127.0.0.1:{port}/sessions/1005" in "".join(told)
+    assert not is_open(port)
+    assert not is_open(sandbox_port)
+
+
+@pytest.mark.parametrize("option", ["--port", "--sandbox-port"])
+def test_the_demo_tells_that_a_port_is_in_use(option: str, tmp_path: Path) -> None:
+    ports = {"--port": free_port(), "--sandbox-port": free_port()}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports[option] = taken.getsockname()[1]
+        arguments = [f"{name}={port}" for name, port in ports.items()]
+        done = run(tmp_path, "demo", *arguments)
+    told = f"rfgw demo: port {ports[option]} is in use; choose another with {option}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
+def test_the_demo_needs_two_ports(tmp_path: Path) -> None:
+    port = free_port()
+    done = run(tmp_path, "demo", f"--port={port}", f"--sandbox-port={port}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is in use" in done.stderr
+
+
+def test_the_demo_ends_when_the_gateway_does_not_start(tmp_path: Path) -> None:
+    port, sandbox_port = free_port(), free_port()
+    settings = {"RFGW_LOG_LEVEL": "loud"}
+    arguments = (f"--port={port}", f"--sandbox-port={sandbox_port}")
+    done = run(tmp_path, "demo", *arguments, settings=settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("RFGW_LOG_LEVEL: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not is_open(sandbox_port)

@@ -1,0 +1,150 @@
+"""Log lines: one a line, for machines or for people, and never an exception's message."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app import logs
+
+SECRET = "s3cret-message"
+
+
+def record(message: str, *, name: str = "other", error: BaseException | None = None) -> Any:
+    caught = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord(name, logging.INFO, __file__, 1, message, None, caught)
+
+
+def line(given: logging.LogRecord) -> dict[str, Any]:
+    """A record's line of JSON, decoded."""
+    text = logs.JsonLines().format(given)
+    assert text.isascii()
+    assert text.isprintable()
+    told: dict[str, Any] = json.loads(text)
+    return told
+
+
+def raised(fail: Callable[[], object]) -> BaseException:
+    try:
+        fail()
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        return error
+    raise AssertionError("nothing was raised")
+
+
+class Keeper(logging.Handler):
+    """Keeps the records that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def ours() -> Iterator[list[logging.LogRecord]]:
+    """The records that our own events make."""
+    keeper, level = Keeper(), logs.EVENTS.level
+    logs.EVENTS.addHandler(keeper)
+    logs.EVENTS.setLevel(logging.DEBUG)
+    yield keeper.records
+    logs.EVENTS.setLevel(level)
+    logs.EVENTS.removeHandler(keeper)
+
+
+def test_an_event_is_one_line_of_json_with_its_fields(ours: list[logging.LogRecord]) -> None:
+    logs.event("asked", method="m", arguments={"sessionId": 42}, ms=1.5, fault_code=None)
+    ours[0].created, ours[0].msecs = 1_700_000_000.042, 42.0
+    assert logs.JsonLines().format(ours[0]) == (
+        '{"time": "2023-11-14T22:13:20.042Z", "level": "info", "event": "asked", "method": "m", '
+        '"arguments": {"sessionId": 42}, "ms": 1.5, "fault_code": null}'
+    )
+
+
+def test_an_event_is_one_line_for_people(ours: list[logging.LogRecord]) -> None:
+    logs.event("asked", level=logging.WARNING, method="m\x1b[31m", n=1)
+    ours[0].created = 1_700_000_000.0
+    assert logs.Readable().format(ours[0]) == ('22:13:20 warning asked method="m\\u001b[31m" n=1')
+
+
+@pytest.mark.parametrize("form", [logs.JsonLines(), logs.Readable()])
+@pytest.mark.parametrize("text", ["a\rb", "a\x00\x1b[2Jb", "a\x7f\x85b", "a\u202eb", "a\u2028b"])
+def test_control_characters_are_escaped(form: logging.Formatter, text: str) -> None:
+    for message in (text, f"{text}\nmore"):
+        shown = form.format(record(message))
+        assert shown.isprintable()
+        assert "more" not in shown
+
+
+def test_a_librarys_line_names_its_logger() -> None:
+    told = line(record("Shutting down", name="uvicorn.error"))
+    assert told.pop("time").endswith("Z")
+    assert told == {"level": "info", "event": "Shutting down", "logger": "uvicorn.error"}
+
+
+def test_of_a_librarys_lines_only_the_first_is_told() -> None:
+    # As asyncio's default handler writes them.
+    text = f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{SECRET}')>"
+    told = line(record(text, name="asyncio"))
+    assert told["event"] == "Task exception was never retrieved"
+
+
+@pytest.mark.parametrize("form", [logs.JsonLines(), logs.Readable()])
+def test_a_librarys_crash_tells_types_and_places_only(form: logging.Formatter) -> None:
+    error = raised(lambda: int(SECRET))
+    text = f"Exception in callback handle({SECRET})\nhandle: {SECRET}"
+    shown = form.format(record(text, name="asyncio", error=error))
+    assert SECRET not in shown
+    assert "ValueError" in shown
+    assert "test_logs.py:" in shown
+
+
+def test_a_crash_tells_everything_behind_it(ours: list[logging.LogRecord]) -> None:
+    def inner() -> None:
+        raise KeyError(SECRET)
+
+    def outer() -> None:
+        try:
+            inner()
+        except KeyError as error:
+            raise ExceptionGroup(SECRET, [ValueError(SECRET), OSError(SECRET)]) from error
+
+    logs.crash("id-1", raised(outer))
+    told = line(ours[0])
+    assert (told["event"], told["level"], told["request_id"]) == ("crash", "error", "id-1")
+    assert told["types"] == ["ExceptionGroup", "KeyError", "ValueError", "OSError"]
+    assert [place.rpartition(" ")[2] for place in told["places"]] == [
+        "raised", "outer", "outer", "inner",
+    ]  # fmt: skip
+    assert SECRET not in repr(told)
+
+
+def test_exceptions_that_stand_behind_one_another_end_somewhere() -> None:
+    first, second = ValueError(), TypeError()
+    first.__cause__, second.__context__ = second, first
+    assert line(record("x", error=first))["types"] == ["ValueError", "TypeError"]
+
+
+def test_a_deep_recursion_is_told_by_its_end() -> None:
+    def dig() -> None:
+        dig()
+
+    told = line(record("x", error=raised(dig)))
+    assert told["types"] == ["RecursionError"]
+    assert len(told["places"]) == logs.MAX_PLACES
+
+
+def test_a_long_chain_is_told_by_its_beginning() -> None:
+    error = first = ValueError()
+    for _ in range(50):
+        error.__cause__ = error = ValueError()
+    assert len(line(record("x", error=first))["types"]) == logs.MAX_LINKS
+
+
+def test_what_is_no_json_is_told_by_its_type(ours: list[logging.LogRecord]) -> None:
+    logs.event("odd", error=ValueError(SECRET))
+    assert line(ours[0])["error"] == "ValueError"
