@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; nothing else by hand.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint check openapi lock vendor-docs image clean
+.PHONY: help install run test lint check bench clients openapi lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,13 +40,43 @@ lint: $(VENV)/.dev ## Check style, types and the import contracts
 
 check: test lint ## Run everything that has to hold
 
+bench/.venv/.done: bench/requirements.lock
+	$(PYTHON) -m venv bench/.venv
+	bench/.venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		--only-binary :all: -r bench/requirements.lock
+	@touch $@
+
+bench: $(VENV)/.dev bench/.venv/.done ## Compare with other ways, side by side (wrk; node and nginx if there)
+	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts --prefix bench/peers/express; fi
+	$(BIN)/python -m bench $(BENCH)
+
+clients/check/.venv/.done: clients/check/requirements.lock
+	$(PYTHON) -m venv clients/check/.venv
+	clients/check/.venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		--only-binary :all: -r clients/check/requirements.lock
+	@touch $@
+
+clients/typescript/node_modules/.package-lock.json: clients/typescript/package-lock.json
+	cd clients/typescript && npm ci --ignore-scripts
+
+clients: $(VENV)/.dev clients/check/.venv/.done clients/typescript/node_modules/.package-lock.json ## Make clients of the documents, and try them on a live gateway (needs node and npm)
+	$(BIN)/python -m pytest clients/check
+
 openapi: $(VENV)/.run ## Write the OpenAPI document
 	$(BIN)/python -m app openapi > openapi/openapi.json
 
 lock: $(VENV)/.dev ## Write the locked requirements anew from pyproject.toml
 	$(UV_LOCK) pyproject.toml --output-file requirements.lock
 	$(UV_LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(UV_LOCK) clients/check/requirements.in --output-file clients/check/requirements.lock
 	echo 'setuptools>=77' | $(UV_LOCK) --no-annotate - --output-file requirements-build.lock
+
+package: ## Install the package as its users do, and run its command
+	rm -rf build && $(PYTHON) -m venv build/venv
+	build/venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		--only-binary :all: -r requirements-build.lock -r requirements.lock
+	build/venv/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps .
+	cd build && venv/bin/rfgw --version && venv/bin/rfgw openapi | cmp - ../openapi/openapi.json
 
 vendor-docs: ## Fetch Swagger UI anew into app/api/static/swagger-ui (needs npm)
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
@@ -60,5 +90,6 @@ image: ## Build the container image (needs docker)
 	docker build --tag renderfarm-gateway .
 
 clean: ## Remove the environment and everything generated
+	rm -rf clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
