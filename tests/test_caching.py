@@ -415,7 +415,7 @@ def test_the_etag_is_strong_and_of_the_body_alone(start_gateway: StartGateway, f
         ('"a,{bare},b"', 200),
         ('"x" {bare}', 200),
         ('"' * 5000, 200),
-        ("x" * 60_000, 200),
+        ("x" * 10_000, 200),
     ],
     ids=range(27),
 )
