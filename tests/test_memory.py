@@ -52,7 +52,7 @@ def test_a_flood_of_refusals_pushes_no_answer_out() -> None:
     store = MemoryStore(max_entries=500, max_bytes=10_000_000)
     for number in range(500):
         store.put(f"real {number}", answer(10))
-    for number in range(20_000):
+    for number in range(1_000_000):
         store.put(f"not found {number}", REFUSAL)
     assert all(store.get(f"real {number}") for number in range(500))
     assert len(store) == 500 + min(REFUSALS, 500)
