@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; nothing else by hand.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint check bench clients openapi lock package vendor-docs image clean
+.PHONY: help install run test lint check bench clients openapi contract lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -57,13 +57,23 @@ clients/check/.venv/.done: clients/check/requirements.lock
 	@touch $@
 
 clients/typescript/node_modules/.package-lock.json: clients/typescript/package-lock.json
-	cd clients/typescript && npm ci --ignore-scripts
+	cd clients/typescript && npm ci --ignore-scripts --loglevel=error
 
 clients: $(VENV)/.dev clients/check/.venv/.done clients/typescript/node_modules/.package-lock.json ## Make clients of the documents, and try them on a live gateway (needs node and npm)
 	$(BIN)/python -m pytest clients/check
 
-openapi: $(VENV)/.run ## Write the OpenAPI document
-	$(BIN)/python -m app openapi > openapi/openapi.json
+openapi: $(VENV)/.dev ## Record the examples, and write the OpenAPI documents with them
+	$(BIN)/python -m openapi.record
+
+openapi/node_modules/.installed: openapi/package-lock.json
+	cd openapi && npm ci --ignore-scripts --loglevel=error
+	@touch $@
+
+contract: $(VENV)/.dev openapi/node_modules/.installed ## Lint, compare and fuzz the OpenAPI documents (needs npm)
+	cd openapi && node_modules/.bin/redocly lint openapi.json openapi-3.0.json
+	$(BIN)/python -m pytest tests/test_openapi.py tests/test_openapi_3_0.py tests/test_breaking.py
+	$(BIN)/python -m openapi.breaking
+	$(BIN)/python -m openapi.fuzz
 
 lock: $(VENV)/.dev ## Write the locked requirements anew from pyproject.toml
 	$(UV_LOCK) pyproject.toml --output-file requirements.lock
@@ -90,6 +100,6 @@ image: ## Build the container image (needs docker)
 	docker build --tag renderfarm-gateway .
 
 clean: ## Remove the environment and everything generated
-	rm -rf clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build
+	rm -rf openapi/node_modules clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build clients/typescript/LICENSE
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

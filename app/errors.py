@@ -19,7 +19,7 @@
     ├── NotCached                    the client wanted a kept answer only
     └── NotAcceptable                the client wanted a form that we do not send
 
-An error is translated twice: where it enters (``upstream.client`` makes it one of these) and
+An error is translated twice: where it enters (``upstream`` makes it one of these) and
 where it leaves (``api.problems`` makes it a problem document). Nothing in between catches it,
 except the gateway's own decision to answer with a kept entry instead.
 """
@@ -35,8 +35,9 @@ class GatewayError(Exception):
 
     ``cause`` is one word for logs and metrics, from a closed list of the place that raised it.
     ``method`` and ``arguments`` tell which upstream call it was, ``fault_code`` what the farm
-    called it, ``retry_after`` after how many seconds asking again makes sense. No message text
-    from outside is ever kept: what is not here cannot leak.
+    called it, ``retry_after`` after how many seconds asking again makes sense, ``asked`` whether
+    the farm was asked at all. No message text from outside is ever kept: what is not here cannot
+    leak.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class GatewayError(Exception):
         arguments: Mapping[str, object] = NO_ARGUMENTS,
         fault_code: int | None = None,
         retry_after: float | None = None,
+        asked: bool = True,
     ) -> None:
         super().__init__(cause)
         self.cause = cause
@@ -54,6 +56,7 @@ class GatewayError(Exception):
         self.arguments = arguments
         self.fault_code = fault_code
         self.retry_after = retry_after
+        self.asked = asked
 
 
 class Refused(GatewayError):

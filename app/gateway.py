@@ -23,8 +23,10 @@ REVALIDATE_AT_MOST_EVERY = 1.0
 class Upstream(Protocol):
     """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
 
-    async def call(self, method: str, arguments: Mapping[str, Any]) -> object:
-        """The decoded answer of one upstream call."""
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, background: bool = False
+    ) -> object:
+        """The decoded answer of one upstream call; in the ``background`` nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Gateway:
         if state is State.ON_ERROR and may_ask:
             return await self._ask_or(call, entry, "stale")
         if may_ask:
-            self._join(call)
+            self._join(call, background=True)
         return self._kept(call, entry, state)
 
     def _kept(self, call: Call, entry: Entry, state: State) -> Answer:
@@ -108,7 +110,11 @@ class Gateway:
         try:
             entry = await asyncio.shield(task)
         except errors.UpstreamError as error:
-            return Answer(error=error, forward="uri-miss", collapsed=joined)
+            return Answer(
+                error=error,
+                forward="uri-miss" if error.asked else "",
+                collapsed=joined and error.asked,
+            )
         return self._told(call, entry, "uri-miss", joined)
 
     async def _ask_or(self, call: Call, kept: Entry, why: str) -> Answer:
@@ -120,6 +126,8 @@ class Gateway:
         try:
             entry = task.result()
         except errors.UpstreamError as failure:
+            if not failure.asked:
+                return self._kept(call, kept, State.ON_ERROR)
             return Answer(
                 kept,
                 _refusal(call, kept),
@@ -139,13 +147,13 @@ class Gateway:
             collapsed=joined,
         )
 
-    def _join(self, call: Call) -> tuple[asyncio.Task[Entry], bool]:
-        return self.flights.join(call.key, lambda: self._question(call))
+    def _join(self, call: Call, *, background: bool = False) -> tuple[asyncio.Task[Entry], bool]:
+        return self.flights.join(call.key, lambda: self._question(call, background))
 
-    async def _question(self, call: Call) -> Entry:
+    async def _question(self, call: Call, background: bool) -> Entry:
         """One upstream call, its answer kept. Runs in a task that no client can cancel."""
         try:
-            value = await self.upstream.call(call.method, call.arguments)
+            value = await self.upstream.call(call.method, call.arguments, background=background)
             answer = call.read(value, self.drift)
         except errors.Refused as refusal:
             seconds = self.keeping.refusals.get(type(refusal), 0.0)

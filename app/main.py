@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import errors, logs
+from app.api.catalogue import Code
 from app.api.docs import docs_router
 from app.api.edge import Edge
 from app.api.front import Front
 from app.api.health import health_router
 from app.api.openapi import document_router
+from app.api.problem_pages import problem_router
 from app.api.problems import CODES, Problem, Problems
 from app.api.replies import Replies
 from app.cache.memory import MemoryStore
@@ -23,9 +25,11 @@ from app.gateway import Gateway, Keeping
 from app.metrics import Metrics
 from app.resources import FRONT_KEYS, ROUTERS
 from app.settings import Settings, SettingsError, load_settings
-from app.upstream.client import Attempt, Farm, open_http
-from app.upstream.guard import Bulkhead
+from app.upstream.breaker import Breaker
+from app.upstream.client import FAULTS, Attempt, Farm
+from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
+from app.upstream.transport import Transport, open_http
 from app.version import VERSION
 
 QUEUE_WAIT = 0.25
@@ -77,23 +81,33 @@ async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | N
 
 def _farm(settings: Settings, metrics: Metrics) -> Farm:
     def observe(attempt: Attempt) -> None:
-        metrics.count_attempt(attempt.outcome)
+        metrics.count_attempt(attempt.outcome, attempt.number)
         logs.event(
             "upstream_attempt",
             method=attempt.method,
             arguments=dict(attempt.arguments),
+            attempt=attempt.number,
             outcome=attempt.outcome,
             fault_code=attempt.fault_code,
             ms=round(attempt.seconds * 1000, 1),
         )
 
+    def breaker_changed(state: str) -> None:
+        metrics.breaker.state(state)
+        logs.event("upstream_breaker", state=state)
+
     token, token_secret = settings.oauth_token, settings.oauth_token_secret
     ca_file = settings.upstream_ca_file
     return Farm(
-        http=open_http(
-            transport=settings.upstream_transport,
-            connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
-            ca_file=str(ca_file) if ca_file else None,
+        transport=Transport(
+            http=open_http(
+                transport=settings.upstream_transport,
+                connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
+                ca_file=str(ca_file) if ca_file else None,
+            ),
+            connect_timeout=settings.upstream_connect_timeout,
+            max_body=settings.upstream_max_body,
+            now=time.time,
         ),
         base=settings.upstream_url,
         signer=Signer(
@@ -105,13 +119,15 @@ def _farm(settings: Settings, metrics: Metrics) -> Farm:
             version=settings.oauth_version,
         ),
         bulkhead=Bulkhead(
-            calls=settings.upstream_concurrency, queue=settings.upstream_queue, wait=QUEUE_WAIT
+            calls=settings.upstream_concurrency,
+            queue=settings.upstream_queue,
+            wait=min(QUEUE_WAIT, settings.upstream_deadline),
         ),
+        guard=Guard(Breaker(breaker_changed)),
         deadline=settings.upstream_deadline,
-        connect_timeout=settings.upstream_connect_timeout,
-        max_body=settings.upstream_max_body,
         now=time.time,
         observe=observe,
+        not_asked=metrics.count_not_asked,
         drift=metrics.count_drift,
     )
 
@@ -172,6 +188,11 @@ def _api(settings: Settings, problems: Problems) -> FastAPI:
     app.state.replies = Replies(gateway, problems, gateway.keeping.windows)
     for router in ROUTERS:
         app.include_router(router)
+    known = {CODES[kind]: number for number, kind in FAULTS.items()}
+    faults = {**known, Code.UPSTREAM_FAULT: 999}  # any other number
+    app.include_router(
+        problem_router(public_url=settings.public_url, version=VERSION, faults=faults)
+    )
     app.include_router(health_router(metrics.exposition))
     app.include_router(docs_router(public_url=settings.public_url, version=VERSION))
     app.include_router(document_router(app, settings.public_url))

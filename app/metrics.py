@@ -3,7 +3,7 @@
 Knows prometheus-client. Must not know who counts or why.
 """
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Enum, generate_latest
 
 
 class Metrics:
@@ -20,8 +20,26 @@ class Metrics:
         )
         self.attempts = Counter(
             "rfgw_upstream_attempts",
-            "Calls sent to the farm, by outcome: ok, fault, or the cause of the failure.",
+            "Attempts to call the farm, by outcome: ok, fault, or the cause of the failure.",
             ["outcome"],
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "rfgw_upstream_retries",
+            "Attempts that repeated a call whose first attempt failed.",
+            registry=self.registry,
+        )
+        self.not_asked = Counter(
+            "rfgw_upstream_not_asked",
+            "Calls that were not made, by cause: queue_full, queue_wait, paused, "
+            "signature_refused, breaker_open.",
+            ["cause"],
+            registry=self.registry,
+        )
+        self.breaker = Enum(
+            "rfgw_upstream_breaker",
+            "1 for the state that the breaker is in.",
+            states=["closed", "open", "probing"],
             registry=self.registry,
         )
 
@@ -29,9 +47,15 @@ class Metrics:
         """One answer field was not as documented."""
         self.drift.labels(field).inc()
 
-    def count_attempt(self, outcome: str) -> None:
-        """One attempt to call the farm ended."""
+    def count_attempt(self, outcome: str, number: int) -> None:
+        """One attempt to call the farm ended: a call's first, or its retry."""
         self.attempts.labels(outcome).inc()
+        if number > 1:
+            self.retries.inc()
+
+    def count_not_asked(self, cause: str) -> None:
+        """One call was not made."""
+        self.not_asked.labels(cause).inc()
 
     def exposition(self) -> bytes:
         """All series in the Prometheus text format 0.0.4."""

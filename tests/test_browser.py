@@ -1,18 +1,34 @@
-"""The pages in a real browser: they draw, they work, they ask nobody else, and report no error."""
+"""The pages in a real browser: they draw, they work, they ask nobody else, and report no error.
 
+And a page of another origin, in the same browser: what its scripts can read of our answers.
+"""
+
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+import uvicorn
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.gateway import Gateway
 from app.main import create_app
 from tests.conftest import Farm, settings_for
 from tests.running import running, serving
@@ -31,6 +47,14 @@ SHOTS = os.environ.get("TEST_SHOTS")
 """A folder for a picture of each page that is looked at; none are taken without."""
 
 PHONE, DESK = 390, 1280
+LOOKS = [("light", DESK), ("dark", PHONE)]
+
+DOCS = Path(__file__).parents[1] / "docs"
+PICTURES = {
+    "landing": ("/", "From TypeScript"),
+    "reference": ("/docs#/sessions/getSession", "Response body"),
+}
+"""The README's pictures: what they are of, and what has to be on them."""
 
 WORST_CONTRAST = """() => {
   const light = (colour) => {
@@ -78,10 +102,10 @@ class Visit:
         self.page.on("request", asked)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
-    def picture(self, name: str) -> None:
-        """Take a picture of the whole page, if there is a folder for it."""
+    def picture(self, name: str, *, whole: bool = True) -> None:
+        """Take a picture of the whole page or of what is in view, if there is a folder for it."""
         if SHOTS:
-            self.page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+            self.page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=whole)
 
 
 OpenPage = Callable[..., Visit]
@@ -113,9 +137,11 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """Opens an address and waits until nothing more is fetched."""
     with ExitStack() as stack:
 
-        def open_page(url: str, *, width: int = DESK, scheme: Scheme = "light") -> Visit:
+        def open_page(
+            url: str, *, width: int = DESK, height: int = 900, scheme: Scheme = "light"
+        ) -> Visit:
             context = browser.new_context(
-                color_scheme=scheme, viewport={"width": width, "height": 900}
+                color_scheme=scheme, viewport={"width": width, "height": height}
             )
             stack.callback(context.close)
             visit = Visit(context.new_page())
@@ -124,6 +150,34 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
             return visit
 
         yield open_page
+
+
+@pytest.fixture(scope="module")
+def foreign_url() -> Iterator[str]:
+    """A page of another origin, as a frontend is: a port of its own is an origin of its own."""
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("<!doctype html><title>Elsewhere</title>", media_type="text/html")(
+            scope, receive, send
+        )
+
+    with running(uvicorn.Server(uvicorn.Config(page, log_config=None, lifespan="off"))) as url:
+        yield f"{url}/"
+
+
+def ask(page: Page, url: str, **options: object) -> dict[str, Any]:
+    """What a script of ``page`` can read of an answer: status, headers and body, or an error."""
+    script = """async ([url, options]) => {
+      try {
+        const answer = await fetch(url, { cache: "no-store", ...options });
+        const headers = Object.fromEntries(answer.headers);
+        return { status: answer.status, headers, text: await answer.text() };
+      } catch (error) {
+        return { error: error.name };
+      }
+    }"""
+    told: dict[str, Any] = page.evaluate(script, [url, options])
+    return {**told, "body": json.loads(told["text"])} if told.get("text") else told
 
 
 def behind_a_prefix(app: ASGIApp, prefix: str) -> ASGIApp:
@@ -139,8 +193,7 @@ def behind_a_prefix(app: ASGIApp, prefix: str) -> ASGIApp:
     return front
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [DESK, PHONE])
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_the_landing_page_draws_without_a_complaint(
     open_page: OpenPage, gateway_url: str, width: int, scheme: Scheme
 ) -> None:
@@ -163,8 +216,7 @@ def test_the_landing_page_is_dark_where_the_reader_wants_it(
     assert light != dark
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [DESK, PHONE])
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_the_reference_lists_the_operations_without_a_complaint(
     open_page: OpenPage, gateway_url: str, width: int, scheme: Scheme
 ) -> None:
@@ -178,18 +230,81 @@ def test_the_reference_lists_the_operations_without_a_complaint(
     assert visit.complaints == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_try_it_out_works_on_the_first_click(
-    open_page: OpenPage, gateway_url: str, scheme: Scheme
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.mark.parametrize(
+    ("path", "heading"),
+    [("/problems", "Problems"), ("/problems/session_not_found", "Session not found")],
+)
+def test_a_problem_page_reads_well(
+    open_page: OpenPage, gateway_url: str, path: str, heading: str, width: int, scheme: Scheme
 ) -> None:
-    visit = open_page(f"{gateway_url}/docs#/sessions/getSession", scheme=scheme)
-    operation = visit.page.locator("#operations-sessions-getSession")
-    operation.get_by_role("button", name="Execute").click()
-    live = operation.locator(".live-responses-table tbody")
+    visit = open_page(f"{gateway_url}{path}", width=width, scheme=scheme)
+    visit.picture(f"{path[1:].replace('/', '-')}-{scheme}-{width}")
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text(heading)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visit.page.evaluate(WORST_CONTRAST) >= 4.5
+    assert visit.complaints == []
+
+
+def test_every_problem_s_example_can_be_seen_in_the_reference(
+    open_page: OpenPage, gateway_url: str
+) -> None:
+    page = open_page(f"{gateway_url}/docs#/sessions/getSession").page
+    document = page.request.get(f"{gateway_url}/openapi.json").json()
+    responses = document["paths"]["/sessions/{id}"]["get"]["responses"]
+    for status in (status for status in responses if int(status) >= 400):
+        examples = responses[status]["content"]["application/problem+json"]["examples"]
+        shown = page.locator(f'tr.response[data-code="{status}"]')
+        for name, example in examples.items():
+            if len(examples) > 1:
+                shown.locator("select.examples-select-element").select_option(name)
+            expect(shown.locator("pre.example")).to_contain_text(example["value"]["detail"])
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_try_it_out_works_on_the_first_click(
+    open_page: OpenPage, gateway_url: str, scheme: Scheme, width: int
+) -> None:
+    visit = open_page(f"{gateway_url}/docs#/sessions/getSession", scheme=scheme, width=width)
+    live = execute(visit.page)
     expect(live.locator(".response-col_status").first).to_contain_text("200")
     expect(live).to_contain_text("cache-status: rfgw")
-    visit.picture(f"tried-{scheme}")
+    visit.picture(f"tried-{scheme}-{width}")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
     assert visit.complaints == []
+
+
+def test_try_it_out_shows_a_problem(open_page: OpenPage, gateway_url: str) -> None:
+    visit = open_page(f"{gateway_url}/docs#/sessions/getSession")
+    examples = visit.page.locator(".parameters .examples-select-element").first
+    examples.select_option("missing")
+    live = execute(visit.page)
+    expect(live.locator(".response-col_status").first).to_contain_text("404")
+    expect(live).to_contain_text('"code": "session_not_found"')
+    # The browser itself reports every answer that is an error.
+    assert [text for text in visit.complaints if "status of 404" not in text] == []
+
+
+def execute(page: Page) -> Locator:
+    """Click Execute in the one operation that is open; what came is in the table's body."""
+    operation = page.locator("#operations-sessions-getSession")
+    operation.get_by_role("button", name="Execute").click()
+    return operation.locator(".live-responses-table tbody")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_readme_shows_what_is_there(open_page: OpenPage, gateway_url: str, name: str) -> None:
+    path, text = PICTURES[name]
+    visit = open_page(f"{gateway_url}{path}", width=960, height=1500)
+    if path != "/":
+        expect(execute(visit.page)).to_contain_text("cache-status")
+        visit.page.locator("#operations-tag-sessions").evaluate("it => it.scrollIntoView()")
+    expect(visit.page.get_by_text(text).first).to_be_in_viewport()
+    visit.picture(name, whole=False)
+    kept = (DOCS / "images" / f"{name}.png").read_bytes()
+    assert kept.startswith(b"\x89PNG")
+    assert len(kept) < 200_000
+    assert f"docs/images/{name}.png" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_landing_page_s_snippet_runs_as_it_stands(
@@ -208,6 +323,24 @@ def test_the_landing_page_s_snippet_runs_as_it_stands(
     assert any(line.startswith("session_not_found No render session") for line in said)
 
 
+def test_the_frontend_guide_s_snippets_run_as_they_stand(
+    open_page: OpenPage, gateway_url: str, foreign_url: str
+) -> None:
+    guide = (DOCS / "frontend.md").read_text(encoding="utf-8")
+    snippets = "".join(re.findall(r"```js\n(.*?)```", guide, re.DOTALL))
+    script = f"""async () => {{
+      {snippets.replace("http://127.0.0.1:8000", gateway_url)}
+      const shown = [];
+      const stop = new AbortController();
+      await watch(1008, (session) => shown.push(session.progress.phase), stop.signal);
+      const refused = await watch(300003, () => {{}}, stop.signal).catch((error) => error);
+      const missing = await getSession(300003).catch((error) => explain(error.problem));
+      return [(await getSession(1008)).id, shown, refused.problem.code, missing];
+    }}"""
+    told = open_page(foreign_url).page.evaluate(script)
+    assert told == [1008, ["completed"], "session_not_found", "There is no such render."]
+
+
 def test_the_pages_work_behind_a_path_prefix(open_page: OpenPage, farm: Farm) -> None:
     app = behind_a_prefix(create_app(settings_for(farm.url)), "/farm")
     with running(serving(app)) as url:
@@ -215,7 +348,87 @@ def test_the_pages_work_behind_a_path_prefix(open_page: OpenPage, farm: Farm) ->
         visit.page.get_by_role("link", name="API reference").click()
         expect(visit.page.locator(".opblock-summary-path").first).to_be_visible()
         visit.page.get_by_role("link", name="Start page").click()
+        visit.page.get_by_role("link", name="Problems").click()
+        visit.page.get_by_role("link", name="session_not_found").click()
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("Session not found")
+        assert visit.page.url == f"{url}/farm/problems/session_not_found"
+        visit.page.get_by_role("link", name="Renderfarm gateway").click()
         expect(visit.page.get_by_role("heading", level=1)).to_have_text("Renderfarm gateway")
         assert visit.page.url == f"{url}/farm/"
         assert visit.complaints == []
         visit.page.context.close()
+
+
+def test_a_page_of_another_origin_reads_an_answer_and_whether_it_is_still_right(
+    open_page: OpenPage, gateway_url: str, foreign_url: str
+) -> None:
+    page = open_page(foreign_url).page
+    url = f"{gateway_url}/sessions/1008"
+    first = ask(page, url, headers={"X-Request-ID": "page-1"})
+    assert (first["status"], first["body"]["progress"]["phase"]) == (200, "completed")
+    assert first["headers"]["x-request-id"] == "page-1"
+    again = ask(page, url, headers={"If-None-Match": first["headers"]["etag"]})
+    assert (again["status"], again["text"]) == (304, "")
+    for answer in (first, again):
+        assert answer["headers"]["etag"] == first["headers"]["etag"]
+        assert answer["headers"]["cache-status"].startswith("rfgw; ")
+        assert answer["headers"]["cache-control"].startswith("public, max-age=")
+        assert answer["headers"]["age"].isdigit()
+    assert again["headers"]["x-request-id"] not in ("", "page-1")
+
+
+FAILING = [
+    ("GET", "/sessions/300002", 404, "session_not_found"),
+    ("GET", "/sessions/007", 422, "invalid_request"),
+    ("POST", "/sessions/1001", 405, "method_not_allowed"),
+    ("GET", "/sessions/999002", 502, "upstream_fault"),
+    ("GET", "/nowhere", 404, "route_not_found"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "code"), FAILING)
+def test_a_page_of_another_origin_reads_every_problem(
+    open_page: OpenPage,
+    gateway_url: str,
+    foreign_url: str,
+    method: str,
+    path: str,
+    status: int,
+    code: str,
+) -> None:
+    page = open_page(foreign_url).page
+    answer = ask(page, gateway_url + path, method=method)
+    assert (answer["status"], answer["body"]["code"]) == (status, code)
+    assert answer["headers"]["x-request-id"] == answer["body"]["requestId"]
+    meaning = ask(page, f"{gateway_url}{answer['body']['type']}")
+    assert meaning["body"]["code"] == code, "what the type points at can be read as well"
+
+
+def test_a_page_of_another_origin_reads_that_the_gateway_crashed(
+    open_page: OpenPage, farm: Farm, foreign_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Gateway, "fetch", crash)
+    with running(serving(create_app(settings_for(farm.url)))) as url:
+        page = open_page(foreign_url).page
+        answer = ask(page, f"{url}/sessions/1001", headers={"X-Request-ID": "page-2"})
+        page.context.close()
+    assert (answer["status"], answer["body"]["code"]) == (500, "internal_error")
+    assert answer["headers"]["x-request-id"] == answer["body"]["requestId"] == "page-2"
+
+
+def test_only_pages_of_the_listed_origins_can_read(
+    open_page: OpenPage, farm: Farm, foreign_url: str
+) -> None:
+    listed = foreign_url.removesuffix("/")
+    settings = settings_for(farm.url, cors_origins=f"https://site.example,{listed}")
+    with running(serving(create_app(settings))) as url:
+        page = open_page(foreign_url).page
+        told = ask(page, f"{url}/sessions/1001", headers={"X-Request-ID": "page-3"})
+        page.goto(foreign_url.replace("127.0.0.1", "localhost"))
+        hidden = [ask(page, f"{url}{path}") for path in ("/sessions/1001", "/sessions/007")]
+        page.context.close()
+    assert (told["status"], told["headers"]["x-request-id"]) == (200, "page-3")
+    assert hidden == [{"error": "TypeError"}] * 2

@@ -1,9 +1,12 @@
-"""The landing page and Swagger UI as a browser is served them: whole, locked down, kept."""
+"""The pages as a browser is served them: whole, locked down, kept."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -13,7 +16,8 @@ from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import running, serving
 
-PAGES = ["/", "/docs"]
+PAGES = ["/", "/docs", "/problems", "/problems/not_cached"]
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 OWN_FILES = sorted(path.name for path in STATIC.glob("*.*") if path.suffix != ".html")
 
 
@@ -25,7 +29,7 @@ def site(_farm: Farm) -> Iterator[httpx.Client]:
     """One gateway for all these tests: its pages never change."""
     with (
         running(serving(create_app(settings_for(_farm.url)))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        httpx.Client(base_url=url, headers=BROWSER, trust_env=False) as client,
     ):
         yield client
 
@@ -93,8 +97,9 @@ def test_a_page_s_policy_allows_nothing_but_its_own_origin(site: httpx.Client, p
     assert all(sources == ["'self'"] for sources in directives.values())
 
 
-def test_the_landing_page_may_run_no_code_at_all(site: httpx.Client) -> None:
-    assert policy(site.get("/")).keys().isdisjoint({"script-src", "connect-src"})
+@pytest.mark.parametrize("path", [path for path in PAGES if path != "/docs"])
+def test_a_page_but_the_reference_may_run_no_code_at_all(site: httpx.Client, path: str) -> None:
+    assert policy(site.get(path)).keys().isdisjoint({"script-src", "connect-src"})
 
 
 def test_the_reference_may_also_ask_the_public_address(start_gateway: StartGateway) -> None:
@@ -115,7 +120,7 @@ def test_a_page_s_addresses_are_relative_and_lead_somewhere(site: httpx.Client, 
     assert page.loaded
     for address in page.addresses:
         assert re.match(r"[a-z]+:|/", address) is None, "must hold behind a path prefix"
-        assert site.get(address).status_code == EXPECTED.get(address, 200)
+        assert site.get(urljoin(path, address)).status_code == EXPECTED.get(address, 200)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -152,7 +157,7 @@ def test_a_client_that_has_the_bytes_is_told_so(site: httpx.Client, path: str) -
     [
         ("/", "text/html; charset=utf-8", "no-cache"),
         ("/docs", "text/html; charset=utf-8", "no-cache"),
-        ("/docs/landing.css", "text/css; charset=utf-8", "public, max-age=3600"),
+        ("/docs/pages.css", "text/css; charset=utf-8", "public, max-age=3600"),
         ("/docs/init.js", "text/javascript; charset=utf-8", "public, max-age=3600"),
         ("/docs/icon.svg", "image/svg+xml", "public, max-age=3600"),
         ("/docs/favicon-32x32.png", "image/png", "public, max-age=3600"),
@@ -180,7 +185,7 @@ def test_head_tells_the_size_and_sends_nothing(site: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["nothing.js", "docs.html", "landing.html", "..%2Fdocs.py", "%2e%2e%2fdocs.py", "LICENSE"],
+    ["nothing.js", "docs.html", "problem.html", "..%2Fdocs.py", "%2e%2e%2fdocs.py", "LICENSE"],
 )
 def test_what_is_not_a_file_of_the_pages_is_a_problem(site: httpx.Client, name: str) -> None:
     answer = site.get(f"/docs/{name}")
@@ -198,6 +203,20 @@ def test_the_examples_show_the_public_address_and_never_the_host_header(
 
 
 def test_the_public_address_is_text_and_never_markup(start_gateway: StartGateway) -> None:
-    page = start_gateway(public_url="https://gw.example/<b>").get("/").text
-    assert "curl https://gw.example/&lt;b&gt;/sessions/1005" in page
-    assert "<b>" not in page
+    gateway = start_gateway(public_url="https://gw.example/<b>")
+    landing, problem = (gateway.get(path, headers=BROWSER).text for path in ("/", PAGES[-1]))
+    assert "curl https://gw.example/&lt;b&gt;/sessions/1005" in landing
+    assert "https://gw.example/&lt;b&gt;/problems/not_cached" in problem
+    assert "<b>" not in landing + problem
+
+
+def test_the_typed_snippet_names_what_the_client_has(site: httpx.Client) -> None:
+    client = Path(__file__).parents[1] / "clients" / "typescript"
+    package = json.loads((client / "package.json").read_text(encoding="utf-8"))
+    page = site.get("/").text
+    assert f'from "{package["name"]}"' in page
+    exported = (client / "src" / "index.ts").read_text(encoding="utf-8")
+    functions = (client / "src" / "client.ts").read_text(encoding="utf-8")
+    assert "createClient" in exported
+    for name in re.findall(r"const \{ (\w+), (\w+) \} = createClient", page)[0]:
+        assert f"{name}(id: number" in functions

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app import errors
+from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
 from app.entry import Windows
 from app.gateway import Answer, Gateway, Keeping, Wish
@@ -38,18 +39,24 @@ class Farm:
     def __init__(self) -> None:
         self.mood = "healthy"
         self.calls = 0
+        self.background = False
         self.title = "one"
         self.held: list[asyncio.Future[None]] = []
 
-    async def call(self, method: str, arguments: Mapping[str, Any]) -> object:
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, background: bool = False
+    ) -> object:
         assert (method, arguments) == ("community.getSession", {"sessionId": 42})
         self.calls += 1
+        self.background = background
         if self.mood == "slow":
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self.held.append(gate)
             await gate
         if self.mood == "failing":
             raise errors.UpstreamUnreachable("refused")
+        if self.mood == "silent":
+            raise errors.UpstreamUnavailable("breaker_open", retry_after=4.0, asked=False)
         if self.mood == "refusing":
             raise errors.SessionNotFound(fault_code=300)
         if self.mood == "strange":
@@ -159,6 +166,35 @@ async def test_a_failed_refresh_is_not_repeated_by_every_request() -> None:
     await gateway.fetch(CALL)
     await settle()
     assert farm.calls == 3
+
+
+async def test_only_a_refresh_is_a_call_in_the_background() -> None:
+    gateway, farm, clock = build()
+    seen = []
+    for seconds in (0.0, FRESH, FRESH + SWR):
+        clock.now += seconds
+        await gateway.fetch(CALL)
+        await settle()
+        seen.append(farm.background)
+    clock.now += 1.0
+    await gateway.fetch(CALL, Wish(no_cache=True))
+    seen.append(farm.background)
+    assert seen == [False, True, False, False]
+
+
+async def test_a_kept_answer_for_which_nobody_was_asked_is_a_hit() -> None:
+    gateway, farm, clock = build()
+    await gateway.fetch(CALL)
+    clock.now += FRESH + 40.0
+    farm.mood = "silent"
+    answer = await gateway.fetch(CALL)
+    assert cache_status(answer, clock.now) == "rfgw; hit; ttl=-40; detail=sie"
+    assert answer.error is None
+    clock.now += SIE
+    answer = await gateway.fetch(CALL)
+    assert cache_status(answer, clock.now) == "rfgw"
+    assert isinstance(answer.error, errors.UpstreamUnavailable)
+    assert answer.error.retry_after == 4.0
 
 
 async def test_past_that_the_farm_is_asked_and_the_kept_answer_stands_in_for_a_failure() -> None:

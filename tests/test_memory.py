@@ -59,9 +59,7 @@ def test_a_flood_of_refusals_pushes_no_answer_out() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 8), st.one_of(st.none(), st.integers(0, 3000))), max_size=60
-    )
+    st.lists(st.tuples(st.integers(0, 8), st.one_of(st.none(), st.integers(0, 3000))), max_size=60)
 )
 @settings(deadline=None)
 def test_the_bounds_hold_and_the_last_put_is_what_is_kept(

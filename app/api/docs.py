@@ -5,6 +5,7 @@ relative, so that the pages work behind a path prefix. Swagger UI lies in ``stat
 its authors ship it; ``make vendor-docs`` renews it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
@@ -23,6 +24,7 @@ MEDIA_TYPES = {
     ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
+    ".json": "application/json",
     ".png": "image/png",
     ".svg": "image/svg+xml",
     ".txt": "text/plain",
@@ -71,10 +73,10 @@ def docs_router(*, public_url: str, version: str) -> APIRouter:
     examples show it. An unknown file is Starlette's ``HTTPException(404)``. The two pages carry
     their own ``Content-Security-Policy``.
     """
-    words = {"base": public_url.rstrip("/") or LOCAL, "version": version}
-    landing = _page("landing.html", words, LANDING_POLICY)
+    words = {"base": escape(public_url.rstrip("/") or LOCAL), "version": escape(version)}
+    landing = html_page("landing.html", words, LANDING_POLICY)
     # The document may name the public address as its server while this page is read at another.
-    docs = _page("docs.html", words, f"{DOCS_POLICY} {_origin(public_url)}".rstrip())
+    docs = html_page("docs.html", words, f"{DOCS_POLICY} {_origin(public_url)}".rstrip())
     assets = {path.name: _asset(path) for path in STATIC.rglob("*.*") if path.suffix != ".html"}
     router = APIRouter(include_in_schema=False)
 
@@ -95,15 +97,15 @@ def docs_router(*, public_url: str, version: str) -> APIRouter:
     return router
 
 
+def html_page(name: str, words: Mapping[str, str], policy: str) -> Kept:
+    """The template ``name`` with its ``words`` filled in. They are markup: escape what is text."""
+    text = Template((STATIC / name).read_text(encoding="utf-8"))
+    headers = {"Cache-Control": KEEP_PAGE, "Content-Security-Policy": policy}
+    return Kept.of(text.substitute(words).encode(), ".html", headers)
+
+
 def _asset(path: Path) -> Kept:
     return Kept.of(path.read_bytes(), path.suffix, {"Cache-Control": KEEP_ASSET})
-
-
-def _page(name: str, words: dict[str, str], policy: str) -> Kept:
-    text = Template((STATIC / name).read_text(encoding="utf-8"))
-    body = text.substitute({key: escape(word) for key, word in words.items()}).encode()
-    headers = {"Cache-Control": KEEP_PAGE, "Content-Security-Policy": policy}
-    return Kept.of(body, ".html", headers)
 
 
 def _origin(url: str) -> str:

@@ -1,31 +1,28 @@
 """The OpenAPI document: how answers are described, and the document as text.
 
 Knows OpenAPI 3.1, the catalogue and the framework's own document. Must not know any resource.
+Headers and examples of answers are not written here: they are recorded from runs against the
+sandbox farm (``examples.json``, by ``make openapi``).
 """
 
 import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
 
-from app import errors
 from app.api.catalogue import MEANINGS, Code
-from app.api.problems import PROBLEM_JSON, Problem, Problems
-
-REPLY_HEADERS = (
-    ("ETag", "string", "Strong entity tag of the body: send it back in If-None-Match."),
-    ("Cache-Control", "string", "max-age: seconds the answer is fresh after it was fetched."),
-    ("Age", "integer", "Seconds since the answer was fetched from the farm."),
-    ("Cache-Status", "string", "How the gateway's cache took part (RFC 9211)."),
-    ("X-Request-ID", "string", "The request's id: taken from the request if valid, else made."),
-)
+from app.api.openapi_3_0 import as_3_0
+from app.api.openapi_words import HEADERS, INFO, LOCAL, PARAMETERS, TAGS, Node
+from app.api.problems import PROBLEM_JSON, Problem
 
 FETCH_CODES = (
     Code.INVALID_REQUEST,
     Code.UPSTREAM_REJECTED_PARAMETERS,
     Code.NOT_ACCEPTABLE,
-    Code.INTERNAL_ERROR,
     Code.UPSTREAM_REJECTED_CALL,
     Code.UPSTREAM_REFUSED_CREDENTIALS,
     Code.UPSTREAM_FAULT,
@@ -39,104 +36,197 @@ FETCH_CODES = (
 )
 """What any route that fetches from the farm may answer with, besides its own codes."""
 
+EXAMPLES = Path(__file__).with_name("examples.json")
+
 
 def problem_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of these codes: by status, with one example for each code."""
+    """The OpenAPI responses of these codes, by status."""
     responses: dict[int | str, dict[str, Any]] = {}
-    sample = errors.GatewayError(method="community.getSession", arguments={"sessionId": 4711})
-    for code in codes:
-        document = Problems("").document(code, "5e1f0c2a9b7d4e36-1", error=sample, path=None)
+    for code in sorted(codes, key=lambda code: MEANINGS[code].status):
         response = responses.setdefault(
             MEANINGS[code].status,
             {
                 "description": "",
-                "content": {
-                    PROBLEM_JSON: {
-                        "schema": {"$ref": "#/components/schemas/Problem"},
-                        "examples": {},
-                    }
-                },
+                "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
             },
         )
         joined = [response["description"], f"{MEANINGS[code].title} (`{code}`)."]
         response["description"] = " ".join(filter(None, joined))
-        response["content"][PROBLEM_JSON]["examples"][code.value] = {
-            "summary": MEANINGS[code].title,
-            "value": document.model_dump(mode="json"),
-        }
-    return dict(sorted(responses.items(), key=lambda pair: int(pair[0])))
+    return responses
 
 
 def reply_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
     """The responses of a route that answers by Reply, with the route's own codes."""
-    headers = {
-        name: {"description": text, "schema": {"type": kind}, "required": True}
-        for name, kind, text in REPLY_HEADERS
-    }
+    unchanged = {"description": "Not modified: what If-None-Match names is still right."}
+    return {304: unchanged, **problem_responses(*codes, *FETCH_CODES)}
+
+
+def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
+    """The framework's document with what it cannot know: headers, examples, links, one server."""
+    made = deepcopy(app.openapi())
+    recorded: Node = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    names = {operation["operationId"] for operation in operations(made)}
+    for operation in operations(made):
+        operation["responses"] = dict(sorted({**_anywhere(), **operation["responses"]}.items()))
+        _ask(operation)
+        for status, response in operation["responses"].items():
+            _show(response, recorded.get(operation["operationId"], {}).get(status, {}))
+            _link(operation, response, names)
+    tags = {tag for operation in operations(made) for tag in operation.get("tags", ())}
     return {
-        200: {"headers": headers},
-        304: {
-            "description": "Not modified: what If-None-Match names is still right.",
-            "headers": headers,
+        "openapi": made["openapi"],
+        "info": {**made["info"], **INFO},
+        "servers": [dict(server)],
+        "security": [],
+        "tags": [{"name": tag, "description": TAGS[tag]} for tag in TAGS if tag in tags],
+        "paths": made["paths"],
+        "components": {
+            "schemas": _schemas(made["components"]["schemas"]),
+            "headers": _headers(recorded),
         },
-        **problem_responses(*codes, *FETCH_CODES),
     }
 
 
-def document(app: FastAPI, public_url: str = "") -> dict[str, Any]:
-    """The framework's document, tidied: every schema named, no derived titles, no defaults.
+def operations(document: Node) -> Iterator[Node]:
+    """Every operation of a document."""
+    for path in document["paths"].values():
+        yield from path.values()
 
-    Its server is ``public_url``, or else whatever address it is read from.
-    """
-    schema = app.openapi()
-    schema["servers"] = [{"url": public_url or ".", "description": "This gateway"}]
-    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+
+def _anywhere() -> Node:
+    """What the edge may answer with, whatever is asked."""
+    large, crash = problem_responses(Code.REQUEST_TOO_LARGE, Code.INTERNAL_ERROR).values()
+    body, fields = (
+        {**deepcopy(large), "description": f"{large['description']} {which}"}
+        for which in ("It brings a body.", "Its header fields are too many or too long.")
+    )
+    return {"413": body, "431": fields, "500": crash}
+
+
+def _ask(operation: Node) -> None:
+    """What a request may carry besides what its route reads."""
+    parameters = operation.setdefault("parameters", [])
+    parameters += [PARAMETERS[status] for status in operation["responses"] if status in PARAMETERS]
+    for parameter in parameters:
+        for word in ("title", "description"):  # the parameter itself says it
+            parameter["schema"].pop(word, None)
+    if not parameters:
+        del operation["parameters"]
+
+
+def _show(response: Node, recorded: Node) -> None:
+    """The header fields that recorded answers carry, and their bodies as examples."""
+    carried = {name for run in recorded.values() for name in run["headers"]}
+    if carried:
+        response["headers"] = {
+            name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS if name in carried
+        }
+    for name, run in recorded.items():
+        if run["media_type"]:
+            examples = response["content"][run["media_type"]].setdefault("examples", {})
+            examples[name] = {"summary": run["summary"], "value": run["body"]}
+
+
+def _link(operation: Node, response: Node, names: set[str]) -> None:
+    """Where an answer leads: a problem to its page, what has a tag to its next version."""
+    if PROBLEM_JSON in response.get("content", {}) and "getProblem" in names:
+        response["links"] = {
+            "page": {
+                "operationId": "getProblem",
+                "description": "What the problem's code means, and what to do.",
+                "parameters": {"code": "$response.body#/code"},
+            }
+        }
+    elif "ETag" in response.get("headers", {}) and "content" in response:
+        places = (f"{parameter['in']}.{parameter['name']}" for parameter in operation["parameters"])
+        same = {place: f"$request.{place}" for place in places if place.startswith("path.")}
+        response["links"] = {
+            "again": {
+                "operationId": operation["operationId"],
+                "description": "The same again: 304 as long as nothing has changed.",
+                "parameters": {**same, "header.If-None-Match": "$response.header.ETag"},
+            }
+        }
+
+
+def _headers(recorded: Node) -> Node:
+    """The header fields with every value that was recorded, named by the first that had it."""
+    headers = deepcopy(HEADERS)
+    runs = (run for answers in recorded.values() for by in answers.values() for run in by.items())
+    for name, run in runs:
+        for field, value in run["headers"].items():
+            examples = headers[field].setdefault("examples", {})
+            number = headers[field]["schema"]["type"] == "integer"
+            example = {"value": int(value) if number else value}
+            if example not in examples.values():
+                examples[name] = example
+    return headers
+
+
+def _schemas(schemas: Node) -> Node:
+    """Every schema by its name: ours for problems, and none of the framework's own."""
     problem = Problem.model_json_schema(
         mode="serialization", ref_template="#/components/schemas/{model}"
     )
-    schemas.update(problem.pop("$defs"))
-    schemas["Problem"] = problem
-    for name in ("HTTPValidationError", "ValidationError"):  # the framework's own, never sent
-        schemas.pop(name, None)
-    for path in schema["paths"].values():
-        for operation in path.values():
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"].pop("title", None)
-    schema["components"]["schemas"] = {name: _tidy(schemas[name]) for name in sorted(schemas)}
-    return schema
+    own = {**schemas, **problem.pop("$defs"), "Problem": problem}
+    return {
+        name: _tidy(own[name])
+        for name in sorted(own.keys() - {"HTTPValidationError", "ValidationError"})
+    }
 
 
-def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
-    """Drop titles that only repeat a property's name, and defaults: every field is sent."""
-    schema.pop("title", None)
-    properties = schema.get("properties", {})
-    for node in properties.values():
-        for word in ("title", "default", "readOnly"):
-            node.pop(word, None)
-    if properties:
-        schema["required"] = list(properties)
+def _tidy(schema: Node) -> Node:
+    """Without titles that repeat a name, and without defaults: every field is sent."""
+    for word in ("title", "default", "readOnly"):
+        schema.pop(word, None)
+    if schema.get("type") == "integer":
+        schema |= {word: int(schema[word]) for word in ("minimum", "maximum") if word in schema}
+        if "maximum" not in schema:
+            schema["format"] = "int64"  # what the farm counts may be larger than 32 bits
+    fields = schema.get("properties", {})
+    if fields:
+        schema["required"] = list(fields)
+    for child in (*fields.values(), *schema.get("anyOf", ())):
+        _tidy(child)
     return schema
 
 
 def text(app: FastAPI) -> str:
     """The document as committed: the same bytes for the same code."""
-    return json.dumps(document(app), indent=2, ensure_ascii=False) + "\n"
+    return as_text(document(app))
+
+
+def as_text(node: Node) -> str:
+    """A file of ours: two spaces deep, letters as they are."""
+    return json.dumps(node, indent=2, ensure_ascii=False) + "\n"
 
 
 def document_router(app: FastAPI, public_url: str) -> APIRouter:
-    """/openapi.json, made at the first request."""
+    """/openapi.json and /openapi-3.0.json, made at the first request.
+
+    Their server is ``public_url``, or else whatever address they are read from.
+    """
     router = APIRouter(include_in_schema=False)
 
+    def answer(body: bytes) -> Response:
+        return Response(
+            body, media_type="application/json", headers={"cache-control": "public, max-age=60"}
+        )
+
     @cache
-    def body() -> bytes:
-        schema = document(app, public_url)
-        return json.dumps(schema, ensure_ascii=False).encode()
+    def bodies() -> tuple[bytes, bytes]:
+        made = document(app, {"url": public_url or ".", "description": "This gateway."})
+        new, old = (json.dumps(form, ensure_ascii=False) for form in (made, as_3_0(made)))
+        return new.encode(), old.encode()
 
     @router.get("/openapi.json")
     async def get_document() -> Response:
         """The OpenAPI document."""
-        return Response(
-            body(), media_type="application/json", headers={"cache-control": "public, max-age=60"}
-        )
+        return answer(bodies()[0])
+
+    @router.get("/openapi-3.0.json")
+    async def get_older_document() -> Response:
+        """The same for tools that read nothing newer than OpenAPI 3.0."""
+        return answer(bodies()[1])
 
     return router

@@ -53,7 +53,7 @@ class InvalidPart(BaseModel):
 class UpstreamCall(BaseModel):
     """The call to the farm that the problem is about."""
 
-    method: str
+    method: str = Field(description="The XML-RPC method.")
     faultCode: int | None = Field(description="The farm's fault code, null if there was none.")
 
 
@@ -65,8 +65,10 @@ class Problem(BaseModel):
         json_schema_extra={"format": "uri-reference"},
     )
     title: str = Field(description="The code, for people.")
-    status: int = Field(description="The HTTP status.")
-    code: Code
+    status: int = Field(
+        description="The HTTP status.", json_schema_extra={"minimum": 400, "maximum": 599}
+    )
+    code: Code = Field(description="What went wrong, for programs: branch on this.")
     detail: str = Field(description="What happened, for people.")
     instance: str | None = Field(description="The path asked for; null if it was not valid.")
     requestId: str = Field(description="The X-Request-ID of this request, for reports.")

@@ -104,14 +104,14 @@ class Thumbnail(BaseModel):
     """One preview image."""
 
     id: str = Field(description="The farm's id of the image, text.")
-    url: str = Field(json_schema_extra={"format": "uri"})
+    url: str = Field(description="Its address.", json_schema_extra={"format": "uri"})
 
 
 class License(Struct):
     """A licence that the session's files are under."""
 
-    name: Text = None
-    url: Url = None
+    name: Text = Field(None, description="Its name, as in `CC by-nc-sa`.")
+    url: Url = Field(None, description="Its text.")
 
 
 class Timestamps(Struct):
@@ -137,56 +137,74 @@ class Timestamps(Struct):
 class Attachment(Struct):
     """A file that was attached to the session."""
 
-    id: str
-    url: Url = None
-    path: Text = None
+    id: str = Field(description="The farm's id of the file, text.")
+    url: Url = Field(None, description="Where to get it.")
+    path: Text = Field(None, description="Where the Blender file looks for it.")
     size: Integer = Field(None, description="Bytes.")
-    description: Text = None
+    description: Text = Field(None, description="What its owner says about it.")
 
 
 class BlendFile(Struct):
     """A Blender file that was sent to be rendered."""
 
-    id: str
-    url: Url = None
+    id: str = Field(description="The farm's id of the file, text.")
+    url: Url = Field(None, description="Where to get it.")
     size: Integer = Field(None, description="Bytes.")
-    md5: Text = None
+    md5: Text = Field(None, description="MD5 checksum of its bytes, in hexadecimal.")
 
 
 class Session(Struct):
     """A render session. Every field is always present; null where the farm left it out."""
 
-    id: Id = Field(description="The session's number.")
-    title: Text = None
+    id: Id = Field(
+        description="The session's number.", json_schema_extra={"minimum": 1, "maximum": MAX_ID}
+    )
+    title: Text = Field(None, description="The name that its owner gave it.")
     state: Annotated[State, BeforeValidator(_state)] = Field(
         None, validate_default=True, description="The farm's state, its spellings made one."
     )
     upstreamState: Text = Field(
         None, validation_alias=AliasChoices("state"), description="The state as the farm wrote it."
     )
-    userId: Integer = Field(None, validation_alias=AliasChoices("userid", "userId", "userID"))
+    userId: Integer = Field(
+        None,
+        validation_alias=AliasChoices("userid", "userId", "userID"),
+        description="The farm's number of the session's owner.",
+    )
     startFrame: Integer = Field(None, description="First frame.")
     endFrame: Integer = Field(None, description="Last frame.")
     xResolution: Integer = Field(None, description="Width in pixels.")
     yResolution: Integer = Field(None, description="Height in pixels.")
-    partsPerFrame: Integer = None
-    partsTotal: Integer = None
-    partsRendered: Integer = None
-    framesRendered: Integer = None
+    partsPerFrame: Integer = Field(None, description="Parts that a frame is cut into.")
+    partsTotal: Integer = Field(None, description="Parts of all frames.")
+    partsRendered: Integer = Field(None, description="Parts rendered so far.")
+    framesRendered: Integer = Field(None, description="Frames rendered so far.")
     frameRate: Number = Field(None, description="Frames per second.")
     cpuTimeRendered: Number = Field(None, description="Seconds of computing so far.")
     cpuRendered: Number = Field(None, description="The farm does not document its meaning.")
     streamURL: Url = Field(None, description="The finished animation.")
-    thumbnails: Annotated[list[Thumbnail], BeforeValidator(_thumbnails)] = Field([])
+    thumbnails: Annotated[list[Thumbnail], BeforeValidator(_thumbnails)] = Field(
+        [], description="Preview images, in the order of their ids."
+    )
     inputLicense: Annotated[License | None, _struct_or(lambda: None)] = Field(
-        None, validation_alias=AliasChoices("inputLicence", "inputLicense")
+        None,
+        validation_alias=AliasChoices("inputLicence", "inputLicense"),
+        description="Of the files that were sent.",
     )
     outputLicense: Annotated[License | None, _struct_or(lambda: None)] = Field(
-        None, validation_alias=AliasChoices("outputLicence", "outputLicense")
+        None,
+        validation_alias=AliasChoices("outputLicence", "outputLicense"),
+        description="Of the finished animation.",
     )
-    timestamps: Annotated[Timestamps, _struct_or(dict)] = Field(None, validate_default=True)
-    attachments: Annotated[list[Attachment], BeforeValidator(_files)] = Field([])
-    blendFiles: Annotated[list[BlendFile], BeforeValidator(_files)] = Field([])
+    timestamps: Annotated[Timestamps, _struct_or(dict)] = Field(
+        None, validate_default=True, description="When each step happened."
+    )
+    attachments: Annotated[list[Attachment], BeforeValidator(_files)] = Field(
+        [], description="Files that the Blender files need, in the order of their ids."
+    )
+    blendFiles: Annotated[list[BlendFile], BeforeValidator(_files)] = Field(
+        [], description="The Blender files, in the order of their ids."
+    )
 
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
@@ -243,7 +261,10 @@ SessionId = Annotated[
         openapi_examples={
             "renders": {"summary": "Renders while you watch", "value": 1005},
             "completed": {"summary": "Completed, with every field", "value": 42},
-            "missing": {"summary": "No such session", "value": 300001},
+            "missing": {"summary": "No such session: 404", "value": 300001},
+            "unattached": {"summary": "Not attached yet: 409", "value": 301001},
+            "forbidden": {"summary": "Not readable: 403", "value": 103001},
+            "failing": {"summary": "The farm answers badly: 502", "value": 707001},
         },
     ),
 ]

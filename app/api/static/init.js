@@ -16,6 +16,8 @@ SwaggerUIBundle({
   displayOperationId: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
+  // Its colours are made for black boxes, and an operation has more than a dozen of them.
+  syntaxHighlight: false,
   // The default sends the document's address to a validator elsewhere.
   validatorUrl: null,
 });

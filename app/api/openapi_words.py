@@ -1,0 +1,94 @@
+"""What the OpenAPI document says as a whole, in plain words. Must not know any operation."""
+
+from typing import Any
+
+Node = dict[str, Any]
+
+DESCRIPTION = """\
+Render sessions of Renderfarm.fi as JSON: this gateway makes the signed XML-RPC calls, keeps the
+answers as long as they are good, and tells clients in standard HTTP headers what it did.
+
+* Every `GET` route answers `HEAD` too. Times are RFC 3339 in UTC, durations are seconds.
+* Every answer outside 2xx and 304 is a problem document (RFC 9457). Branch on its `code`.
+* `ETag`, `Cache-Control`, `Age` and `Cache-Status` tell how fresh an answer is. To watch a
+  session, ask again after `max-age` seconds with `If-None-Match`.
+* Pages of every origin may read every answer, unless the operator names the origins.
+
+The examples are recorded from a gateway over the sandbox farm, and their ids work there.
+"""
+INFO = {
+    "summary": "A REST/JSON gateway over the Renderfarm.fi XML-RPC API.",
+    "description": DESCRIPTION,
+    "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+}
+TAGS = {
+    "sessions": "Render sessions: what is rendered, and how far it is.",
+    "problems": "What can go wrong: a page for each code of a problem document.",
+    "health": "For the machines of those who run the gateway.",
+}
+LOCAL = {
+    "url": "http://127.0.0.1:8000",
+    "description": "The gateway over the sandbox farm that `make run` starts.",
+}
+"""The server of the committed document: the one that everybody can have."""
+
+
+def _header(description: str, schema: Node, *, always: bool) -> Node:
+    return {"description": description, "required": always, "schema": schema}
+
+
+TEXT = {"type": "string"}
+HEADERS = {
+    "ETag": _header(
+        "Strong entity tag of the body (RFC 9110): send it back in `If-None-Match`. Absent from"
+        " answers that are not kept.",
+        TEXT,
+        always=False,
+    ),
+    "Cache-Control": _header(
+        "`max-age`: seconds that the answer is fresh, counted from when the gateway fetched it."
+        " `no-cache`: ask each time whether it is still right. `no-store`: keep nothing"
+        " (RFC 9111).",
+        TEXT,
+        always=True,
+    ),
+    "Age": _header(
+        "Seconds since the gateway fetched the answer from the farm. Absent from answers that are"
+        " not kept.",
+        {"type": "integer", "minimum": 0},
+        always=False,
+    ),
+    "Cache-Status": _header(
+        "How the gateway's cache took part (RFC 9211): `hit`, or `fwd` and why the farm was asked.",
+        TEXT,
+        always=True,
+    ),
+    "Vary": _header("Which request headers choose the form of the answer.", TEXT, always=True),
+    "Retry-After": _header(
+        "Seconds after which the same request may succeed.",
+        {"type": "integer", "minimum": 1},
+        always=False,
+    ),
+    "X-Request-ID": _header(
+        "The request's id, for reports: taken from the request if it is valid, else made.",
+        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        always=True,
+    ),
+}
+"""The header fields that clients are told about; recordings say which answer carries which."""
+
+PARAMETERS = {
+    "304": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The `ETag` of an answer that you have: 304 if it is still right.",
+        "schema": TEXT,
+    },
+    "504": {
+        "name": "Cache-Control",
+        "in": "header",
+        "description": "`no-cache`: ask the farm again. `only-if-cached`: never ask it.",
+        "schema": TEXT,
+    },
+}
+"""The request header fields of an operation, by the status that they may bring about."""

@@ -1,0 +1,57 @@
+/** The gateway's routes as functions. Must not know what an answer is used for. */
+
+import createFetch, { type Client, type ClientOptions } from "openapi-fetch";
+
+import { poll, type PollOptions } from "./poll.js";
+import type { Code, paths, Problem, ProblemPage, Session } from "./schema.js";
+
+/** `data`, or `error`: never both. `response` has the status and the header fields. */
+export type Answer<T> =
+  | { data: T; error?: never; response: Response }
+  | { data?: never; error: Problem; response: Response };
+
+/** What may go along with one request. */
+export interface AskOptions {
+  headers?: Record<string, string> | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Gateway {
+  /** One session. Rejects only if there is no answer at all: no network, or `signal` aborted. */
+  getSession(id: number, options?: AskOptions): Promise<Answer<Session>>;
+  /** What a problem's code means, when it happens and what to do: for help texts. */
+  getProblem(code: Code, options?: AskOptions): Promise<Answer<ProblemPage>>;
+  /**
+   * The session now and after every change, until it has ended or `signal` is aborted.
+   *
+   * Asks again when the kept answer is no longer fresh, and lets the gateway say that nothing has
+   * changed. Goes on through passing failures; throws `PollError` at one that will not pass.
+   */
+  pollSession(id: number, options?: PollOptions): AsyncGenerator<Session, void, void>;
+  /** Every route of the document, by its path: see openapi-fetch. */
+  http: Client<paths>;
+}
+
+/** The catalogue of problems has HTML too: this leaves what `Answer` tells. */
+const TYPES = "application/json, application/problem+json";
+
+/** The gateway at `baseUrl`. `options` are those of openapi-fetch: headers, fetch, middleware. */
+export function createClient(
+  baseUrl: string,
+  options: Omit<ClientOptions, "baseUrl"> = {},
+): Gateway {
+  const http = createFetch<paths>({ ...options, baseUrl });
+  const getSession: Gateway["getSession"] = (id, { headers = {}, signal = null } = {}) =>
+    http.GET("/sessions/{id}", { params: { path: { id } }, headers, signal });
+  return {
+    getSession,
+    getProblem: (code, { headers = {}, signal = null } = {}) =>
+      http.GET("/problems/{code}", {
+        params: { path: { code } },
+        headers: { ...headers, Accept: TYPES },
+        signal,
+      }) as Promise<Answer<ProblemPage>>,
+    pollSession: (id, pace) => poll((ask) => getSession(id, ask), pace),
+    http,
+  };
+}

@@ -1,0 +1,24 @@
+/** A typed client of the Renderfarm gateway: what a page may import. Must hold no code. */
+
+export { createClient, type Answer, type AskOptions, type Gateway } from "./client.js";
+export { PollError, type PollOptions } from "./poll.js";
+export { isProblem } from "./problem.js";
+export type {
+  Attachment,
+  BlendFile,
+  Code,
+  components,
+  InvalidPart,
+  License,
+  operations,
+  paths,
+  Phase,
+  Problem,
+  ProblemPage,
+  Progress,
+  Session,
+  State,
+  Thumbnail,
+  Timestamps,
+  UpstreamCall,
+} from "./schema.js";

@@ -1,0 +1,73 @@
+/** The package against a running gateway over the sandbox farm, at GATEWAY_URL. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { createClient, isProblem } from "renderfarm-gateway-client";
+
+const url = process.env["GATEWAY_URL"];
+assert.ok(url, "set GATEWAY_URL to the address of a gateway over the sandbox farm");
+const gateway = createClient(url);
+
+test("a session is read, with its cache fields", async () => {
+  const { data, error, response } = await gateway.getSession(42);
+  assert.ok(data, JSON.stringify(error));
+  assert.equal(data.id, 42);
+  assert.equal(data.title, "Sandbox session 42");
+  assert.equal(data.progress.phase, "completed");
+  assert.match(response.headers.get("etag") ?? "", /^"[^"]+"$/);
+  assert.match(response.headers.get("cache-status") ?? "", /^rfgw; /);
+  assert.match(response.headers.get("cache-control") ?? "", /max-age=\d+/);
+});
+
+test("an unchanged session is a 304 without a body", async () => {
+  const first = await gateway.getSession(42);
+  const tag = first.response.headers.get("etag") ?? "";
+  const again = await gateway.getSession(42, { headers: { "If-None-Match": tag } });
+  assert.equal(again.response.status, 304);
+  assert.equal(again.response.headers.get("etag"), tag);
+  assert.match(again.response.headers.get("cache-status") ?? "", /^rfgw; hit/);
+  assert.equal(again.data, undefined);
+});
+
+test("the poller sees a session move, and a problem that will not pass", async () => {
+  const parts: number[] = [];
+  for await (const session of gateway.pollSession(1005)) {
+    parts.push(session.partsRendered ?? -1);
+    if (parts.length === 3) break;
+  }
+  assert.deepEqual(parts, [...new Set(parts)].sort((a, b) => a - b), "it only goes up");
+  await assert.rejects(
+    gateway.pollSession(300001).next(),
+    (error: Error & { problem?: unknown }) => isProblem(error.problem, "session_not_found"),
+  );
+});
+
+test("what a code means is read from where a problem's type points", async () => {
+  const refused = await gateway.getSession(300002);
+  assert.ok(refused.error);
+  const { data, response } = await gateway.getProblem(refused.error.code);
+  assert.ok(data);
+  assert.equal(response.url, new URL(refused.error.type, refused.response.url).href);
+  assert.deepEqual([data.code, data.status], ["session_not_found", 404]);
+  assert.equal(data.remedy, refused.error.remedy);
+});
+
+test("problems are told apart by their code", async () => {
+  const expected = [
+    [300001, 404, "session_not_found", false],
+    [301001, 409, "session_not_attached", true],
+    [103001, 403, "session_forbidden", false],
+    [2147483648, 422, "invalid_request", false],
+    // Last: after it the gateway gives the farm a pause.
+    [503001, 503, "upstream_unavailable", true],
+  ] as const;
+  for (const [id, status, code, retryable] of expected) {
+    const { error, response } = await gateway.getSession(id);
+    assert.ok(isProblem(error, code), `${id}: ${JSON.stringify(error)}`);
+    assert.deepEqual([response.status, error.status, error.retryable], [status, status, retryable]);
+    assert.equal(response.headers.get("content-type"), "application/problem+json");
+    assert.equal(error.requestId, response.headers.get("x-request-id"));
+    if (retryable) assert.ok(Number(response.headers.get("retry-after")) >= 1);
+  }
+});

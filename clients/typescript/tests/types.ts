@@ -1,0 +1,93 @@
+/** What the types promise. Never run: a promise that is broken does not compile. */
+
+import {
+  createClient,
+  isProblem,
+  type Code,
+  type Phase,
+  type Problem,
+  type ProblemPage,
+  type Session,
+} from "renderfarm-gateway-client";
+
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+
+/** The names of all members within T that are any, unknown or optional; never if there are none. */
+type Vague<T, Name = "itself"> = 0 extends 1 & T
+  ? Name
+  : unknown extends T
+    ? Name
+    : T extends readonly (infer Item)[]
+      ? Vague<Item, Name>
+      : T extends object
+        ? { [K in keyof T]-?: {} extends Pick<T, K> ? K : Vague<T[K], K> }[keyof T]
+        : never;
+
+function holds<_T extends true>(): void {}
+
+holds<Equal<Vague<Session>, never>>();
+holds<Equal<Vague<Problem>, never>>();
+holds<Equal<Vague<ProblemPage>, never>>();
+// The measure itself measures.
+holds<Equal<Vague<{ a: { b: unknown }[] }>, "b">>();
+holds<Equal<Vague<{ a: { b: any } | null }>, "b">>();
+holds<Equal<Vague<{ a: 1; b?: 2 }>, "b">>();
+
+holds<Equal<Session["title"], string | null>>();
+holds<Equal<Session["progress"]["phase"], Phase>>();
+holds<Equal<Problem["code"], Code>>();
+// Unions of words, not text.
+holds<Equal<string extends Phase ? "text" : "words", "words">>();
+holds<Equal<string extends Code ? "text" : "words", "words">>();
+
+export async function answers(): Promise<void> {
+  const gateway = createClient("https://gateway.example");
+  const { data, error, response } = await gateway.getSession(1005, {
+    signal: AbortSignal.timeout(1000),
+  });
+  response.headers.get("cache-status")?.startsWith("rfgw");
+  if (data) {
+    holds<Equal<typeof data.title, string | null>>();
+    holds<Equal<typeof data.progress.phase, Phase>>();
+    // @ts-expect-error: null has no length
+    data.title.length;
+    // @ts-expect-error: there is no such member
+    data.name;
+    // @ts-expect-error: there is no such phase
+    data.progress.phase === "paused";
+    // @ts-expect-error: data and error exclude one another
+    error.code;
+  } else {
+    holds<Equal<Vague<typeof error>, never>>();
+    holds<Equal<typeof error.code, Code>>();
+    error.code === "session_not_found";
+    // @ts-expect-error: there is no such code
+    error.code === "session_lost";
+  }
+
+  const page = await gateway.getProblem("session_not_found");
+  if (page.data) holds<Equal<typeof page.data, ProblemPage>>();
+  // @ts-expect-error: there is no such code
+  await gateway.getProblem("session_lost");
+
+  // @ts-expect-error: an id is a number
+  await gateway.getSession("1005");
+  // @ts-expect-error: there is no such path
+  await gateway.http.GET("/sessions");
+  const { data: health } = await gateway.http.GET("/health/ready");
+  health?.status satisfies "ok" | undefined;
+
+  for await (const session of gateway.pollSession(1005)) holds<Equal<typeof session, Session>>();
+}
+
+export function narrows(caught: unknown): string {
+  // @ts-expect-error: nothing is known yet
+  caught.code;
+  if (isProblem(caught, "session_not_attached", "overloaded")) {
+    holds<Equal<typeof caught.code, "session_not_attached" | "overloaded">>();
+  }
+  // @ts-expect-error: there is no such code
+  isProblem(caught, "session_lost");
+  return isProblem(caught) ? (caught.code satisfies Code) : "no problem document";
+}

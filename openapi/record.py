@@ -1,0 +1,186 @@
+"""Records what gateways over the sandbox farm answer, and writes the OpenAPI documents with it.
+
+``python -m openapi.record`` is ``make openapi``. Knows which request brings about which answer.
+Must not know how a document is made. Clocks stand still, every request meets a gateway of its own
+and brings its own id: each recording gives the same bytes.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+from app.api.catalogue import MEANINGS, Code
+from app.api.edge import MAX_FIELDS_BYTES
+from app.api.openapi import EXAMPLES, as_text, document
+from app.api.openapi_3_0 import as_3_0
+from app.api.openapi_words import HEADERS
+from app.main import create_api, create_app
+from app.sandbox.data import RENDER_BEGIN
+from app.sandbox.server import create_farm, farm_server
+from tests.conftest import settings_for
+from tests.running import running, serving
+
+Node = dict[str, Any]
+
+HERE = Path(__file__).parent
+RENDERED = 100  # parts of session 1005, at the moment of the recording
+MOMENT = RENDER_BEGIN + RENDERED
+REQUEST_ID = "5e1f0c2a9b7d4e36-1"
+HANGING = 700002
+NO_FORM = ("Accept", "image/png")
+UNCHANGED = ("If-None-Match", "*")
+
+GATEWAYS: dict[str, dict[str, object]] = {
+    "usual": {},
+    "hurried": {"upstream_deadline": 0.2},
+    "busy": {"upstream_deadline": 2, "upstream_concurrency": 1, "upstream_queue": 0},
+    "broken": {},
+}
+"""The kinds of gateways that runs choose from, by what is special in their settings."""
+
+
+class Run(NamedTuple):
+    """One request, and its example's name: of a problem, the code."""
+
+    operation: str
+    name: str
+    path: str
+    summary: str = ""
+    field: tuple[str, str] | None = None
+    gateway: str = "usual"
+    items: int | None = None  # of a long list, so many are shown
+
+
+def anything(operation: str, path: str) -> list[Run]:
+    """What the edge may answer with, whatever is asked."""
+    return [
+        Run(operation, Code.REQUEST_TOO_LARGE, path, field=("Transfer-Encoding", "chunked")),
+        Run(operation, Code.REQUEST_TOO_LARGE, path, field=("X-Long", "x" * MAX_FIELDS_BYTES)),
+        Run(operation, Code.INTERNAL_ERROR, path, gateway="broken"),
+    ]
+
+
+def fetching(operation: str, base: str, good: dict[str, tuple[int, str]]) -> list[Run]:
+    """What any route that fetches answers with; ``good`` answers by name: id and summary."""
+    some = f"{base}/{next(iter(good.values()))[0]}"
+    magic = {
+        101001: Code.UPSTREAM_REJECTED_PARAMETERS,
+        100001: Code.UPSTREAM_REJECTED_CALL,
+        104001: Code.UPSTREAM_REFUSED_CREDENTIALS,
+        999001: Code.UPSTREAM_FAULT,
+        707001: Code.UPSTREAM_UNREADABLE,
+        706001: Code.UPSTREAM_MISMATCH,
+        501001: Code.UPSTREAM_UNREACHABLE,
+        503001: Code.UPSTREAM_UNAVAILABLE,
+    }
+    return [
+        *(Run(operation, name, f"{base}/{id}", words) for name, (id, words) in good.items()),
+        *(Run(operation, code, f"{base}/{id}") for id, code in magic.items()),
+        Run(operation, "unchanged", f"{base}/1008", field=UNCHANGED),
+        Run(operation, Code.INVALID_REQUEST, f"{base}/007"),
+        Run(operation, Code.NOT_ACCEPTABLE, some, field=NO_FORM),
+        Run(operation, Code.NOT_CACHED, f"{base}/1001", field=("Cache-Control", "only-if-cached")),
+        Run(operation, Code.UPSTREAM_TIMEOUT, f"{base}/700001", gateway="hurried"),
+        Run(operation, Code.OVERLOADED, some, gateway="busy"),
+        *anything(operation, some),
+    ]
+
+
+RUNS = [
+    *fetching(
+        "getSession",
+        "/sessions",
+        {
+            "renders": (1005, "Renders while you watch"),
+            "completed": (42, "Completed, with every field"),
+            "unknown": (1012, "The farm leaves much out"),
+        },
+    ),
+    Run("getSession", Code.SESSION_NOT_FOUND, "/sessions/300001"),
+    Run("getSession", Code.SESSION_NOT_ATTACHED, "/sessions/301001"),
+    Run("getSession", Code.SESSION_FORBIDDEN, "/sessions/103001"),
+    Run("listProblems", "all", "/problems", "All codes, of which two are shown", items=2),
+    Run("listProblems", "unchanged", "/problems", field=UNCHANGED),
+    Run("listProblems", Code.NOT_ACCEPTABLE, "/problems", field=NO_FORM),
+    Run("getProblem", "code", "/problems/session_not_found", "What one code means"),
+    Run("getProblem", "unchanged", "/problems/session_not_found", field=UNCHANGED),
+    Run("getProblem", Code.ROUTE_NOT_FOUND, "/problems/unheard_of"),
+    Run("getProblem", Code.NOT_ACCEPTABLE, "/problems/session_not_found", field=NO_FORM),
+    Run("getLiveness", "ok", "/health/live", "The process runs"),
+    Run("getReadiness", "ok", "/health/ready", "Requests are welcome"),
+    *anything("listProblems", "/problems"),
+    *anything("getProblem", "/problems/session_not_found"),
+    *anything("getLiveness", "/health/live"),
+    *anything("getReadiness", "/health/ready"),
+]
+
+
+def record() -> Node:
+    """The answers as the documents need them: by operation, status and name."""
+    recorded: Node = {}
+    app = create_farm(clock=lambda: MOMENT)
+    app.state.farm.started = MOMENT - RENDERED
+    with running(farm_server(app)) as farm, ThreadPoolExecutor(8) as pool:
+        for run, answer in zip(RUNS, pool.map(lambda run: _answer(run, farm), RUNS), strict=True):
+            by_status = recorded.setdefault(run.operation, {})
+            by_status.setdefault(str(answer.status_code), {})[run.name] = _told(run, answer)
+    return recorded
+
+
+def write() -> None:
+    """Write the recording, and both documents that are made with it."""
+    EXAMPLES.write_text(as_text(record()), encoding="utf-8")
+    made = document(create_api(settings_for("http://127.0.0.1:1")))
+    for name, form in (("openapi.json", made), ("openapi-3.0.json", as_3_0(made))):
+        (HERE / name).write_text(as_text(form), encoding="utf-8")
+
+
+def _answer(run: Run, farm: str) -> httpx.Response:
+    """The answer of a gateway that has answered nobody else."""
+    settings = settings_for(farm, log_level="error", **GATEWAYS[run.gateway])
+    edge: Any = create_app(settings)
+    edge.app.state.gateway.upstream.now = lambda: MOMENT
+    given = {"X-Request-ID": REQUEST_ID, **dict([run.field] if run.field else [])}
+    with (
+        running(serving(edge)) as url,
+        httpx.Client(base_url=url, headers=given, trust_env=False) as client,
+    ):
+        if run.gateway == "broken":
+            edge.app = _bug
+            edge._on_crash = lambda request_id, error: None  # it is no news
+        if run.gateway == "busy":
+            return _while_busy(client, farm, run.path)
+        return client.get(run.path)
+
+
+async def _bug(*_: object) -> None:
+    raise RuntimeError
+
+
+def _while_busy(client: httpx.Client, farm: str, path: str) -> httpx.Response:
+    """The answer while a call to the farm is under way."""
+    with ThreadPoolExecutor() as pool, httpx.Client(base_url=farm, trust_env=False) as other:
+        pool.submit(client.get, f"/sessions/{HANGING}")
+        while [HANGING] not in [r["arguments"] for r in other.get("/__records").json()["records"]]:
+            pass
+        return client.get(path)
+
+
+def _told(run: Run, answer: httpx.Response) -> Node:
+    body: Any = answer.json() if answer.content else None
+    if answer.is_error and body["code"] != run.name:
+        raise ValueError(f"{run} was answered with {body['code']}")
+    if run.items:
+        body["items"] = body["items"][: run.items]
+    return {
+        "summary": run.summary or (MEANINGS[Code(run.name)].title if body else ""),
+        "media_type": answer.headers.get("content-type", ""),
+        "headers": {name: answer.headers[name] for name in HEADERS if name in answer.headers},
+        "body": body,
+    }
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,155 @@
+"""One call to the sandbox farm: when it is tried again, and when it is not even made."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app import errors
+from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
+from app.upstream.breaker import Breaker, Verdict
+from app.upstream.client import FAULTS, Attempt, Farm, verdict_of
+from app.upstream.guard import Bulkhead, Guard
+from app.upstream.oauth import Signer
+from app.upstream.transport import Transport, open_http
+from tests import conftest
+
+METHOD, ASKED = "community.getSession", {"sessionId": 1001}
+BAD_GATEWAY: dict[str, object] = {"do": "status", "status": 502}
+
+
+class Told:
+    """What a farm under test told its observers."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+        self.not_asked: list[str] = []
+
+
+@asynccontextmanager
+async def calling(
+    farm: conftest.Farm, uniform: Callable[[float, float], float] = min, calls: int = 32
+) -> AsyncIterator[tuple[Farm, Told]]:
+    """The client of a farm, with jitter at its least, and what it tells."""
+    told = Told()
+    client = Farm(
+        transport=Transport(
+            http=open_http(transport="aiohttp", connections=40, ca_file=None),
+            connect_timeout=1,
+            max_body=2**19,
+            now=time.time,
+        ),
+        base=farm.url,
+        signer=Signer(DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET),
+        bulkhead=Bulkhead(calls=calls, queue=0, wait=0),
+        guard=Guard(Breaker(uniform=min), uniform=uniform),
+        deadline=5,
+        now=time.time,
+        observe=told.attempts.append,
+        not_asked=told.not_asked.append,
+    )
+    try:
+        yield client, told
+    finally:
+        await client.aclose()
+
+
+async def test_a_call_that_somebody_waits_for_is_tried_again(farm: conftest.Farm) -> None:
+    async with calling(farm) as (client, told):
+        farm.next(BAD_GATEWAY)
+        answer: Any = await client.call(METHOD, ASKED)
+    assert answer["id"] == 1001
+    assert [(attempt.number, attempt.outcome) for attempt in told.attempts] == [
+        (1, "http_502"),
+        (2, "ok"),
+    ]
+
+
+async def test_a_call_in_the_background_is_not(farm: conftest.Farm) -> None:
+    async with calling(farm) as (client, told):
+        farm.next(BAD_GATEWAY)
+        with pytest.raises(errors.UpstreamUnreachable, match="http_502") as failed:
+            await client.call(METHOD, ASKED, background=True)
+    assert [attempt.outcome for attempt in told.attempts] == ["http_502"]
+    assert (failed.value.method, failed.value.arguments) == (METHOD, ASKED)
+    assert farm.calls() == 1
+
+
+async def test_a_pause_that_begins_before_the_retry_prevents_it(farm: conftest.Farm) -> None:
+    def wait(low: float, high: float) -> float:
+        client.guard.pause(60, client.clock())
+        return low
+
+    async with calling(farm, wait) as (client, told):
+        farm.next(BAD_GATEWAY)
+        with pytest.raises(errors.UpstreamUnreachable) as failed:
+            await client.call(METHOD, ASKED)
+        assert failed.value.asked
+        with pytest.raises(errors.UpstreamUnavailable, match="paused") as refused:
+            await client.call(METHOD, ASKED)
+        assert not refused.value.asked
+    assert farm.calls() == len(told.attempts) == 1
+    assert told.not_asked == ["paused"]
+
+
+async def test_who_must_not_ask_is_told_so_even_if_all_places_are_taken(
+    farm: conftest.Farm,
+) -> None:
+    async with calling(farm, calls=1) as (client, told), client.bulkhead.place():
+        with pytest.raises(errors.Overloaded):
+            await client.call(METHOD, ASKED)
+        client.guard.pause(60, client.clock())
+        with pytest.raises(errors.UpstreamUnavailable):
+            await client.call(METHOD, ASKED)
+    assert told.not_asked == ["queue_full", "paused"]
+    assert told.attempts == []
+
+
+async def test_a_pause_that_begins_while_waiting_for_a_place_is_kept(farm: conftest.Farm) -> None:
+    async with calling(farm, calls=1) as (client, told):
+        client.bulkhead = Bulkhead(calls=1, queue=1, wait=5)
+        async with client.bulkhead.place():
+            waiting = asyncio.create_task(client.call(METHOD, ASKED))
+            await asyncio.sleep(0)
+            client.guard.pause(60, client.clock())
+        with pytest.raises(errors.UpstreamUnavailable):
+            await waiting
+    assert told.attempts == []
+    assert farm.calls() == 0
+
+
+async def test_a_call_that_is_cut_short_is_observed_and_frees_its_place(
+    farm: conftest.Farm,
+) -> None:
+    async with calling(farm, calls=1) as (client, told):
+        farm.next({"do": "hang"})
+        task = asyncio.create_task(client.call(METHOD, ASKED))
+        while not await asyncio.to_thread(farm.calls):
+            pass
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await client.call(METHOD, ASKED)
+    assert [attempt.outcome for attempt in told.attempts] == ["aborted", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        *[(FAULTS[code](fault_code=code), Verdict.ANSWER) for code in FAULTS if code != 104],
+        (FAULTS[104](fault_code=104), Verdict.UNSIGNED),
+        (errors.UpstreamRefusedCredentials("http_status"), Verdict.ANSWER),
+        (errors.UpstreamFault(fault_code=0), Verdict.ODD),
+        (errors.UpstreamFault(fault_code=-1), Verdict.ODD),
+        (errors.UpstreamUnavailable("http_status"), Verdict.UNKNOWN),
+        (errors.UpstreamTimeout("deadline"), Verdict.FAILURE),
+        (errors.UpstreamUnreadable("not_xml"), Verdict.FAILURE),
+        (errors.UpstreamUnreachable("refused"), Verdict.FAILURE),
+    ],
+    ids=repr,
+)
+def test_every_error_teaches_its_lesson(error: errors.GatewayError, verdict: Verdict) -> None:
+    assert verdict_of(error) is verdict
