@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
     body: bytes
     digest: str  # of the body, the same in every process
-    kept_at: float
+    asked_at: float  # when the farm was asked: its answer is no newer than that
     lifetime: float  # seconds of freshness, jitter included
     nominal: int  # the same before the jitter: what clients are told
     ask_again_at: float = 0.0  # after a failed refresh: not before this moment
@@ -42,12 +42,12 @@ class Entry(NamedTuple):
     fault_code: int = 0
 
     def age(self, now: float) -> float:
-        """Seconds since the answer was kept."""
-        return now - self.kept_at
+        """Seconds since the farm was asked."""
+        return now - self.asked_at
 
     def ttl(self, now: float) -> float:
         """Seconds of freshness left; negative once stale."""
-        return self.kept_at + self.lifetime - now
+        return self.asked_at + self.lifetime - now
 
     def state(self, now: float, windows: Windows) -> State:
         """A refusal is never used past its freshness: it is not worth being stale about."""

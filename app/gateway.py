@@ -151,14 +151,19 @@ class Gateway:
         return self.flights.join(call.key, lambda: self._question(call, background))
 
     async def _question(self, call: Call, background: bool) -> Entry:
-        """One upstream call, its answer kept. Runs in a task that no client can cancel."""
+        """One upstream call, its answer kept. Runs in a task that no client can cancel.
+
+        An answer's age counts from the moment of asking (RFC 9111 section 4.2.3): the farm may
+        have looked then, and one call per lifetime holds for a slow farm too.
+        """
+        asked_at = self.clock()
         try:
             value = await self.upstream.call(call.method, call.arguments, background=background)
             answer = call.read(value, self.drift)
         except errors.Refused as refusal:
             seconds = self.keeping.refusals.get(type(refusal), 0.0)
-            entry = self._entry(
-                b"", seconds, refused=type(refusal).__name__, fault_code=refusal.fault_code or 0
+            entry = self._entry(asked_at, b"", seconds)._replace(
+                refused=type(refusal).__name__, fault_code=refusal.fault_code or 0
             )
         except errors.UpstreamError as error:
             error.method, error.arguments = call.method, call.arguments
@@ -166,21 +171,19 @@ class Gateway:
             raise
         else:
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            entry = self._entry(body, self.keeping.lifetimes[call.pace(answer)])
+            entry = self._entry(asked_at, body, self.keeping.lifetimes[call.pace(answer)])
         if entry.nominal > 0:
             self.store.put(call.key, entry)
         return entry
 
-    def _entry(self, body: bytes, seconds: float, refused: str = "", fault_code: int = 0) -> Entry:
+    def _entry(self, asked_at: float, body: bytes, seconds: float) -> Entry:
         jitter = self.keeping.jitter
         return Entry(
             body=body,
             digest=digest(body) if body else "",
-            kept_at=self.clock(),
+            asked_at=asked_at,
             lifetime=seconds * self.uniform(1 - jitter, 1 + jitter),
             nominal=round(seconds),
-            refused=refused,
-            fault_code=fault_code,
         )
 
     def _refresh_failed(self, key: str) -> None:

@@ -237,6 +237,21 @@ async def test_a_refusal_replaces_the_answer_and_is_kept_for_its_own_time() -> N
     assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "UpstreamUnreachable")
 
 
+async def test_an_answers_age_counts_from_the_moment_of_asking() -> None:
+    gateway, farm, clock = build()
+    farm.mood = "slow"
+    asker = asyncio.create_task(gateway.fetch(CALL))
+    await settle()
+    clock.now += 2.0
+    farm.mood = "healthy"
+    farm.held[0].set_result(None)
+    answer = await asker
+    assert answer.entry is not None
+    assert answer.entry.age(clock.now) == 2.0
+    clock.now += FRESH - 2.0
+    assert said(await gateway.fetch(CALL)) == ("hit", "swr", "")
+
+
 async def test_two_askers_never_share_one_exception() -> None:
     gateway, farm, _ = build()
     farm.mood = "refusing"
@@ -300,8 +315,9 @@ class KeptAnswer(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.gateway, self.farm, self.clock = build()
-        self.kept_at: float | None = None
+        self.asked_at: float | None = None
         self.refused = False
+        self.slow_since = 0.0
         self.paused_until = 0.0
         self.waiting: list[asyncio.Task[Answer]] = []
         self.expected_calls = 0
@@ -320,9 +336,9 @@ class KeptAnswer(RuleBasedStateMachine):
         return any(not gate.done() for gate in self.farm.held)
 
     def state(self) -> str:
-        if self.kept_at is None:
+        if self.asked_at is None:
             return "spent"
-        age = self.clock.now - self.kept_at
+        age = self.clock.now - self.asked_at
         if self.refused:
             return "fresh" if age < 10.0 else "spent"
         if age < FRESH:
@@ -331,14 +347,14 @@ class KeptAnswer(RuleBasedStateMachine):
             return "swr"
         return "sie" if age < FRESH + SIE else "spent"
 
-    def answered(self, mood: str) -> None:
+    def answered(self, mood: str, asked_at: float) -> None:
         """What the model keeps after the farm ended a call in this mood."""
         if mood == "failing":
-            if self.kept_at is not None and not self.refused:
-                stale = self.clock.now - self.kept_at - FRESH
+            if self.asked_at is not None and not self.refused:
+                stale = self.clock.now - self.asked_at - FRESH
                 self.paused_until = self.clock.now + min(max(stale / 4, 1.0), 30.0)
         else:
-            self.kept_at, self.refused = self.clock.now, mood == "refusing"
+            self.asked_at, self.refused = asked_at, mood == "refusing"
             self.paused_until = 0.0
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 4.9, 5.0, 10.0, 30.0, 60.0, 600.0, 700.0]))
@@ -358,7 +374,7 @@ class KeptAnswer(RuleBasedStateMachine):
             await settle()
             self.farm.mood = before
 
-        self.answered(mood)
+        self.answered(mood, self.slow_since)
         self.loop.run_until_complete(end())
         for task in self.waiting:
             answer = task.result()
@@ -374,6 +390,7 @@ class KeptAnswer(RuleBasedStateMachine):
         ends = asks and not flying and mood != "slow"
         if asks and not flying:
             self.expected_calls += 1
+            self.slow_since = self.clock.now
 
         async def ask() -> asyncio.Task[Answer]:
             task = asyncio.create_task(self.gateway.fetch(CALL))
@@ -384,7 +401,7 @@ class KeptAnswer(RuleBasedStateMachine):
 
         task = self.loop.run_until_complete(ask())
         if ends:
-            self.answered(mood)
+            self.answered(mood, self.clock.now)
         if state == "spent" and not ends:
             assert not task.done()
             self.waiting.append(task)

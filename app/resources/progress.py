@@ -9,6 +9,10 @@ from enum import StrEnum
 from pydantic import BaseModel, Field
 
 
+Count = tuple[int | None, int | None]
+"""How many are rendered, and of how many; null where unknown."""
+
+
 class State(StrEnum):
     """The farm's own word for where a session stands, its spellings made one."""
 
@@ -88,13 +92,33 @@ def frames_total(start: int | None, end: int | None) -> int | None:
     return end - start + 1
 
 
-def percent_of(
-    phase: Phase, parts: tuple[int | None, int | None], frames: tuple[int | None, int | None]
-) -> int | None:
-    """Whole percent by parts, by frames where parts are unknown. Pairs are (rendered, total)."""
+def percent_of(phase: Phase, parts: Count, frames: Count) -> int | None:
+    """Whole percent by parts, by frames where parts are unknown."""
     if phase is Phase.COMPLETED:
         return 100
     for rendered, total in (parts, frames):
         if rendered is not None and total is not None and total > 0:
             return min(max(100 * rendered // total, 0), 100)
     return None
+
+
+def progress_of(
+    state: State, happened: Container[str], *, parts: Count, frames: Count, streamable: bool
+) -> Progress:
+    """All of it, from the facts."""
+    rendered, total = parts
+    phase = phase_of(
+        state,
+        happened,
+        all_parts=total is not None and 0 < total <= (rendered or 0),
+        any_parts=(rendered or 0) > 0,
+        streamable=streamable,
+    )
+    return Progress(
+        phase=phase,
+        percent=percent_of(phase, parts, frames),
+        framesTotal=frames[1],
+        framesRendered=frames[0],
+        partsTotal=total,
+        partsRendered=rendered,
+    )

@@ -5,9 +5,8 @@ stores, XML or status numbers. Source of the fields: the vendor's page of commun
 """
 
 import re
-from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationInfo, computed_field
@@ -17,7 +16,7 @@ from app.api.catalogue import Code
 from app.api.openapi import reply_responses
 from app.api.replies import Reply
 from app.call import Call, Pace
-from app.resources.progress import Phase, Progress, State, frames_total, percent_of, phase_of
+from app.resources.progress import Phase, Progress, State, frames_total, progress_of
 from app.resources.wire import (
     Id,
     Instant,
@@ -27,8 +26,9 @@ from app.resources.wire import (
     Text,
     Url,
     drifted,
-    items,
-    url,
+    keyed_structs,
+    keyed_urls,
+    struct_or,
 )
 
 MAX_ID = 2**31 - 1  # XML-RPC's <int> has 32 bits
@@ -64,40 +64,6 @@ def _state(value: object, info: ValidationInfo) -> State:
     if known is None and isinstance(value, str):  # a wrong type is told by upstreamState
         drifted(info)
     return known or State.UNKNOWN
-
-
-def _thumbnails(value: object, info: ValidationInfo) -> list[dict[str, str]]:
-    found = []
-    for name, item in items(value, info):
-        address = url(item)
-        if address is None:
-            drifted(info)
-        else:
-            found.append({"id": name, "url": address})
-    return found
-
-
-def _files(value: object, info: ValidationInfo) -> list[dict[str, object]]:
-    found = []
-    for name, item in items(value, info):
-        if isinstance(item, dict):
-            found.append({**item, "id": name})
-        else:
-            drifted(info)
-    return found
-
-
-def _struct_or(default: Callable[[], Any]) -> BeforeValidator:
-    """A struct; what senders make of an empty one (or none) reads as the default."""
-
-    def validate(value: object, info: ValidationInfo) -> Any:
-        if isinstance(value, dict) and value:
-            return value
-        if value not in (None, "", [], {}):
-            drifted(info)
-        return default()
-
-    return BeforeValidator(validate)
 
 
 class Thumbnail(BaseModel):
@@ -183,26 +149,26 @@ class Session(Struct):
     cpuTimeRendered: Number = Field(None, description="Seconds of computing so far.")
     cpuRendered: Number = Field(None, description="The farm does not document its meaning.")
     streamURL: Url = Field(None, description="The finished animation.")
-    thumbnails: Annotated[list[Thumbnail], BeforeValidator(_thumbnails)] = Field(
+    thumbnails: Annotated[list[Thumbnail], BeforeValidator(keyed_urls)] = Field(
         [], description="Preview images, in the order of their ids."
     )
-    inputLicense: Annotated[License | None, _struct_or(lambda: None)] = Field(
+    inputLicense: Annotated[License | None, struct_or(lambda: None)] = Field(
         None,
         validation_alias=AliasChoices("inputLicence", "inputLicense"),
         description="Of the files that were sent.",
     )
-    outputLicense: Annotated[License | None, _struct_or(lambda: None)] = Field(
+    outputLicense: Annotated[License | None, struct_or(lambda: None)] = Field(
         None,
         validation_alias=AliasChoices("outputLicence", "outputLicense"),
         description="Of the finished animation.",
     )
-    timestamps: Annotated[Timestamps, _struct_or(dict)] = Field(
+    timestamps: Annotated[Timestamps, struct_or(dict)] = Field(
         None, validate_default=True, description="When each step happened."
     )
-    attachments: Annotated[list[Attachment], BeforeValidator(_files)] = Field(
+    attachments: Annotated[list[Attachment], BeforeValidator(keyed_structs)] = Field(
         [], description="Files that the Blender files need, in the order of their ids."
     )
-    blendFiles: Annotated[list[BlendFile], BeforeValidator(_files)] = Field(
+    blendFiles: Annotated[list[BlendFile], BeforeValidator(keyed_structs)] = Field(
         [], description="The Blender files, in the order of their ids."
     )
 
@@ -210,22 +176,12 @@ class Session(Struct):
     @cached_property
     def progress(self) -> Progress:
         """How far the session is, derived from all of the above."""
-        frames = frames_total(self.startFrame, self.endFrame)
-        total, rendered = self.partsTotal, self.partsRendered or 0
-        phase = phase_of(
+        return progress_of(
             self.state,
             {name for name, moment in vars(self.timestamps).items() if moment is not None},
-            all_parts=total is not None and 0 < total <= rendered,
-            any_parts=rendered > 0,
+            parts=(self.partsRendered, self.partsTotal),
+            frames=(self.framesRendered, frames_total(self.startFrame, self.endFrame)),
             streamable=self.streamURL is not None,
-        )
-        return Progress(
-            phase=phase,
-            percent=percent_of(phase, (self.partsRendered, total), (self.framesRendered, frames)),
-            framesTotal=frames,
-            framesRendered=self.framesRendered,
-            partsTotal=total,
-            partsRendered=self.partsRendered,
         )
 
 

@@ -126,7 +126,7 @@ Id = Annotated[int, BeforeValidator(_integer_or_fail)]
 """The one field that has to be right: what is no integer fails the whole answer."""
 
 
-def items(value: object, info: ValidationInfo) -> list[tuple[str, object]]:
+def _items(value: object, info: ValidationInfo) -> list[tuple[str, object]]:
     """The members of a struct used as a map, in the order of their ids.
 
     Ids that are numbers come first, in numeric order. An array stands for a struct whose ids count
@@ -145,6 +145,42 @@ def _by_number(item: tuple[str, object]) -> tuple[bool, int, str]:
     name = item[0]
     is_number = bool(_INTEGER.fullmatch(name))
     return not is_number, int(name) if is_number else 0, name
+
+
+def keyed_urls(value: object, info: ValidationInfo) -> list[dict[str, str]]:
+    """A struct of URLs by id, as a list of ``{id, url}``."""
+    found = []
+    for name, item in _items(value, info):
+        address = url(item)
+        if address is None:
+            drifted(info)
+        else:
+            found.append({"id": name, "url": address})
+    return found
+
+
+def keyed_structs(value: object, info: ValidationInfo) -> list[dict[str, object]]:
+    """A struct of structs by id, as a list of those structs, each with its id."""
+    found = []
+    for name, item in _items(value, info):
+        if isinstance(item, dict):
+            found.append({**item, "id": name})
+        else:
+            drifted(info)
+    return found
+
+
+def struct_or(default: Callable[[], Any]) -> BeforeValidator:
+    """A struct; what senders make of an empty one (or none) reads as the default."""
+
+    def validate(value: object, info: ValidationInfo) -> Any:
+        if isinstance(value, dict) and value:
+            return value
+        if value not in (None, "", [], {}):
+            drifted(info)
+        return default()
+
+    return BeforeValidator(validate)
 
 
 class Struct(BaseModel):

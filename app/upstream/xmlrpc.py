@@ -1,8 +1,7 @@
 """The XML-RPC codec: bytes and values. Knows the specification; must not know HTTP, which of the
 two roles it plays, or what the values mean.
 
-Strict about structure, tolerant about labels, bounded before anything large is built. Pure: no
-I/O, no state. ``docs/`` has the page of what is read, and what is not.
+Strict about structure, tolerant about labels, bounded before anything large is built. Pure.
 
 Source: http://xmlrpc.com/spec.md and its known extensions: ``i8``, ``i1``, ``i2`` and ``nil``, with
 or without the prefix ``ex:``.
@@ -31,17 +30,16 @@ CAUSES = (
     "too_large",  # more bytes than allowed, or more elements and attributes than MAX_MARKUP
     "encoding",  # bytes that do not fit their charset, or a charset that we do not read
     "doctype",  # a document type declaration, however harmless
-    "not_xml",  # not well-formed: cut short, junk around the root, an unknown entity
+    "not_xml",  # not well-formed: cut short, junk around the root
     "structure",  # well-formed, but not the elements of an XML-RPC message
     "depth",  # values nested deeper than MAX_DEPTH
     "type",  # text that does not fit its type
 )
 
 _METHOD = re.compile(r"[A-Za-z0-9_.:/]+")
-_TYPES = frozenset(scalars.LOAD) | {"struct", "array"}
-_NAMES = _TYPES.union(
-    ("methodCall", "methodName", "methodResponse", "params", "param", "fault", "value"),
-    ("member", "name", "data"),
+_NAMES = frozenset(
+    ["methodCall", "methodName", "methodResponse", "params", "param", "fault", "value"]
+    + ["struct", "member", "name", "array", "data", *scalars.LOAD]
 )
 _OnDuplicate: TypeAlias = Callable[[str], object]
 
