@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-
 Count = tuple[int | None, int | None]
 """How many are rendered, and of how many; null where unknown."""
 

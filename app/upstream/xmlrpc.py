@@ -37,9 +37,9 @@ CAUSES = (
 )
 
 _METHOD = re.compile(r"[A-Za-z0-9_.:/]+")
-_NAMES = frozenset(
-    ["methodCall", "methodName", "methodResponse", "params", "param", "fault", "value"]
-    + ["struct", "member", "name", "array", "data", *scalars.LOAD]
+_NAMES = frozenset(scalars.LOAD).union(
+    ("methodCall", "methodName", "methodResponse", "params", "param", "fault", "value"),
+    ("struct", "member", "name", "array", "data"),
 )
 _OnDuplicate: TypeAlias = Callable[[str], object]
 
