@@ -2,15 +2,16 @@
 
 Imports point to the right only::
 
-    cli, main -> resources -> api -> gateway -> cache | upstream | flight | live | metrics
-              -> entry -> call -> errors
+    cli -> main | demo | summary -> resources -> api -> gateway
+        -> cache | upstream | flight | metrics | logs -> entry -> call -> errors
 
 * ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
   one place where the three meet; they are strangers to one another.
 * ``resources`` holds what we serve, one file per resource: the facts of an upstream method stand
   together there.
 * ``sandbox`` is the farm's stand-in, a program of its own that shares only the XML-RPC codec.
-* ``settings`` is read by ``main`` and ``cli`` alone; everyone else is handed plain values.
+* ``settings`` (with ``addresses``, which judges URLs) is read by ``main`` and ``cli`` alone;
+  everyone else is handed plain values.
 
 The rules run as import contracts in ``make lint``.
 """

@@ -36,8 +36,8 @@ class Entry(NamedTuple):
     digest: str  # of the body, the same in every process
     asked_at: float  # when the farm was asked: its answer is no newer than that
     lifetime: float  # seconds of freshness, jitter included
-    nominal: int  # the same before the jitter: what clients are told
-    ask_again_at: float = 0.0  # after a failed refresh: not before this moment
+    nominal: int  # the same in whole seconds before the jitter: what clients are told
+    failed_at: float = 0.0  # when asking for it again failed last; 0: it has not
     refused: str = ""
     fault_code: int = 0
 
@@ -60,14 +60,18 @@ class Entry(NamedTuple):
             return State.REVALIDATE
         return State.ON_ERROR if stale_for < windows.if_error else State.SPENT
 
-    def refresh_failed(self, now: float) -> "Entry":
-        """The same answer, not to be asked for again before a pause that grows with staleness.
+    def may_ask(self, now: float, healthy_at: float) -> bool:
+        """Whether the farm may be asked for this again, after what it said last.
 
-        A quarter of the time it has been stale, 1 to 30 s: soon enough after a blip, and an
-        outage is not met by every poller's request in turn.
+        After a failure there is a pause: a quarter of the time that the answer has been stale, 1
+        to 30 s, so that an outage is not met by every poller's request in turn. It ends early,
+        after 1 s, if the farm has answered anyone since (``healthy_at``).
         """
-        pause = min(max(-self.ttl(now) / 4, 1.0), 30.0)
-        return self._replace(ask_again_at=now + pause)
+        if not self.failed_at:
+            return True
+        stale_for = self.failed_at - self.asked_at - self.lifetime
+        longest = 30.0 if healthy_at <= self.failed_at else 1.0
+        return now >= self.failed_at + min(max(stale_for / 4, 1.0), longest)
 
 
 def digest(body: bytes) -> str:

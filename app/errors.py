@@ -15,7 +15,8 @@
     │   ├── UpstreamUnreachable
     │   ├── UpstreamUnavailable
     │   ├── UpstreamTimeout
-    │   └── Overloaded
+    │   ├── Overloaded
+    │   └── Crashed
     ├── NotCached                    the client wanted a kept answer only
     └── NotAcceptable                the client wanted a form that we do not send
 
@@ -117,6 +118,10 @@ class UpstreamTimeout(UpstreamError):
 
 class Overloaded(UpstreamError):
     """Too many calls are under way in this gateway."""
+
+
+class Crashed(UpstreamError):
+    """A bug of ours kept the call from an answer. Logged where it happened."""
 
 
 class NotCached(GatewayError):

@@ -67,7 +67,8 @@ NO_WISH = Wish()
 class Gateway:
     """Answers calls from the store, from a flight under way, or from the farm.
 
-    ``clock`` gives monotonic seconds. ``drift`` hears of answer fields not as documented.
+    ``clock`` gives monotonic seconds. ``drift`` hears of answer fields not as documented,
+    ``on_crash`` of bugs: a call that meets one fails like any other, and a kept answer stands in.
     """
 
     upstream: Upstream
@@ -75,8 +76,10 @@ class Gateway:
     keeping: Keeping
     clock: Callable[[], float]
     drift: Drift
+    on_crash: Callable[[Exception], None]
     uniform: Callable[[float, float], float] = random.uniform
     flights: Flights[Entry] = field(default_factory=Flights)
+    healthy_at: float = 0.0  # when the farm last answered anything
 
     async def fetch(self, call: Call, wish: Wish = NO_WISH) -> Answer:
         """The answer to ``call``; errors come as values, so that each has its Cache-Status."""
@@ -89,7 +92,7 @@ class Gateway:
             return await self._ask(call)
         if wish.only_if_cached:
             return self._kept(call, entry, state)
-        may_ask = now >= entry.ask_again_at
+        may_ask = entry.may_ask(now, self.healthy_at)
         if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
             return await self._ask_or(call, entry, "request")
         if state is State.FRESH:
@@ -143,7 +146,7 @@ class Gateway:
             entry,
             _refusal(call, entry),
             forward=why,
-            stored=entry.nominal > 0,
+            stored=self.store.get(call.key) is entry,
             collapsed=joined,
         )
 
@@ -160,6 +163,8 @@ class Gateway:
         try:
             value = await self.upstream.call(call.method, call.arguments, background=background)
             answer = call.read(value, self.drift)
+            body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
+            entry = self._entry(asked_at, body, self.keeping.lifetimes[call.pace(answer)])
         except errors.Refused as refusal:
             seconds = self.keeping.refusals.get(type(refusal), 0.0)
             entry = self._entry(asked_at, b"", seconds)._replace(
@@ -167,13 +172,17 @@ class Gateway:
             )
         except errors.UpstreamError as error:
             error.method, error.arguments = call.method, call.arguments
-            self._refresh_failed(call.key)
+            self._failed(call.key)
             raise
-        else:
-            body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            entry = self._entry(asked_at, body, self.keeping.lifetimes[call.pace(answer)])
-        if entry.nominal > 0:
+        except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
+            self.on_crash(error)
+            self._failed(call.key)
+            raise errors.Crashed("bug") from None
+        self.healthy_at = self.clock()
+        if entry.lifetime > 0:
             self.store.put(call.key, entry)
+        else:
+            self.store.drop(call.key)  # what was kept has been answered anew
         return entry
 
     def _entry(self, asked_at: float, body: bytes, seconds: float) -> Entry:
@@ -183,13 +192,13 @@ class Gateway:
             digest=digest(body) if body else "",
             asked_at=asked_at,
             lifetime=seconds * self.uniform(1 - jitter, 1 + jitter),
-            nominal=round(seconds),
+            nominal=int(seconds),
         )
 
-    def _refresh_failed(self, key: str) -> None:
+    def _failed(self, key: str) -> None:
         kept = self.store.get(key)
-        if kept is not None and not kept.refused:
-            self.store.put(key, kept.refresh_failed(self.clock()))
+        if kept is not None:
+            self.store.put(key, kept._replace(failed_at=self.clock()))
 
     async def aclose(self) -> None:
         """End the flights."""

@@ -156,6 +156,7 @@ def _gateway(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
         ),
         clock=time.monotonic,
         drift=metrics.count_drift,
+        on_crash=lambda error: logs.crash("-", error),
     )
 
 

@@ -1,5 +1,8 @@
 """A kept answer and its age: states, pauses and digests, as tables."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -42,10 +45,22 @@ def test_windows_may_be_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "pause"), [(105.0, 1.0), (110.0, 1.0), (118.0, 2.0), (150.0, 10.0), (700.0, 30.0)]
+    ("failed_at", "pause"), [(105.0, 1.0), (110.0, 1.0), (118.0, 2.0), (150.0, 10.0), (700.0, 30.0)]
 )
-def test_after_a_failed_refresh_the_pause_grows_with_staleness(now: float, pause: float) -> None:
-    assert kept().refresh_failed(now).ask_again_at == now + pause
+def test_after_a_failure_the_pause_grows_with_staleness(failed_at: float, pause: float) -> None:
+    entry = kept(failed_at=failed_at)
+    assert not entry.may_ask(failed_at + pause - 0.01, healthy_at=50.0)
+    assert entry.may_ask(failed_at + pause, healthy_at=50.0)
+
+
+def test_the_pause_ends_early_once_the_farm_has_answered_anyone() -> None:
+    entry = kept(failed_at=700.0)
+    assert not entry.may_ask(700.9, healthy_at=700.5)
+    assert entry.may_ask(701.0, healthy_at=700.5)
+
+
+def test_without_a_failure_there_is_no_pause() -> None:
+    assert kept().may_ask(100.0, healthy_at=0.0)
 
 
 def test_age_and_ttl_add_up_to_the_lifetime() -> None:
@@ -57,3 +72,24 @@ def test_age_and_ttl_add_up_to_the_lifetime() -> None:
 def test_the_digest_is_of_the_bytes_alone_and_fits_an_entity_tag() -> None:
     assert digest(b"a") == "G6PFI-dw8zE8yRqx"
     assert digest(b"a") != digest(b"b")
+
+
+def test_every_process_makes_the_same_entity_tag() -> None:
+    program = (
+        "from app.entry import digest\n"
+        "from app.resources.sessions import GetSession\n"
+        "value = {'id': 1, 'thumbnails': {str(n): 'http://x.invalid/' for n in range(20)}}\n"
+        "print(digest(GetSession(id=1).read(value, print).model_dump_json().encode()))"
+    )
+    tags = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(tags) == 1
+    assert len(tags.pop().strip()) == 16

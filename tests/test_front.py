@@ -23,6 +23,7 @@ ACCEPTS = [
 ]  # fmt: skip
 TAGS = [None, TAG, f"W/{TAG}", "*", '"other"', f'"other", {TAG}', TAG.strip('"')]
 ORIGINS = [None, "https://site.example"]
+CONTROLS = [None, "max-age=0", "no-cache", 'x="no-cache"', "only-if-cached"]
 
 
 def frozen_edge(origins: str) -> Edge:
@@ -69,27 +70,34 @@ async def test_the_front_and_the_route_send_the_same_bytes(origins: str) -> None
     keys = {"/sessions": "community.getSession("}
     front = with_front(frozen_edge(origins), keys)
     route = with_front(frozen_edge(origins), {})
-    combinations = itertools.product(METHODS, PATHS, QUERIES, ACCEPTS, TAGS, ORIGINS)
+    combinations = itertools.product(METHODS, PATHS, QUERIES, ACCEPTS, TAGS, ORIGINS, CONTROLS)
     statuses: set[int] = set()
-    for method, path, query, accept, tag, origin in combinations:
-        given = {"accept": accept, "if-none-match": tag, "origin": origin, "x-request-id": "r-1"}
-        fields = [(name.encode(), text.encode()) for name, text in given.items() if text]
+    for method, path, query, accept, tag, origin, control in combinations:
         if path == "/sessions/43":
-            fields.append((b"cache-control", b"only-if-cached"))
+            control = "only-if-cached"  # nothing is kept there, and no farm is to be asked
+        if control == "no-cache" and path in PATHS[:2]:
+            continue  # the farm would be asked
+        given = {
+            "accept": accept, "if-none-match": tag, "origin": origin, "cache-control": control,
+            "x-request-id": "r-1",
+        }  # fmt: skip
+        fields = [(name.encode(), text.encode()) for name, text in given.items() if text]
         answers = [await exchange(edge, method, path, query, fields) for edge in (front, route)]
         assert answers[0] == answers[1], (method, path, query, given)
         statuses.add(answers[0][0]["status"])
     assert statuses == {200, 304, 404, 406, 422, 504}
 
 
-async def test_the_front_answers_without_the_framework() -> None:
+@pytest.mark.parametrize("control", [None, b"max-age=0"])
+async def test_the_front_answers_without_the_framework(control: bytes | None) -> None:
     edge = with_front(frozen_edge("*"), {"/sessions": "community.getSession("})
 
     async def framework(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("the framework was asked")
 
     edge.app = framework
-    start, body = await exchange(edge, "GET", "/sessions/42", "", [])
+    fields = [(b"cache-control", control)] if control else []
+    start, body = await exchange(edge, "GET", "/sessions/42", "", fields)
     headers = dict(start["headers"])
     assert start["status"] == 200
     assert body["body"] == BODY
@@ -114,3 +122,10 @@ async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
     gateway.store.put("community.getSession(42)", Entry(b"{}", digest(b"{}"), 1004.0, 5.0, 5))
     _, body = await exchange(edge, "GET", "/sessions/42", "", [])
     assert body["body"] == b"{}"
+
+
+async def test_ready_header_fields_hold_no_body() -> None:
+    edge = with_front(frozen_edge("*"), {"/sessions": "community.getSession("})
+    await exchange(edge, "GET", "/sessions/42", "", [])
+    assert edge._front._ready
+    assert BODY not in repr(edge._front._ready).encode()

@@ -5,6 +5,7 @@ The clock is wound by hand, and the farm is a stand-in for the one method that t
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ class Farm:
         self.background = False
         self.title = "one"
         self.held: list[asyncio.Future[None]] = []
+        self.crashes: list[Exception] = []
 
     async def call(
         self, method: str, arguments: Mapping[str, Any], *, background: bool = False
@@ -59,6 +61,10 @@ class Farm:
             raise errors.UpstreamUnavailable("breaker_open", retry_after=4.0, asked=False)
         if self.mood == "refusing":
             raise errors.SessionNotFound(fault_code=300)
+        if self.mood == "buggy":
+            raise LookupError("a bug of ours")
+        if self.mood == "rejecting":
+            raise errors.UpstreamRejectedParameters(fault_code=101)
         if self.mood == "strange":
             return {"id": 43}
         return {"id": 42, "state": "active", "title": self.title}
@@ -80,6 +86,7 @@ def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
         keeping=Keeping(**{**keeping, **changes}),
         clock=clock,
         drift=lambda field: None,
+        on_crash=farm.crashes.append,
     )
     return gateway, farm, clock
 
@@ -235,6 +242,104 @@ async def test_a_refusal_replaces_the_answer_and_is_kept_for_its_own_time() -> N
     clock.now += 10.0
     farm.mood = "failing"
     assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "UpstreamUnreachable")
+
+
+async def test_a_kept_refusal_too_is_asked_for_again_at_most_once_a_second() -> None:
+    gateway, farm, clock = build()
+    farm.mood = "refusing"
+    await gateway.fetch(CALL)
+    clock.now += 2.0
+    farm.mood = "failing"
+    for _ in range(50):
+        await gateway.fetch(CALL, Wish(no_cache=True))
+    assert farm.calls == 2
+
+
+@pytest.mark.parametrize("mood", ["refusing", "rejecting"])
+async def test_an_answer_that_is_not_to_be_kept_still_ends_the_kept_one(mood: str) -> None:
+    gateway, farm, clock = build(refusals={})
+    await gateway.fetch(CALL)
+    clock.now += FRESH
+    farm.mood = mood
+    assert said(await gateway.fetch(CALL)) == ("hit", "swr", "")
+    await settle()
+    farm.mood = "failing"
+    answer = await gateway.fetch(CALL)
+    assert said(answer) == ("fwd=uri-miss", "", "UpstreamUnreachable"), "the old one is gone"
+
+
+async def test_a_lifetime_of_nothing_keeps_nothing() -> None:
+    gateway, _, clock = build()
+    await gateway.fetch(CALL)
+    clock.now += FRESH
+    gateway.keeping = replace(gateway.keeping, lifetimes={"queued": 0.0})
+    await gateway.fetch(CALL)
+    await settle()
+    assert len(gateway.store) == 0
+
+
+async def test_less_than_a_second_is_kept_and_told_as_nothing() -> None:
+    gateway, _, clock = build(lifetimes={"queued": 0.4})
+    answer = await gateway.fetch(CALL)
+    assert answer.stored
+    assert answer.entry is not None
+    assert answer.entry.nominal == 0
+    clock.now += 0.3
+    assert said(await gateway.fetch(CALL)) == ("hit", "", "")
+
+
+async def test_what_the_store_did_not_take_is_not_called_stored() -> None:
+    gateway, _, _ = build()
+    gateway.store = MemoryStore(max_entries=10, max_bytes=100)
+    assert not (await gateway.fetch(CALL)).stored
+
+
+async def test_a_bug_is_told_and_a_kept_answer_stands_in() -> None:
+    gateway, farm, clock = build()
+    farm.mood = "buggy"
+    assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "Crashed")
+    farm.mood = "healthy"
+    await gateway.fetch(CALL)
+    clock.now += FRESH + SWR
+    farm.mood = "buggy"
+    for _ in range(10):
+        assert (await gateway.fetch(CALL)).detail == "sie"
+    assert farm.calls == 3
+    assert [type(crash) for crash in farm.crashes] == [LookupError] * 2
+
+
+async def test_after_an_outage_the_first_answer_ends_everyones_pause() -> None:
+    gateway, farm, clock = build()
+    farm.mood = "healthy"
+    await gateway.fetch(CALL)
+    clock.now += 300.0
+    farm.mood = "failing"
+    await gateway.fetch(CALL)
+    clock.now += 1.5
+    farm.mood = "healthy"
+    assert said(await gateway.fetch(CALL)) == ("hit", "sie", "")
+    gateway.healthy_at = clock.now
+    assert said(await gateway.fetch(CALL)) == ("fwd=stale", "", "")
+
+
+async def test_an_outage_over_many_kept_answers_is_bridged_and_told_truthfully() -> None:
+    gateway, farm, clock = build()
+    calls = [CALL] * 40
+    await gateway.fetch(CALL)
+    kept_since = clock.now
+    farm.mood = "failing"
+    for _ in range(120):
+        clock.now += 1.0
+        for call in calls:
+            answer = await gateway.fetch(call)
+            assert answer.error is None
+            assert answer.entry is not None
+            assert answer.entry.age(clock.now) == clock.now - kept_since
+        await settle()
+    assert farm.calls < 40, "fewer than one attempt in three seconds"
+    farm.mood = "healthy"
+    clock.now += 30.0
+    assert said(await gateway.fetch(CALL)) == ("fwd=stale", "", "")
 
 
 async def test_an_answers_age_counts_from_the_moment_of_asking() -> None:

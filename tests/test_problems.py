@@ -83,6 +83,12 @@ def test_what_the_farm_says_about_waiting_is_passed_on() -> None:
     assert problem.type == "/problems/upstream_unavailable"
 
 
+def test_a_call_with_other_arguments_is_told_vaguely() -> None:
+    error = errors.SessionNotFound(method="m", arguments={"animationId": 1}, fault_code=300)
+    problem = Problems("").document(Code.SESSION_NOT_FOUND, "r-1", error=error)
+    assert problem.detail == "No render session has id that was asked for."
+
+
 @pytest.mark.parametrize(
     ("accept", "media_type"),
     [

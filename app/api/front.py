@@ -10,21 +10,26 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
-from app.api.replies import Prepared, Replies, hit_words, matches, takes_json
+from app.api.replies import Header, Prepared, Replies, hit_words, matches, takes_json, wish_of
 from app.entry import Entry
-from app.gateway import Gateway
+from app.gateway import NO_WISH, Gateway
 
 MAX_READY = 4096
 """How many entries have their header fields ready at most; beyond, all are made anew."""
 
 
 class Ready(NamedTuple):
-    """Both answers that an entry can give, until its age or its ttl reach another whole second."""
+    """The header fields of both answers that an entry can give, good until ``until``.
 
-    entry: Entry
+    That is when the entry's age or its ttl reach another whole second. Holds no body: the entry
+    may be gone from the store by then.
+    """
+
+    digest: str
+    asked_at: float
     until: float
-    ok: Prepared
-    not_modified: Prepared
+    ok: list[Header]
+    not_modified: list[Header]
 
 
 class Front:
@@ -48,7 +53,10 @@ class Front:
         """
         head, _, tail = scope["path"].rpartition("/")
         key_head = self._keys.get(head)
-        if key_head is None or scope["query_string"] or b"cache-control" in given:
+        if key_head is None or scope["query_string"]:
+            return None
+        control = given.get(b"cache-control")
+        if control is not None and wish_of(control) != NO_WISH:
             return None
         key = f"{key_head}{tail})"
         entry = self._store.get(key)
@@ -56,14 +64,19 @@ class Front:
             return None
         now = self._clock()
         ready = self._ready.get(key)
-        if ready is None or ready.entry is not entry or now >= ready.until:
+        if (
+            ready is None
+            or now >= ready.until
+            or ready.asked_at != entry.asked_at
+            or ready.digest != entry.digest
+        ):
             if entry.ttl(now) <= 0:
                 return None
             ready = self._make_ready(key, entry, now)
         tags = given.get(b"if-none-match")
         if tags is not None and matches(tags, entry.digest):
-            return ready.not_modified
-        return ready.ok
+            return 304, ready.not_modified, b""
+        return 200, ready.ok, entry.body
 
     def _make_ready(self, key: str, entry: Entry, now: float) -> Ready:
         if len(self._ready) >= MAX_READY:
@@ -71,9 +84,10 @@ class Front:
         status = b"rfgw; " + hit_words(entry, now).encode()
         age, ttl = entry.age(now), entry.ttl(now)
         ready = self._ready[key] = Ready(
-            entry,
+            entry.digest,
+            entry.asked_at,
             now + min(1 - math.modf(age)[0], math.modf(ttl)[0]),
-            self._replies.prepared(entry, now, status),
-            self._replies.prepared(entry, now, status, not_modified=True),
+            self._replies.prepared(entry, now, status)[1],
+            self._replies.prepared(entry, now, status, not_modified=True)[1],
         )
         return ready

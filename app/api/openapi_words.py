@@ -46,14 +46,14 @@ HEADERS = {
         always=False,
     ),
     "Cache-Control": _header(
-        "`max-age`: seconds that the answer is fresh, counted from when the gateway fetched it."
+        "`max-age`: seconds that the answer is fresh, counted from when the farm was asked for it."
         " `no-cache`: ask each time whether it is still right. `no-store`: keep nothing"
         " (RFC 9111).",
         TEXT,
         always=True,
     ),
     "Age": _header(
-        "Seconds since the gateway fetched the answer from the farm. Absent from answers that are"
+        "Seconds since the farm was asked for the answer. Absent from answers that are"
         " not kept.",
         {"type": "integer", "minimum": 0},
         always=False,

@@ -36,6 +36,7 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.UpstreamUnavailable: Code.UPSTREAM_UNAVAILABLE,
     errors.UpstreamTimeout: Code.UPSTREAM_TIMEOUT,
     errors.Overloaded: Code.OVERLOADED,
+    errors.Crashed: Code.INTERNAL_ERROR,
     errors.NotCached: Code.NOT_CACHED,
     errors.NotAcceptable: Code.NOT_ACCEPTABLE,
 }
@@ -106,7 +107,7 @@ class Problems:
             title=meaning.title,
             status=status or meaning.status,
             code=code,
-            detail=meaning.detail.format_map(error.arguments if error else {}),
+            detail=meaning.detail.format_map(_Words(error.arguments if error else {})),
             instance=path,
             requestId=request_id,
             retryable=wait is not None,
@@ -142,7 +143,7 @@ class Problems:
             problem.model_dump_json(),
             problem.status,
             sent,
-            media_type=_media_type(Request(scope).headers.get("accept")),
+            media_type=_media_type(",".join(Request(scope).headers.getlist("accept"))),
         )
 
     def of(
@@ -178,6 +179,13 @@ class Problems:
         app.add_exception_handler(RequestValidationError, invalid)
         app.add_exception_handler(HTTPException, refused)
         app.add_exception_handler(Exception, crashed)
+
+
+class _Words(dict[str, object]):
+    """What fills the braces of a detail; a call that has no such argument is told vaguely."""
+
+    def __missing__(self, name: str) -> str:
+        return "that was asked for"
 
 
 def allowed_methods(app: FastAPI, path: str) -> str:

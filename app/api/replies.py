@@ -16,7 +16,7 @@ from app.api.catalogue import MEANINGS
 from app.api.problems import CODES, Problems
 from app.call import Call
 from app.entry import Entry, Windows
-from app.gateway import Answer, Gateway, Wish
+from app.gateway import NO_WISH, Answer, Gateway, Wish
 
 Header = tuple[bytes, bytes]
 Prepared = tuple[int, list[Header], bytes]
@@ -24,7 +24,7 @@ Prepared = tuple[int, list[Header], bytes]
 
 JSON = "application/json"
 
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 MAX_TAGS = 64
 """If-None-Match may name many tags; those behind the 64th are not looked at."""
@@ -44,14 +44,13 @@ class Replies:
             f"{scope}, max-age=%d, stale-while-revalidate={windows.while_revalidate:.0f}, "
             f"stale-if-error={windows.if_error:.0f}"
         )
-        self._cache_control = lru_cache(self._cache_control)  # type: ignore[method-assign]
 
     async def reply(self, request: Request, call: Call) -> Response:
         """The answer to one call: 200, 304 (RFC 9110 section 13.1.2) or a problem."""
         accept = ",".join(request.headers.getlist("accept"))
         if not takes_json(accept.encode("latin-1")):
             raise errors.NotAcceptable
-        wish = wish_of(request.headers.getlist("cache-control"))
+        wish = wish_of(",".join(request.headers.getlist("cache-control")).encode("latin-1"))
         answer = await self._gateway.fetch(call, wish)
         now = self._gateway.clock()
         status = cache_status(answer, now)
@@ -74,7 +73,7 @@ class Replies:
         self, entry: Entry, now: float, status: bytes, *, not_modified: bool = False
     ) -> Prepared:
         """The answer with a kept entry: the one place that knows its header fields' order."""
-        kept = [*self._kept(entry, now), (b"cache-status", status)]
+        kept = [*self._kept(entry, now), (b"cache-status", status), (b"vary", b"Accept")]
         if not_modified:
             return 304, kept, b""
         length = b"%d" % len(entry.body)
@@ -82,21 +81,20 @@ class Replies:
         return 200, form + kept, entry.body
 
     def _kept(self, entry: Entry, now: float) -> list[Header]:
-        """What tells caches downstream about a kept answer; nothing if it is not to be kept."""
-        if entry.nominal <= 0:
+        """What tells caches downstream about a kept answer.
+
+        max-age is the whole lifetime: they subtract Age themselves (RFC 9111 section 4.2).
+        """
+        if entry.lifetime <= 0:
             return [(b"cache-control", b"no-store")]
+        form = self._refusal if entry.refused else self._answer
         fields = [
-            self._cache_control(entry.nominal, bool(entry.refused)),
+            (b"cache-control", (form % entry.nominal).encode()),
             (b"age", b"%d" % entry.age(now)),
         ]
         if not entry.refused:
             fields.append((b"etag", b'"%s"' % entry.digest.encode()))
         return fields
-
-    def _cache_control(self, nominal: int, refused: bool) -> Header:
-        """max-age is the whole lifetime: caches downstream subtract Age themselves."""
-        form = self._refusal if refused else self._answer
-        return b"cache-control", (form % nominal).encode()
 
 
 def cache_status(answer: Answer, now: float) -> str:
@@ -134,16 +132,15 @@ def _weighs_json(accept: bytes) -> bool:
     return quality(accept.decode("latin-1"), JSON) > 0
 
 
-def wish_of(fields: list[str]) -> Wish:
+def wish_of(cache_control: bytes) -> Wish:
     """What the request's Cache-Control asks for (RFC 9111 section 5.2.1).
 
     Directives that would make every reload cost the farm, max-age and no-store, are passed over.
     """
-    if not fields:
-        return Wish()
-    unquoted = _QUOTED.sub("", ",".join(fields))
-    directives = {word.strip().lower() for word in unquoted.split(",")}
-    return Wish("no-cache" in directives, "only-if-cached" in directives)
+    if not cache_control or cache_control == b"max-age=0":  # what browsers send when they reload
+        return NO_WISH
+    directives = {word.strip().lower() for word in _QUOTED.sub(b"", cache_control).split(b",")}
+    return Wish(b"no-cache" in directives, b"only-if-cached" in directives)
 
 
 def matches(if_none_match: bytes, digest: str) -> bool:

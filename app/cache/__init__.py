@@ -14,5 +14,8 @@ class Store(Protocol):
     def put(self, key: str, entry: Entry) -> None:
         """Keep ``entry``, in place of what was kept for ``key``."""
 
+    def drop(self, key: str) -> None:
+        """Keep nothing for ``key``."""
+
     def __len__(self) -> int:
         """How many entries are kept."""

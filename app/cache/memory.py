@@ -33,17 +33,18 @@ class MemoryStore:
 
     def put(self, key: str, entry: Entry) -> None:
         """Keep ``entry``, in place of what was kept for ``key`` in either room."""
+        self.drop(key)
         if entry.refused:
-            self._answers.pop(key, None)
             self._refusals[key] = entry
-            return
-        self._refusals.pop(key, None)
+        elif len(entry.body) + OVERHEAD <= self._answers.maxsize:  # else larger than all we may
+            while len(self._answers) >= self._max_entries:
+                self._answers.popitem()
+            self._answers[key] = entry
+
+    def drop(self, key: str) -> None:
+        """Keep nothing for ``key``."""
         self._answers.pop(key, None)
-        if len(entry.body) + OVERHEAD > self._answers.maxsize:
-            return  # larger than all that we may hold
-        while len(self._answers) >= self._max_entries:
-            self._answers.popitem()
-        self._answers[key] = entry
+        self._refusals.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._answers) + len(self._refusals)

@@ -336,9 +336,9 @@ export interface components {
     headers: {
         /** @description Strong entity tag of the body (RFC 9110): send it back in `If-None-Match`. Absent from answers that are not kept. */
         ETag: string;
-        /** @description `max-age`: seconds that the answer is fresh, counted from when the gateway fetched it. `no-cache`: ask each time whether it is still right. `no-store`: keep nothing (RFC 9111). */
+        /** @description `max-age`: seconds that the answer is fresh, counted from when the farm was asked for it. `no-cache`: ask each time whether it is still right. `no-store`: keep nothing (RFC 9111). */
         "Cache-Control": string;
-        /** @description Seconds since the gateway fetched the answer from the farm. Absent from answers that are not kept. */
+        /** @description Seconds since the farm was asked for the answer. Absent from answers that are not kept. */
         Age: number;
         /** @description How the gateway's cache took part (RFC 9211): `hit`, or `fwd` and why the farm was asked. */
         "Cache-Status": string;
@@ -400,6 +400,7 @@ export interface operations {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     Age: components["headers"]["Age"];
                     "Cache-Status": components["headers"]["Cache-Status"];
+                    Vary: components["headers"]["Vary"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
@@ -414,6 +415,7 @@ export interface operations {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     Age: components["headers"]["Age"];
                     "Cache-Status": components["headers"]["Cache-Status"];
+                    Vary: components["headers"]["Vary"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
