@@ -1,4 +1,4 @@
-# Every verb of the project. Needs python3 (>= 3.11) with venv, and make; nothing else by hand.
+# Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint check bench clients openapi contract lock package vendor-docs image clean
 
@@ -38,7 +38,7 @@ lint: $(VENV)/.dev ## Check style, types and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-check: test lint ## Run everything that has to hold
+check: test lint ## Run lint and tests; .ci/run runs package, contract and clients too
 
 bench/.venv/.done: bench/requirements.lock
 	$(PYTHON) -m venv bench/.venv
@@ -59,7 +59,7 @@ clients/check/.venv/.done: clients/check/requirements.lock
 clients/typescript/node_modules/.package-lock.json: clients/typescript/package-lock.json
 	cd clients/typescript && npm ci --ignore-scripts --loglevel=error
 
-clients: $(VENV)/.dev clients/check/.venv/.done clients/typescript/node_modules/.package-lock.json ## Make clients of the documents, and try them on a live gateway (needs node and npm)
+clients: $(VENV)/.dev clients/check/.venv/.done clients/typescript/node_modules/.package-lock.json ## Make clients of the documents, and try them on a live gateway (needs Node.js >= 20.19 with npm)
 	$(BIN)/python -m pytest clients/check
 
 openapi: $(VENV)/.dev ## Record the examples, and write the OpenAPI documents with them
@@ -69,7 +69,7 @@ openapi/node_modules/.installed: openapi/package-lock.json
 	cd openapi && npm ci --ignore-scripts --loglevel=error
 	@touch $@
 
-contract: $(VENV)/.dev openapi/node_modules/.installed ## Lint, compare and fuzz the OpenAPI documents (needs npm)
+contract: $(VENV)/.dev openapi/node_modules/.installed ## Lint, compare and fuzz the OpenAPI documents (needs Node.js >= 20.19 with npm)
 	cd openapi && node_modules/.bin/redocly lint openapi.json openapi-3.0.json
 	$(BIN)/python -m pytest tests/test_openapi.py tests/test_openapi_3_0.py tests/test_breaking.py
 	$(BIN)/python -m openapi.breaking

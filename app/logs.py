@@ -9,9 +9,13 @@ import logging
 import logging.config
 import time
 import traceback
+from contextvars import ContextVar
 from typing import Any, Literal
 
 EVENTS = logging.getLogger("rfgw")
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request that is being answered. A task takes it along: whose question it was, it logs."""
 
 MAX_LINKS = 10
 """Of a chain of exceptions, the first so many are told."""
@@ -37,13 +41,16 @@ def configure(level: str, style: Literal["json", "console"]) -> None:
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log one event with its fields."""
-    EVENTS.log(level, name, extra={"fields": fields})
+    """Log one event with its fields, and the request's id if there is one."""
+    asker = request_id.get()
+    known = {"request_id": asker} if asker else {}
+    EVENTS.log(level, name, extra={"fields": {**known, **fields}})
 
 
-def crash(request_id: str, error: BaseException) -> None:
-    """Log an exception that nobody handled."""
-    EVENTS.error("crash", exc_info=error, extra={"fields": {"request_id": request_id}})
+def crash(otherwise: str, error: BaseException) -> None:
+    """Log an exception that nobody handled, and the request's id, ``otherwise`` this one."""
+    known = {"request_id": request_id.get() or otherwise}
+    EVENTS.error("crash", exc_info=error, extra={"fields": known})
 
 
 class JsonLines(logging.Formatter):

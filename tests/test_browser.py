@@ -7,10 +7,12 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
@@ -30,7 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.gateway import Gateway
 from app.main import create_app
-from tests.conftest import Farm, settings_for
+from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import running, serving
 
 FLAGS = [
@@ -117,6 +119,28 @@ def gateway_url(_farm: Farm) -> Iterator[str]:
     """The base address of the gateway that is looked at."""
     with running(serving(create_app(settings_for(_farm.url)))) as url:
         yield url
+
+
+@dataclass
+class Wound:
+    """A gateway whose time stands still, but for the seconds that a test lets pass."""
+
+    passed: float = 0
+    url: str = ""
+
+    def monotonic(self) -> float:
+        """The gateway's clock."""
+        return 1000 + self.passed
+
+
+@pytest.fixture
+def wound(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Wound:
+    """A gateway of its own, on a clock wound by hand."""
+    wound = Wound()
+    told = SimpleNamespace(monotonic=wound.monotonic, time=time.time)
+    monkeypatch.setattr("app.main.time", told)
+    wound.url = str(start_gateway().base_url).rstrip("/")
+    return wound
 
 
 @pytest.fixture(scope="module")
@@ -323,13 +347,18 @@ def test_the_landing_page_s_snippet_runs_as_it_stands(
     assert any(line.startswith("session_not_found No render session") for line in said)
 
 
+def guide_snippets(url: str) -> str:
+    """The JavaScript of the frontend's guide, for the gateway at ``url``."""
+    guide = (DOCS / "frontend.md").read_text(encoding="utf-8")
+    snippets = "".join(re.findall(r"```js\n(.*?)```", guide, re.DOTALL))
+    return snippets.replace("http://127.0.0.1:8000", url)
+
+
 def test_the_frontend_guide_s_snippets_run_as_they_stand(
     open_page: OpenPage, gateway_url: str, foreign_url: str
 ) -> None:
-    guide = (DOCS / "frontend.md").read_text(encoding="utf-8")
-    snippets = "".join(re.findall(r"```js\n(.*?)```", guide, re.DOTALL))
     script = f"""async () => {{
-      {snippets.replace("http://127.0.0.1:8000", gateway_url)}
+      {guide_snippets(gateway_url)}
       const shown = [];
       const stop = new AbortController();
       await watch(1008, (session) => shown.push(session.progress.phase), stop.signal);
@@ -339,6 +368,44 @@ def test_the_frontend_guide_s_snippets_run_as_they_stand(
     }}"""
     told = open_page(foreign_url).page.evaluate(script)
     assert told == [1008, ["completed"], "session_not_found", "There is no such render."]
+
+
+def test_the_frontend_guide_s_loop_asks_the_farm_once_while_the_answer_is_fresh(
+    open_page: OpenPage, wound: Wound, farm: Farm, foreign_url: str
+) -> None:
+    page = open_page(foreign_url).page
+    calls: list[tuple[float, int]] = []
+
+    def rest(milliseconds: float) -> None:
+        """Two seconds pass, however long the page wants to wait."""
+        calls.append((milliseconds, farm.calls()))
+        wound.passed += 2
+
+    page.expose_function("rest", rest)
+    page.evaluate(f"""async () => {{
+      const setTimeout = (resolve, wait) => rest(wait).then(resolve);
+      {guide_snippets(wound.url)}
+      let shown = 0;
+      const stop = new AbortController();
+      await watch(1006, () => ++shown === 3 && stop.abort(), stop.signal);
+    }}""")
+    assert calls == [(5000, 1), (3000, 1), (1000, 1)]
+
+
+def test_a_tag_that_a_page_sets_itself_forces_no_refresh_with_max_age_0(
+    open_page: OpenPage, wound: Wound, farm: Farm, foreign_url: str
+) -> None:
+    page = open_page(foreign_url).page
+    url = f"{wound.url}/sessions/1006"
+    tag = ask(page, url)["headers"]["etag"]
+    wound.passed = 2
+    pair = {"If-None-Match": tag, "Cache-Control": "max-age=0"}
+    again = ask(page, url, cache="default", headers=pair)
+    assert (again["status"], again["headers"]["cache-status"]) == (304, "rfgw; hit; ttl=3")
+    assert farm.calls() == 1
+    forced = ask(page, url, headers={"If-None-Match": tag, "Cache-Control": "no-cache"})
+    assert forced["headers"]["cache-status"].startswith("rfgw; fwd=request")
+    assert farm.calls() == 2
 
 
 def test_the_pages_work_behind_a_path_prefix(open_page: OpenPage, farm: Farm) -> None:

@@ -1,13 +1,21 @@
 """Log lines: one a line, for machines or for people, and never an exception's message."""
 
+import asyncio
+import contextvars
 import json
 import logging
+import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from app import logs
+from app.flight import Flights
+from tests.conftest import Farm
+from tests.programs import DEMO, RFGW, await_port, finish, free_port, started
 
 SECRET = "s3cret-message"
 
@@ -148,3 +156,58 @@ def test_a_long_chain_is_told_by_its_beginning() -> None:
 def test_what_is_no_json_is_told_by_its_type(ours: list[logging.LogRecord]) -> None:
     logs.event("odd", error=ValueError(SECRET))
     assert line(ours[0])["error"] == "ValueError"
+
+
+def test_a_crash_that_knows_no_request_is_logged_under_the_one_being_answered(
+    ours: list[logging.LogRecord],
+) -> None:
+    def crash_within() -> None:
+        logs.request_id.set("id-2")
+        logs.crash("-", ValueError())
+
+    contextvars.copy_context().run(crash_within)
+    logs.crash("-", ValueError())
+    assert [line(crash)["request_id"] for crash in ours] == ["id-2", "-"]
+
+
+async def test_what_many_ask_together_is_logged_under_the_first(
+    ours: list[logging.LogRecord],
+) -> None:
+    flights = Flights[None]()
+
+    async def question() -> None:
+        await asyncio.sleep(0)
+        logs.event("asked")
+
+    async def ask(request_id: str) -> None:
+        logs.request_id.set(request_id)
+        task, _ = flights.join("key", question)
+        await asyncio.shield(task)
+
+    await asyncio.gather(ask("first"), ask("second"))
+    assert [line(event)["request_id"] for event in ours] == ["first"]
+
+
+def test_what_the_farm_is_asked_is_logged_under_the_request_that_asked(
+    tmp_path: Path, farm: Farm
+) -> None:
+    port = free_port()
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
+    failing = [f"failing-{number}" for number in range(5)]
+    steps: list[dict[str, object]] = [{"do": "html"}] * len(failing)
+    farm.next({"do": "status", "status": 502}, {"do": "answer"}, {"do": "answer"}, *steps)
+    with started(tmp_path, *RFGW, "serve", settings=settings) as program:
+        await_port(port, program)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            client.get("/sessions/1001", headers={"X-Request-ID": "retried"})
+            minted = client.get("/sessions/1002").headers["x-request-id"]
+            for request_id in failing:
+                client.get("/sessions/1003", headers={"X-Request-ID": request_id})
+        program.send_signal(signal.SIGTERM)
+        told = [json.loads(text) for text in finish(program).stderr.splitlines()]
+    by = [(event["event"], event["request_id"]) for event in told if "request_id" in event]
+    asking = ["retried", "retried", minted, *failing]
+    assert by == [
+        *[("upstream_attempt", request_id) for request_id in asking],
+        ("upstream_breaker", failing[-1]),
+    ]

@@ -316,12 +316,25 @@ def test_a_compressed_bomb_is_never_unpacked(gateway: httpx.Client, farm: Farm) 
     refused(gateway, farm, "upstream_unreadable")
 
 
-def test_the_body_limit_is_a_setting_and_exact(start_gateway: StartGateway, farm: Farm) -> None:
-    gateway = start_gateway(upstream_max_body=5000)
-    fits = session().ljust(5000)
+@pytest.mark.parametrize("limit", [5000, 2**21])
+def test_the_body_limit_is_a_setting_and_exact(
+    start_gateway: StartGateway, farm: Farm, limit: int
+) -> None:
+    gateway = start_gateway(upstream_max_body=limit)
+    fits = session().ljust(limit)
     farm.next(body(fits + " "), body(fits))
     problem_of(gateway.get("/sessions/1001"), 502, "upstream_unreadable")
     assert gateway.get("/sessions/1001").status_code == 200
+
+
+def test_a_limit_above_the_usual_lets_a_larger_answer_through(
+    start_gateway: StartGateway, farm: Farm
+) -> None:
+    large = session(member("notes", "n" * 600_000), member("title", "whole"))
+    farm.next(body(large), body(large))
+    problem_of(start_gateway().get("/sessions/1001"), 502, "upstream_unreadable")
+    answer = start_gateway(upstream_max_body=2**21).get("/sessions/1001")
+    assert (answer.status_code, answer.json()["title"]) == (200, "whole")
 
 
 @pytest.mark.parametrize(
@@ -848,6 +861,7 @@ class RawFarm:
         self.keep_alive = keep_alive
         self.requests: list[bytes] = []
         self.connections = 0
+        self.kept: list[socket.socket] = []
         self.stopping = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(0.05)
@@ -859,10 +873,16 @@ class RawFarm:
                 with suppress(TimeoutError):
                     connection, _ = self.listener.accept()
                     self.connections += 1
+                    self.kept.append(connection)
                     pool.submit(self.serve, connection)
+            for connection in self.kept:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def serve(self, connection: socket.socket) -> None:
         connection.settimeout(5)
+        # What has been sent has arrived: it waits for no acknowledgement of what was sent before.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with connection, suppress(OSError):
             while request := read_request(connection):
                 self.requests.append(request)
@@ -1116,6 +1136,75 @@ def test_a_connection_that_went_stale_is_noticed_and_the_call_made_anew(
         assert gateway.get("/sessions/1001").status_code == 200
         assert gateway.get("/sessions/1002").status_code == 200
         assert len(farm.requests) == 3
+
+
+MINE = http(session(member("title", "mine"), number=1002), close=False)
+STRANGERS = {
+    "session": http(session(number=1003), close=False),
+    "session of the same number": http(session(member("title", "old"), number=1002), close=False),
+    "fault": http(fault(member("faultCode", "<i4>300</i4>")), close=False),
+    "interim answer": b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    "bytes": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("notes", [10, 400_000], ids=["small", "large"])
+def test_what_comes_with_an_answer_never_answers_the_next_call(
+    start_gateway: StartGateway, notes: int, stranger: bytes
+) -> None:
+    # The head of a large answer has been read before its end comes, and what is behind.
+    answer = http(session(member("notes", "n" * notes)), close=False)
+    with raw_farm(answer + stranger, MINE, keep_alive=True) as farm:
+        gateway = start_gateway(upstream_url=farm.url)
+        status = gateway.get("/sessions/1001").status_code
+        assert status == 200 or (status, stranger) == (502, STRANGERS["bytes"])
+        assert gateway.get("/sessions/1002").json()["title"] == "mine"
+        assert farm.connections == len(farm.requests) == 2
+
+
+@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("number", [1001, 1009], ids=["right", "wrong"])
+def test_what_comes_after_an_answer_never_answers_the_next_call(
+    start_gateway: StartGateway, number: int, stranger: bytes
+) -> None:
+    served, sent = threading.Event(), threading.Event()
+
+    def answer_and_more(connection: socket.socket) -> None:
+        connection.sendall(http(session(number=number), close=False))
+        served.wait(8)
+        connection.sendall(stranger)
+        sent.set()
+
+    with raw_farm(answer_and_more, MINE, keep_alive=True) as farm:
+        gateway = start_gateway(upstream_url=farm.url)
+        assert gateway.get("/sessions/1001").status_code == (200 if number == 1001 else 502)
+        served.set()
+        assert sent.wait(8)
+        assert gateway.get("/sessions/1002").json()["title"] == "mine"
+        assert farm.connections == len(farm.requests) == 2
+
+
+def test_an_answer_that_comes_in_the_next_ones_place_is_refused_and_ends_there(
+    start_gateway: StartGateway,
+) -> None:
+    late, owed = http(session(), close=False), http(session(number=1002), close=False)
+    served, sent = threading.Event(), threading.Event()
+
+    def answer_late(connection: socket.socket) -> None:
+        connection.sendall(late)
+        served.wait(8)
+        connection.sendall(owed)
+        sent.set()
+
+    third = http(session(number=1003), close=False)
+    with raw_farm(late, answer_late, third, keep_alive=True) as farm:
+        gateway = start_gateway(upstream_url=farm.url)
+        assert gateway.get("/sessions/1001").status_code == 200
+        problem_of(gateway.get("/sessions/1002"), 502, "upstream_mismatch")
+        served.set()
+        assert sent.wait(8)
+        assert gateway.get("/sessions/1003").json()["id"] == 1003
 
 
 @pytest.mark.parametrize("rude", [b"", reset], ids=["closed", "reset"])

@@ -10,6 +10,7 @@ from itertools import chain, count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import logs
 from app.api.catalogue import Code
 from app.api.front import Front
 from app.api.problems import Problems
@@ -116,6 +117,7 @@ class Edge:
         # A HEAD is answered like its GET; the server leaves the body out.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         scope = {**scope, "method": method, "rfgw.request_id": request_id}
+        logs.request_id.set(request_id)
         try:
             await self._application(scope)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here

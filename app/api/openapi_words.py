@@ -11,7 +11,8 @@ answers as long as they are good, and tells clients in standard HTTP headers wha
 * Every `GET` route answers `HEAD` too. Times are RFC 3339 in UTC, durations are seconds.
 * Every answer outside 2xx and 304 is a problem document (RFC 9457). Branch on its `code`.
 * `ETag`, `Cache-Control`, `Age` and `Cache-Status` tell how fresh an answer is. To watch a
-  session, ask again after `max-age` seconds with `If-None-Match`.
+  session, ask again after `max-age` seconds with `If-None-Match` and `Cache-Control: max-age=0`
+  (without the latter, some browsers add `no-cache`, which asks the farm each time).
 * Pages of every origin may read every answer, unless the operator names the origins.
 
 The examples are recorded from a gateway over the sandbox farm, and their ids work there.
@@ -53,8 +54,7 @@ HEADERS = {
         always=True,
     ),
     "Age": _header(
-        "Seconds since the farm was asked for the answer. Absent from answers that are"
-        " not kept.",
+        "Seconds since the farm was asked for the answer. Absent from answers that are not kept.",
         {"type": "integer", "minimum": 0},
         always=False,
     ),
@@ -81,13 +81,15 @@ PARAMETERS = {
     "304": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "The `ETag` of an answer that you have: 304 if it is still right.",
+        "description": "The `ETag` of an answer that you have: 304 if it is still right. From"
+        " `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`.",
         "schema": TEXT,
     },
     "504": {
         "name": "Cache-Control",
         "in": "header",
-        "description": "`no-cache`: ask the farm again. `only-if-cached`: never ask it.",
+        "description": "`no-cache`: ask the farm again. `only-if-cached`: never ask it."
+        " `max-age=0`: as if it were not there.",
         "schema": TEXT,
     },
 }

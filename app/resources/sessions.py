@@ -243,6 +243,6 @@ async def get_session(id: SessionId, reply: Reply) -> Response:
 
     Answers are kept for seconds to an hour, depending on how soon the session is expected to
     change: see the `Cache-Control`, `Age` and `Cache-Status` headers. Poll with `If-None-Match`
-    and wait `max-age` seconds between requests.
+    and `Cache-Control: max-age=0`, and wait `max-age` seconds between requests.
     """
     return await reply(GetSession(id=id))

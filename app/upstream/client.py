@@ -5,6 +5,7 @@ JSON.
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -177,9 +178,15 @@ class Farm:
         received = await self.transport.post(self.signer.url(self.base, method), call)
         if received.date is not None:
             self.farm_clock.hear(received.date, self.now())
+        load = functools.partial(
+            load_answer,
+            received.body,
+            max_bytes=self.transport.max_body,
+            on_duplicate=self._duplicate,
+        )
         if len(received.body) > DECODE_IN_THREAD:
-            return await asyncio.to_thread(load_answer, received.body, on_duplicate=self._duplicate)
-        return load_answer(received.body, on_duplicate=self._duplicate)
+            return await asyncio.to_thread(load)
+        return load()
 
     def _duplicate(self, _name: str) -> None:
         self.drift("duplicate_member")

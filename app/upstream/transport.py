@@ -166,7 +166,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 def open_http(
     *, transport: Literal["aiohttp", "httpx"], connections: int, ca_file: str | None
 ) -> httpx.AsyncBaseTransport:
-    """The HTTP client: TLS >= 1.2, verified.
+    """The HTTP client: TLS >= 1.2, verified. No connection with an unasked answer is used again.
 
     An httpx transport, not httpx's client: it has one method, and by construction no redirects, no
     cookies, no proxies from the environment. By default the sockets are aiohttp's, which cost a
@@ -176,7 +176,8 @@ def open_http(
     verify.minimum_version = ssl.TLSVersion.TLSv1_2
     if transport == "aiohttp":
         return AiohttpTransport(client=lambda: _session(verify, connections))
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    # httpx looks for unasked bytes in the socket, but not among those that it has read already.
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=0)
     return httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
 
 
@@ -186,7 +187,7 @@ def _session(verify: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's, with connections that end a flood of interim answers."""
+    """aiohttp's, with connections that know what nobody asked for."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -195,9 +196,14 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Protocol(ResponseHandler):
-    """One connection. aiohttp takes in interim answers without a bound, and nothing else runs."""
+    """One connection. aiohttp's gives an answer that nobody asked for to the next call."""
+
+    def is_connected(self) -> bool:
+        """Whether the next call may have it: asked of each connection that has been kept."""
+        return super().is_connected() and not self.should_close
 
     def data_received(self, data: bytes) -> None:
+        """End a flood of interim answers: they are taken in unbounded, and nothing else runs."""
         super().data_received(data)
         if len(self) > MAX_INTERIM and self.transport is not None:
             self.set_exception(HttpProcessingError(message="interim answers without end"))

@@ -7,6 +7,11 @@ import type { Phase, Problem, Session } from "./schema.js";
 
 /** Timers take no more milliseconds: a longer wait would end at once. */
 const LONGEST = 2 ** 31 - 1;
+/**
+ * Not the browser's own copy, but what the gateway keeps. To an If-None-Match alone, fetch adds
+ * `no-cache` (Fetch standard, HTTP-network-or-cache fetch): each request would cost a call.
+ */
+const KEPT = { "Cache-Control": "max-age=0" };
 const ENDED: readonly Phase[] = ["completed", "cancelled", "rejected"];
 
 export interface PollOptions {
@@ -81,7 +86,7 @@ async function outcome(
   signal: AbortSignal | undefined,
 ): Promise<{ data?: Session; response: Response } | PollError> {
   try {
-    const headers = etag === null ? {} : { "If-None-Match": etag };
+    const headers = etag === null ? KEPT : { ...KEPT, "If-None-Match": etag };
     const { data, error, response } = await ask({ headers, signal });
     if (data) return { data, response };
     return response.status === 304 ? { response } : new PollError(response, error);

@@ -17,7 +17,7 @@ export interface paths {
          *
          *     Answers are kept for seconds to an hour, depending on how soon the session is expected to
          *     change: see the `Cache-Control`, `Age` and `Cache-Status` headers. Poll with `If-None-Match`
-         *     and wait `max-age` seconds between requests.
+         *     and `Cache-Control: max-age=0`, and wait `max-age` seconds between requests.
          */
         get: operations["getSession"];
         put?: never;
@@ -380,9 +380,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of an answer that you have: 304 if it is still right. */
+                /** @description The `ETag` of an answer that you have: 304 if it is still right. From `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`. */
                 "If-None-Match"?: string;
-                /** @description `no-cache`: ask the farm again. `only-if-cached`: never ask it. */
+                /** @description `no-cache`: ask the farm again. `only-if-cached`: never ask it. `max-age=0`: as if it were not there. */
                 "Cache-Control"?: string;
             };
             path: {
@@ -585,7 +585,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of an answer that you have: 304 if it is still right. */
+                /** @description The `ETag` of an answer that you have: 304 if it is still right. From `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`. */
                 "If-None-Match"?: string;
             };
             path?: never;
@@ -672,7 +672,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `ETag` of an answer that you have: 304 if it is still right. */
+                /** @description The `ETag` of an answer that you have: 304 if it is still right. From `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`. */
                 "If-None-Match"?: string;
             };
             path: {

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 
 import { createClient, isProblem } from "renderfarm-gateway-client";
 
@@ -23,7 +24,8 @@ test("a session is read, with its cache fields", async () => {
 test("an unchanged session is a 304 without a body", async () => {
   const first = await gateway.getSession(42);
   const tag = first.response.headers.get("etag") ?? "";
-  const again = await gateway.getSession(42, { headers: { "If-None-Match": tag } });
+  const headers = { "If-None-Match": tag, "Cache-Control": "max-age=0" };
+  const again = await gateway.getSession(42, { headers });
   assert.equal(again.response.status, 304);
   assert.equal(again.response.headers.get("etag"), tag);
   assert.match(again.response.headers.get("cache-status") ?? "", /^rfgw; hit/);
@@ -42,6 +44,45 @@ test("the poller sees a session move, and a problem that will not pass", async (
     (error: Error & { problem?: unknown }) => isProblem(error.problem, "session_not_found"),
   );
 });
+
+test("a poll of what is kept and fresh is a hit, and costs the farm no call", async () => {
+  const heard: Response[] = [];
+  const watching = createClient(url, {
+    fetch: async (request) => {
+      const response = await fetch(request);
+      heard.push(response);
+      return response;
+    },
+  });
+  const stop = new AbortController();
+  const wait = async () => {
+    if (heard.length === 3) stop.abort();
+    // Anything younger than a second is good enough for `no-cache` too, and would prove nothing.
+    while (Number((await gateway.getSession(1002)).response.headers.get("age")) < 1) await pause(50);
+  };
+  const { response } = await gateway.getSession(1002);
+  const before = await attempts();
+  for await (const { id } of watching.pollSession(1002, { signal: stop.signal, wait })) {
+    assert.equal(id, 1002);
+  }
+  assert.deepEqual(heard.map(({ status }) => status), [200, 304, 304]);
+  for (const { headers } of heard) {
+    assert.match(headers.get("cache-status") ?? "", /^rfgw; hit; ttl=\d/);
+  }
+  assert.equal(await attempts(), before);
+
+  const tag = response.headers.get("etag") ?? "";
+  const bare = await gateway.getSession(1002, { headers: { "If-None-Match": tag } });
+  const status = bare.response.headers.get("cache-status") ?? "";
+  assert.match(status, /^rfgw; fwd=request/, "without the field it is one");
+});
+
+/** How often the gateway has asked the farm. */
+async function attempts(): Promise<number> {
+  const series = await (await fetch(`${url}/metrics`)).text();
+  const counts = series.matchAll(/^rfgw_upstream_attempts_total\{.*\} (\S+)$/gm);
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+}
 
 test("what a code means is read from where a problem's type points", async () => {
   const refused = await gateway.getSession(300002);

@@ -83,6 +83,12 @@ test("a session is told on every change, until it has ended", async () => {
   assert.equal(thrown, undefined);
 });
 
+test("no request asks past what the gateway keeps, whatever fetch would add to it", async () => {
+  const { asked } = await watch([session("rendering", '"a"'), unchanged(), session("completed")]);
+  const wishes = asked.map((headers) => headers["cache-control"]);
+  assert.deepEqual(wishes, ["max-age=0", "max-age=0", "max-age=0"]);
+});
+
 test("the wait is what is left of the freshness, on 304 too, and never less than a second", async () => {
   const { waits } = await watch([
     session("rendering", '"a"'),
