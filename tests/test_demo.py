@@ -30,7 +30,7 @@ def test_the_demo_runs_both_programs_until_it_is_told_to_stop(
         await_port(port, demo)
         answer = httpx.get(f"http://127.0.0.1:{port}/sessions/42", trust_env=False, timeout=WITHIN)
         assert answer.json()["id"] == 42
-        assert answer.headers["vary"] == "Origin"  # other settings hold
+        assert "Origin" in answer.headers["vary"]  # other settings hold
         assert demo.stdout is not None
         told = [demo.stdout.readline() for _ in range(8)]
         demo.send_signal(number)
