@@ -45,7 +45,8 @@ def run_demo(port: int, sandbox_port: int) -> int:
 
     Gives 0 if it was told to stop, 1 if a port is in use or a program ended by itself.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT by name: a shell's background job would be born ignoring it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     if not _are_free({"--sandbox-port": sandbox_port, "--port": port}):
         return 1
