@@ -76,8 +76,8 @@ contract: $(VENV)/.dev openapi/node_modules/.installed ## Lint, compare and fuzz
 	$(BIN)/python -m openapi.fuzz
 
 lock: $(VENV)/.dev ## Write the locked requirements anew from pyproject.toml
-	$(UV_LOCK) pyproject.toml --output-file requirements.lock
-	$(UV_LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(UV_LOCK) pyproject.toml --extra redis --output-file requirements.lock
+	$(UV_LOCK) pyproject.toml --extra redis --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(UV_LOCK) clients/check/requirements.in --output-file clients/check/requirements.lock
 	echo 'setuptools>=77' | $(UV_LOCK) --no-annotate - --output-file requirements-build.lock
 

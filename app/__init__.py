@@ -10,8 +10,8 @@ Imports point to the right only::
 * ``resources`` holds what we serve, one file per resource: the facts of an upstream method stand
   together there.
 * ``sandbox`` is the farm's stand-in, a program of its own that shares only the XML-RPC codec.
-* ``settings`` (with ``addresses``, which judges URLs) is read by ``main`` and ``cli`` alone;
-  everyone else is handed plain values.
+* ``settings`` (with ``addresses``, which judges URLs, and ``environment``, which finds the values)
+  is read by ``main`` and ``cli`` alone; everyone else is handed plain values.
 
 The rules run as import contracts in ``make lint``.
 """

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from app import logs
 from app.api.catalogue import Code
-from app.settings import Settings, SettingsError, load_settings
+from app.environment import SettingsError, load_settings
+from app.settings import Settings
 from app.version import VERSION
 
 FAILED = 1

@@ -21,10 +21,11 @@ from app.api.replies import Replies
 from app.cache.memory import MemoryStore
 from app.call import Call
 from app.entry import Windows
+from app.environment import SettingsError, load_settings
 from app.gateway import Gateway, Keeping
 from app.metrics import Metrics
 from app.resources import FRONT_KEYS, ROUTERS
-from app.settings import Settings, SettingsError, load_settings
+from app.settings import Settings
 from app.upstream.breaker import Breaker
 from app.upstream.client import FAULTS, Attempt, Farm
 from app.upstream.guard import Bulkhead, Guard

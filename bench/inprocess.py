@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import uvloop
 
+from app.environment import load_settings
 from app.main import create_app
-from app.settings import load_settings
 from bench import servers
 from bench.load import CHROME
 from bench.options import Options

@@ -21,11 +21,11 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import cli
+from app.environment import load_settings
 from app.main import create_app
 from app.sandbox.data import LIVES
 from app.sandbox.script import MAGIC
 from app.sandbox.server import create_farm, farm_server
-from app.settings import load_settings
 from tests.programs import WITHIN, await_port, finish, free_port, started
 from tests.running import running
 

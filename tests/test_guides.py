@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from app.api.catalogue import Code
+from app.environment import FILES, NAMES
 from app.metrics import Metrics
-from app.settings import FILES, NAMES
 from tests.conftest import Farm
 from tests.programs import await_port, free_port
 

@@ -17,7 +17,7 @@ from app.api.openapi import EXAMPLES, as_text, operations, text
 from app.api.openapi_3_0 import as_3_0
 from app.api.openapi_words import LOCAL
 from app.main import create_api
-from app.resources.sessions import Session
+from app.resources.session_model import Session
 from openapi.record import record
 from tests.conftest import StartGateway, settings_for
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from app.errors import UpstreamMismatch, UpstreamUnreadable
 from app.resources.progress import Phase
-from app.resources.sessions import PACES, STATES, GetSession, Session, session_id
+from app.resources.session_model import STATES, Session
+from app.resources.sessions import PACES, GetSession, session_id
 from app.upstream.xmlrpc import load_answer
 from tests.test_wire import VALUES
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from app.addresses import base_address, is_local, origins
-from app.settings import FILES, NAMES, Settings, SettingsError, load_settings
+from app.environment import FILES, NAMES, SettingsError, load_settings
+from app.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
