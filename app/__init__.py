@@ -3,7 +3,7 @@
 Imports point to the right only::
 
     cli -> main | demo | summary -> resources -> api -> gateway
-        -> cache | upstream | flight | metrics | logs -> entry -> call -> errors
+        -> cache | upstream | flight | metrics | logs | drain -> entry -> call -> errors
 
 * ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
   one place where the three meet; they are strangers to one another.

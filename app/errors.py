@@ -17,6 +17,7 @@
     │   ├── UpstreamTimeout
     │   ├── Overloaded
     │   └── Crashed
+    ├── ShuttingDown                 this process is about to end
     ├── NotCached                    the client wanted a kept answer only
     └── NotAcceptable                the client wanted a form that we do not send
 
@@ -122,6 +123,10 @@ class Overloaded(UpstreamError):
 
 class Crashed(UpstreamError):
     """A bug of ours kept the call from an answer. Logged where it happened."""
+
+
+class ShuttingDown(GatewayError):
+    """This process is about to end and wants no new requests."""
 
 
 class NotCached(GatewayError):

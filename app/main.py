@@ -20,6 +20,7 @@ from app.api.problems import CODES, Problem, Problems
 from app.api.replies import Replies
 from app.cache.memory import MemoryStore
 from app.call import Call
+from app.drain import Drain
 from app.entry import Windows
 from app.environment import SettingsError, load_settings
 from app.gateway import Gateway, Keeping
@@ -43,8 +44,10 @@ SPARE_CONNECTIONS = 8
 """The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
 
 
-def create_app(settings: Settings | None = None) -> Edge:
+def create_app(settings: Settings | None = None, drain: Drain | None = None) -> Edge:
     """The gateway as an ASGI application, from ``settings`` or from the environment.
+
+    Whoever runs it begins the ``drain`` before ending it.
 
     Wrong settings in the environment end the process with exit code 2, one line for each.
     """
@@ -56,14 +59,14 @@ def create_app(settings: Settings | None = None) -> Edge:
             raise SystemExit(2) from None
     logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
-    app = _api(settings, problems)
+    app = _api(settings, problems, drain or Drain())
     front = Front(app.state.gateway, app.state.replies, FRONT_KEYS)
     return Edge(app, front, problems, settings.origins, logs.crash)
 
 
 def create_api(settings: Settings) -> FastAPI:
     """The application within: for its OpenAPI document."""
-    return _api(settings, Problems(settings.public_url))
+    return _api(settings, Problems(settings.public_url), Drain())
 
 
 async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | None]:
@@ -179,7 +182,7 @@ def _gateway(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
     )
 
 
-def _api(settings: Settings, problems: Problems) -> FastAPI:
+def _api(settings: Settings, problems: Problems, drain: Drain) -> FastAPI:
     metrics = Metrics()
     farm = _farm(settings, metrics)
     gateway = _gateway(settings, farm, metrics)
@@ -215,7 +218,7 @@ def _api(settings: Settings, problems: Problems) -> FastAPI:
     app.include_router(
         problem_router(public_url=settings.public_url, version=VERSION, faults=faults)
     )
-    app.include_router(health_router(metrics.exposition))
+    app.include_router(health_router(metrics.exposition, drain))
     app.include_router(docs_router(public_url=settings.public_url, version=VERSION))
     app.include_router(document_router(app, settings.public_url))
     problems.install(app)

@@ -16,6 +16,7 @@ from app.api.edge import MAX_FIELDS_BYTES
 from app.api.openapi import EXAMPLES, as_text, document
 from app.api.openapi_3_0 import as_3_0
 from app.api.openapi_words import HEADERS
+from app.drain import Drain
 from app.main import create_api, create_app
 from app.sandbox.data import RENDER_BEGIN
 from app.sandbox.server import create_farm, farm_server
@@ -37,6 +38,7 @@ GATEWAYS: dict[str, dict[str, object]] = {
     "hurried": {"upstream_deadline": 0.2},
     "busy": {"upstream_deadline": 2, "upstream_concurrency": 1, "upstream_queue": 0},
     "broken": {},
+    "leaving": {},
 }
 """The kinds of gateways that runs choose from, by what is special in their settings."""
 
@@ -110,6 +112,7 @@ RUNS = [
     Run("getProblem", Code.NOT_ACCEPTABLE, "/problems/session_not_found", field=NO_FORM),
     Run("getLiveness", "ok", "/health/live", "The process runs"),
     Run("getReadiness", "ok", "/health/ready", "Requests are welcome"),
+    Run("getReadiness", Code.SHUTTING_DOWN, "/health/ready", gateway="leaving"),
     *anything("listProblems", "/problems"),
     *anything("getProblem", "/problems/session_not_found"),
     *anything("getLiveness", "/health/live"),
@@ -140,7 +143,8 @@ def write() -> None:
 def _answer(run: Run, farm: str) -> httpx.Response:
     """The answer of a gateway that has answered nobody else."""
     settings = settings_for(farm, log_level="error", **GATEWAYS[run.gateway])
-    edge: Any = create_app(settings)
+    drain = Drain()
+    edge: Any = create_app(settings, drain)
     edge.app.state.gateway.upstream.now = lambda: MOMENT
     given = {"X-Request-ID": REQUEST_ID, **dict([run.field] if run.field else [])}
     with (
@@ -150,6 +154,8 @@ def _answer(run: Run, farm: str) -> httpx.Response:
         if run.gateway == "broken":
             edge.app = _bug
             edge._on_crash = lambda request_id, error: None  # it is no news
+        if run.gateway == "leaving":
+            drain.begin()
         if run.gateway == "busy":
             return _while_busy(client, farm, run.path)
         return client.get(run.path)

@@ -51,12 +51,14 @@ STATUSES = {
     "upstream_unreachable": 502,
     "upstream_unavailable": 503,
     "overloaded": 503,
+    "shutting_down": 503,
     "upstream_timeout": 504,
     "not_cached": 504,
 }
 RETRYABLE = {
     "session_not_attached", "rate_limited", "upstream_fault", "upstream_unreadable",
     "upstream_mismatch", "upstream_unreachable", "upstream_unavailable", "overloaded",
+    "shutting_down",
     "upstream_timeout", "not_cached",
 }  # fmt: skip
 

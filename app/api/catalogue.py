@@ -30,6 +30,7 @@ class Code(StrEnum):
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     OVERLOADED = "overloaded"
+    SHUTTING_DOWN = "shutting_down"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     NOT_CACHED = "not_cached"
 
@@ -195,6 +196,14 @@ MEANINGS: dict[Code, Meaning] = {
         "The gateway has too many calls to the render farm under way.",
         "More answers are awaited from the farm than the gateway takes on at once.",
         "Wait as long as Retry-After says.",
+        retry_after=1,
+    ),
+    Code.SHUTTING_DOWN: Meaning(
+        503,
+        "Shutting down",
+        "This gateway process is about to end.",
+        "The process was told to end. It finishes what it has begun; another one takes over.",
+        "Ask again: another process answers.",
         retry_after=1,
     ),
     Code.UPSTREAM_TIMEOUT: Meaning(

@@ -9,6 +9,11 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from app import errors
+from app.api.catalogue import Code
+from app.api.openapi import problem_responses
+from app.drain import Drain
+
 
 class Health(BaseModel):
     """The answer of a health route."""
@@ -16,7 +21,7 @@ class Health(BaseModel):
     status: Literal["ok"] = Field(description="Always `ok`: anything else is a problem document.")
 
 
-def health_router(exposition: Callable[[], bytes]) -> APIRouter:
+def health_router(exposition: Callable[[], bytes], drain: Drain) -> APIRouter:
     """/health/live, /health/ready and /metrics."""
     router = APIRouter(tags=["health"])
 
@@ -38,12 +43,16 @@ def health_router(exposition: Callable[[], bytes]) -> APIRouter:
         summary="The gateway is able to answer",
         response_model=Health,
         response_description="The gateway answers.",
+        responses=problem_responses(Code.SHUTTING_DOWN),
     )
     async def get_readiness(response: Response) -> Health:
         """Send requests here only while this answers 200.
 
-        It does not ask the farm: kept answers are served without it too.
+        It does not ask the farm: kept answers are served without it too. 503 as soon as the
+        process was told to end.
         """
+        if drain.begun:
+            raise errors.ShuttingDown
         response.headers["cache-control"] = "no-store"
         return Health(status="ok")
 

@@ -37,6 +37,7 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.UpstreamTimeout: Code.UPSTREAM_TIMEOUT,
     errors.Overloaded: Code.OVERLOADED,
     errors.Crashed: Code.INTERNAL_ERROR,
+    errors.ShuttingDown: Code.SHUTTING_DOWN,
     errors.NotCached: Code.NOT_CACHED,
     errors.NotAcceptable: Code.NOT_ACCEPTABLE,
 }

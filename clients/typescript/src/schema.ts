@@ -99,7 +99,8 @@ export interface paths {
          * The gateway is able to answer
          * @description Send requests here only while this answers 200.
          *
-         *     It does not ask the farm: kept answers are served without it too.
+         *     It does not ask the farm: kept answers are served without it too. 503 as soon as the
+         *     process was told to end.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -142,7 +143,7 @@ export interface components {
          * @description What went wrong, in one word that never changes its meaning. Branch on this.
          * @enum {string}
          */
-        Code: "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "session_forbidden" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "request_too_large" | "rate_limited" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "upstream_timeout" | "not_cached";
+        Code: "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "session_forbidden" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "request_too_large" | "rate_limited" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "shutting_down" | "upstream_timeout" | "not_cached";
         /** @description The answer of a health route. */
         Health: {
             /**
@@ -880,6 +881,19 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
                     Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Shutting down (`shutting_down`). */
+            503: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "Retry-After": components["headers"]["Retry-After"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };
