@@ -40,6 +40,7 @@ class Entry(NamedTuple):
     failed_at: float = 0.0  # when asking for it again failed last; 0: it has not
     refused: str = ""
     fault_code: int = 0
+    final: bool = False  # the farm is not expected to change it any more
 
     def age(self, now: float) -> float:
         """Seconds since the farm was asked."""

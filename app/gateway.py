@@ -62,6 +62,9 @@ class Wish(NamedTuple):
 
 NO_WISH = Wish()
 
+Told = Callable[[str, Entry], None]
+"""Hears of every new answer, by the call's key: the same as before, another, or a refusal."""
+
 
 @dataclass(slots=True)
 class Gateway:
@@ -79,6 +82,7 @@ class Gateway:
     on_crash: Callable[[Exception], None]
     uniform: Callable[[float, float], float] = random.uniform
     flights: Flights[Entry] = field(default_factory=Flights)
+    told: Told = lambda key, entry: None
     healthy_at: float = 0.0  # when the farm last answered anything
 
     async def fetch(self, call: Call, wish: Wish = NO_WISH) -> Answer:
@@ -103,9 +107,16 @@ class Gateway:
             self._join(call, background=True)
         return self._kept(call, entry, state)
 
+    async def latest(self, call: Call) -> Answer:
+        """A fresh answer, or what the farm says now: for those who watch, and can wait."""
+        entry = self.store.get(call.key)
+        if entry is None or entry.ttl(self.clock()) <= 0:
+            return await self._ask(call)
+        return self._kept(call, entry, State.FRESH)
+
     def _kept(self, call: Call, entry: Entry, state: State) -> Answer:
         detail = "" if state is State.FRESH else state.value
-        return Answer(entry, _refusal(call, entry), hit=True, detail=detail)
+        return Answer(entry, refusal(call, entry), hit=True, detail=detail)
 
     async def _ask(self, call: Call) -> Answer:
         """Nothing is kept: wait for the farm, whatever it says."""
@@ -125,7 +136,7 @@ class Gateway:
         task, joined = self._join(call)
         done, _ = await asyncio.wait({task}, timeout=self.keeping.if_slow)
         if not done:
-            return Answer(kept, _refusal(call, kept), hit=True, detail="slow")
+            return Answer(kept, refusal(call, kept), hit=True, detail="slow")
         try:
             entry = task.result()
         except errors.UpstreamError as failure:
@@ -133,7 +144,7 @@ class Gateway:
                 return self._kept(call, kept, State.ON_ERROR)
             return Answer(
                 kept,
-                _refusal(call, kept),
+                refusal(call, kept),
                 forward=why,
                 failure=failure,
                 collapsed=joined,
@@ -144,7 +155,7 @@ class Gateway:
     def _told(self, call: Call, entry: Entry, why: str, joined: bool) -> Answer:
         return Answer(
             entry,
-            _refusal(call, entry),
+            refusal(call, entry),
             forward=why,
             stored=self.store.get(call.key) is entry,
             collapsed=joined,
@@ -164,11 +175,13 @@ class Gateway:
             value = await self.upstream.call(call.method, call.arguments, background=background)
             answer = call.read(value, self.drift)
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            entry = self._entry(asked_at, body, self.keeping.lifetimes[call.pace(answer)])
-        except errors.Refused as refusal:
-            seconds = self.keeping.refusals.get(type(refusal), 0.0)
+            pace = call.pace(answer)
+            entry = self._entry(asked_at, body, self.keeping.lifetimes[pace])
+            entry = entry._replace(final=pace == "terminal")
+        except errors.Refused as refused:
+            seconds = self.keeping.refusals.get(type(refused), 0.0)
             entry = self._entry(asked_at, b"", seconds)._replace(
-                refused=type(refusal).__name__, fault_code=refusal.fault_code or 0
+                refused=type(refused).__name__, fault_code=refused.fault_code or 0
             )
         except errors.UpstreamError as error:
             error.method, error.arguments = call.method, call.arguments
@@ -183,6 +196,7 @@ class Gateway:
             self.store.put(call.key, entry)
         else:
             self.store.drop(call.key)  # what was kept has been answered anew
+        self.told(call.key, entry)
         return entry
 
     def _entry(self, asked_at: float, body: bytes, seconds: float) -> Entry:
@@ -205,7 +219,7 @@ class Gateway:
         await self.flights.aclose()
 
 
-def _refusal(call: Call, entry: Entry) -> errors.Refused | None:
+def refusal(call: Call, entry: Entry) -> errors.Refused | None:
     """The refusal that an entry keeps, anew: an exception that many raise must not be shared."""
     if not entry.refused:
         return None

@@ -209,6 +209,7 @@ def _api(settings: Settings, problems: Problems, drain: Drain) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.drain = drain
     app.state.gateway = gateway
     app.state.replies = Replies(gateway, problems, gateway.keeping.windows)
     for router in ROUTERS:

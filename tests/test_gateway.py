@@ -42,6 +42,7 @@ class Farm:
         self.calls = 0
         self.background = False
         self.title = "one"
+        self.ended = False
         self.held: list[asyncio.Future[None]] = []
         self.crashes: list[Exception] = []
 
@@ -67,7 +68,8 @@ class Farm:
             raise errors.UpstreamRejectedParameters(fault_code=101)
         if self.mood == "strange":
             return {"id": 43}
-        return {"id": 42, "state": "active", "title": self.title}
+        state = "completed" if self.ended else "active"
+        return {"id": 42, "state": state, "title": self.title}
 
 
 def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
@@ -544,3 +546,42 @@ class KeptAnswer(RuleBasedStateMachine):
 
 TestKeptAnswer = KeptAnswer.TestCase
 TestKeptAnswer.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+async def test_every_new_answer_is_told_and_nothing_else_is() -> None:
+    gateway, farm, clock = build()
+    heard: list[tuple[str, str, bool]] = []
+    gateway.told = lambda key, entry: heard.append((key, entry.refused, entry.final))
+    await gateway.fetch(CALL)
+    await gateway.fetch(CALL)  # kept
+    clock.now += FRESH
+    farm.mood = "failing"
+    await gateway.latest(CALL)
+    farm.mood = "refusing"
+    await gateway.latest(CALL)
+    assert heard == [(CALL.key, "", False), (CALL.key, "SessionNotFound", False)]
+
+
+async def test_an_answer_that_will_not_change_any_more_is_final() -> None:
+    gateway, farm, _ = build()
+    farm.ended = True
+    answer = await gateway.fetch(CALL)
+    assert answer.entry is not None
+    assert answer.entry.final
+
+
+async def test_who_watches_gets_a_fresh_answer_or_what_the_farm_says_now() -> None:
+    gateway, farm, clock = build()
+    first = await gateway.latest(CALL)
+    assert first.forward == "uri-miss"
+    assert (await gateway.latest(CALL)).hit
+    clock.now += FRESH
+    farm.title = "two"
+    second = await gateway.latest(CALL)
+    assert first.entry is not None
+    assert second.entry is not None
+    assert second.entry.digest != first.entry.digest
+    clock.now += FRESH
+    farm.mood = "failing"
+    assert isinstance((await gateway.latest(CALL)).error, errors.UpstreamUnreachable)
+    assert farm.calls == 3
