@@ -51,6 +51,9 @@ GET_EPILOG = "\n".join(
 )
 
 
+SPEED_HELP = "how many times as fast sessions render, 1 to 1000 (1)"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; gives the process's exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -97,11 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.add_argument(
         "--allow-remote", action="store_true", help="listen on an address that others can reach"
     )
+    sandbox.add_argument("--speed", type=_speed, default=1, help=SPEED_HELP)
     sandbox.set_defaults(run=_sandbox)
 
     demo = verbs.add_parser("demo", help="run sandbox and gateway together, until Ctrl-C")
     demo.add_argument("--port", type=_port, default=8000, help="the gateway's port (8000)")
     demo.add_argument("--sandbox-port", type=_port, default=8001, help="the sandbox's port (8001)")
+    demo.add_argument("--speed", type=_speed, default=1, help=SPEED_HELP)
     demo.set_defaults(run=_demo)
 
     get = verbs.add_parser(
@@ -122,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 65535")
+    return int(text)
+
+
+def _speed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
+        raise argparse.ArgumentTypeError("must be a whole number from 1 to 1000")
     return int(text)
 
 
@@ -169,7 +180,7 @@ def _sandbox(parsed: argparse.Namespace) -> int:
     from app.sandbox.server import serve_farm
 
     try:
-        serve_farm(parsed.host, parsed.port, allow_remote=parsed.allow_remote)
+        serve_farm(parsed.host, parsed.port, allow_remote=parsed.allow_remote, speed=parsed.speed)
     except ValueError as error:
         print(f"rfgw sandbox: {error}", file=sys.stderr)
         return WRONG
@@ -179,7 +190,7 @@ def _sandbox(parsed: argparse.Namespace) -> int:
 def _demo(parsed: argparse.Namespace) -> int:
     from app.demo import run_demo
 
-    return run_demo(parsed.port, parsed.sandbox_port)
+    return run_demo(parsed.port, parsed.sandbox_port, parsed.speed)
 
 
 def _get(parsed: argparse.Namespace) -> int:

@@ -20,11 +20,13 @@ WELCOME = """
 
     landing page   {gateway}/
     Swagger UI     {gateway}/docs
-    one session    curl -s {gateway}/sessions/1005
+    one session    curl -s {gateway}/sessions/1005{page}
 
   Ctrl-C stops both.
 
 """
+PAGE = """
+    the dashboard  {gateway}/demo"""
 START_WITHIN = 20.0
 """Seconds; a start takes about one."""
 STOP_WITHIN = 15.0
@@ -40,7 +42,7 @@ CREDENTIALS = {
 Program = subprocess.Popen[bytes]
 
 
-def run_demo(port: int, sandbox_port: int) -> int:
+def run_demo(port: int, sandbox_port: int, speed: int) -> int:
     """Start both, say where they are, and stop both on Ctrl-C, SIGTERM or the end of either.
 
     Gives 0 if it was told to stop, 1 if a port is in use or a program ended by itself.
@@ -64,10 +66,12 @@ def run_demo(port: int, sandbox_port: int) -> int:
     }
     programs: list[Program] = []
     try:
-        programs.append(_start(["sandbox", "--port", str(sandbox_port)], environment))
+        sandbox = ["sandbox", "--port", str(sandbox_port), "--speed", str(speed)]
+        programs.append(_start(sandbox, environment))
         programs.append(_start(["serve"], environment))
         if _await_ready(port, programs):
-            sys.stdout.write(WELCOME.format(farm=farm, gateway=gateway))
+            page = PAGE.format(gateway=gateway) if environment.get("RFGW_DEMO_DIR") else ""
+            sys.stdout.write(WELCOME.format(farm=farm, gateway=gateway, page=page))
             sys.stdout.flush()
             while _are_up(programs):
                 time.sleep(0.2)

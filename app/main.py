@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from app import errors, logs
 from app.api.catalogue import Code
+from app.api.demo_page import demo_router
 from app.api.docs import docs_router
 from app.api.edge import Edge
 from app.api.front import Front
@@ -221,6 +222,8 @@ def _api(settings: Settings, problems: Problems, drain: Drain) -> FastAPI:
     )
     app.include_router(health_router(metrics.exposition, drain))
     app.include_router(docs_router(public_url=settings.public_url, version=VERSION))
+    if settings.demo_dir is not None:
+        app.include_router(demo_router(settings.demo_dir))
     app.include_router(document_router(app, settings.public_url))
     problems.install(app)
     return app

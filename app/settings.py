@@ -103,6 +103,9 @@ class Settings(BaseModel):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    demo_dir: Path | None = Field(
+        None, description="Folder of the built demo page, served at `/demo`."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least serious log line that is written."
     )
@@ -141,6 +144,13 @@ class Settings(BaseModel):
                 ssl.create_default_context(cafile=path)
             except OSError as error:
                 raise ValueError(f"no PEM certificates can be read: {error.strerror}") from None
+        return path
+
+    @field_validator("demo_dir")
+    @classmethod
+    def _holds_a_page(cls, path: Path | None) -> Path | None:
+        if path is not None and not (path / "index.html").is_file():
+            raise ValueError("must be a folder with an index.html")
         return path
 
     @field_validator("public_url")

@@ -190,6 +190,16 @@ def test_a_port_is_a_number_in_range(port: str, capsys: pytest.CaptureFixture[st
     assert "must be a whole number from 1 to 65535" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["sandbox", "demo"])
+@pytest.mark.parametrize("speed", ["0", "1001", "-1", "x", "٣"])
+def test_a_speed_is_a_number_in_range(
+    verb: str, speed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([verb, f"--speed={speed}"])
+    assert "must be a whole number from 1 to 1000" in capsys.readouterr().err
+
+
 def test_sandbox_does_not_listen_beyond_this_machine_unasked(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -39,6 +40,24 @@ def test_the_demo_runs_both_programs_until_it_is_told_to_stop(
     assert f"curl -s http://127.0.0.1:{port}/sessions/1005" in "".join(told)
     assert not is_open(port)
     assert not is_open(sandbox_port)
+
+
+def test_the_demo_tells_where_the_page_is_and_runs_as_fast_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("a page")
+    port, sandbox_port = free_port(), free_port()
+    ports = ("--port", str(port), "--sandbox-port", str(sandbox_port))
+    settings = {"RFGW_DEMO_DIR": str(tmp_path), "RFGW_FRESH_ACTIVE": "0"}
+    with started(tmp_path, *RFGW, "demo", *ports, "--speed", "1000", settings=settings) as demo:
+        assert demo.stdout is not None
+        address = f"http://127.0.0.1:{port}"
+        assert any(f"{address}/demo\n" in line for line in demo.stdout)
+        with httpx.Client(base_url=address, trust_env=False, timeout=WITHIN) as client:
+            assert client.get("/demo/").text == "a page"
+            deadline = time.monotonic() + WITHIN
+            while client.get("/sessions/1005").json()["progress"]["phase"] != "completed":
+                assert time.monotonic() < deadline, "270 of its seconds are not over"
+        demo.terminate()
+        assert finish(demo).returncode == 0
 
 
 @pytest.mark.parametrize("option", ["--port", "--sandbox-port"])

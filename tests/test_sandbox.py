@@ -209,6 +209,13 @@ def test_session_1005_renders_while_the_clock_is_wound(
     assert session["timestamps"]["render_begin"] == started + elapsed // 300 * 300
 
 
+def test_sessions_live_as_many_times_as_fast_as_asked() -> None:
+    now = 1_800_000_000.0
+    with farm_with(clock=lambda: now, speed=10) as client:
+        now += 12
+        assert client.session(1005, now=now)["partsRendered"] == 120
+
+
 @pytest.mark.parametrize("session_id", [1, 43, 1000, 1013, 401_123, 999_999_999, -1, 0])
 def test_an_unknown_id_is_fault_300(farm: Client, session_id: int) -> None:
     fault = farm.fault(session_id)

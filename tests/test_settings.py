@@ -60,6 +60,14 @@ def test_an_empty_value_is_none(tmp_path: Path) -> None:
     assert load(tmp_path, RFGW_PORT="", RFGW_OAUTH_TOKEN="", RFGW_PUBLIC_URL="").port == 8000
 
 
+def test_the_demo_s_folder_holds_a_page(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        told = wrong(tmp_path, RFGW_DEMO_DIR=str(folder))
+        assert told == {"RFGW_DEMO_DIR": "must be a folder with an index.html"}
+    (tmp_path / "index.html").touch()
+    assert load(tmp_path, RFGW_DEMO_DIR=str(tmp_path)).demo_dir == tmp_path
+
+
 def test_an_env_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "# ours\nRFGW_PORT=9001\nRFGW_HOST=::1\nexport RFGW_LOG_LEVEL=debug\n"

@@ -45,8 +45,11 @@ HONEST = Answer()
 class Farm:
     """The ASGI application behind ``POST /<method>``, and what tests ask of it."""
 
-    def __init__(self, verifier: Verifier, clock: Callable[[], float], public_url: str) -> None:
+    def __init__(
+        self, verifier: Verifier, clock: Callable[[], float], public_url: str, speed: float
+    ) -> None:
         self.verifier = verifier
+        self.speed = speed
         self.clock = clock
         self.public_url = public_url.rstrip("/")
         self.started = clock()
@@ -98,7 +101,8 @@ class Farm:
         record.reading = self.verifier.verify(url, parameters, named, record.at)
         if [type(argument) for argument in record.arguments] != list(method.parameters.values()):
             raise broken("The method cannot be found")
-        return method.function(*record.arguments, started=self.started, now=record.at)
+        now = self.started + (record.at - self.started) * self.speed
+        return method.function(*record.arguments, started=self.started, now=now)
 
     async def get_records(self, request: Request) -> Response:
         told = json.dumps(self.records.told(), default=str)
@@ -132,15 +136,16 @@ def create_farm(
     readings: Collection[str] = READINGS,
     public_url: str = "",
     clock: Callable[[], float] = time.time,
+    speed: float = 1,
 ) -> Starlette:
     """A farm with its records and script, to be run by ``farm_server``.
 
     ``public_url`` is the address that clients sign if it is not the one that they reach (a front
-    end in between); ``clock`` tells Unix seconds. The ``Farm`` is the application's
-    ``state.farm``.
+    end in between); ``clock`` tells Unix seconds; sessions live ``speed`` times as fast as it.
+    The ``Farm`` is the application's ``state.farm``.
     """
     verifier = Verifier(consumer_key, consumer_secret, token, token_secret, readings)
-    farm = Farm(verifier, clock, public_url)
+    farm = Farm(verifier, clock, public_url, speed)
     app = Starlette(
         routes=[
             Route("/__records", farm.get_records, methods=["GET"]),
@@ -181,11 +186,12 @@ def serve_farm(
     consumer_secret: str = DEMO_CONSUMER_SECRET,
     *,
     allow_remote: bool = False,
+    speed: float = 1,
 ) -> None:
     """Serves until a signal. Raises ValueError for a host beyond loopback, unless allowed."""
     if not (allow_remote or _is_loopback(host)):
         raise ValueError("the sandbox listens on loopback only, unless remote clients are allowed")
-    app = create_farm(consumer_key=consumer_key, consumer_secret=consumer_secret)
+    app = create_farm(consumer_key=consumer_key, consumer_secret=consumer_secret, speed=speed)
     server = farm_server(app, host, port)
     # The server sends a signal that ended it again: taken by itself, it is no failure's exit code.
     for number in (signal.SIGINT, signal.SIGTERM):
