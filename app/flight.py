@@ -11,10 +11,14 @@ T = TypeVar("T")
 
 
 class Flights(Generic[T]):
-    """The questions under way, one per key, each in a task that no asker owns."""
+    """The questions under way, one per key, each in a task that no asker owns.
 
-    def __init__(self) -> None:
+    ``joined`` hears whenever a question is wanted while it is under way.
+    """
+
+    def __init__(self, joined: Callable[[], object] = lambda: None) -> None:
         self._tasks: dict[str, asyncio.Task[T]] = {}
+        self._joined = joined
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -29,6 +33,7 @@ class Flights(Generic[T]):
         """
         task = self._tasks.get(key)
         if task is not None:
+            self._joined()
             return task, True
         task = asyncio.create_task(ask(), name=f"flight {key}")
         self._tasks[key] = task

@@ -8,9 +8,12 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from pydantic import BaseModel
 
 from app import errors
+from app.answer import NO_WISH, Answer, Wish
 from app.cache import Store
 from app.call import Call, Drift
 from app.entry import Entry, State, Windows, digest
@@ -40,28 +43,6 @@ class Keeping:
     jitter: float  # +- share of each lifetime, so that equal answers do not expire at once
 
 
-class Answer(NamedTuple):
-    """What fetch found, and how: the words of Cache-Status (RFC 9211) without their syntax."""
-
-    entry: Entry | None = None
-    error: errors.GatewayError | None = None  # a refusal, or the failure that stands for an answer
-    hit: bool = False  # answered without waiting for the farm
-    forward: str = ""  # why the farm was asked: uri-miss, stale, request
-    failure: errors.UpstreamError | None = None  # what asking brought, when a kept answer stood in
-    stored: bool = False
-    collapsed: bool = False  # another request's question answered this one too
-    detail: str = ""  # swr, sie, slow
-
-
-class Wish(NamedTuple):
-    """What the request's Cache-Control wanted (RFC 9111 section 5.2.1)."""
-
-    no_cache: bool = False
-    only_if_cached: bool = False
-
-
-NO_WISH = Wish()
-
 Told = Callable[[str, Entry], None]
 """Hears of every new answer, by the call's key: the same as before, another, or a refusal."""
 
@@ -72,6 +53,8 @@ class Gateway:
 
     ``clock`` gives monotonic seconds. ``drift`` hears of answer fields not as documented,
     ``on_crash`` of bugs: a call that meets one fails like any other, and a kept answer stands in.
+    ``answered`` hears of every fetch its outcome and how stale the answer was, in seconds;
+    ``misread`` the cause for which an answer could not be read.
     """
 
     upstream: Upstream
@@ -83,10 +66,18 @@ class Gateway:
     uniform: Callable[[float, float], float] = random.uniform
     flights: Flights[Entry] = field(default_factory=Flights)
     told: Told = lambda key, entry: None
+    answered: Callable[[str, float], None] = lambda outcome, stale_for: None
+    misread: Callable[[str], None] = lambda cause: None
     healthy_at: float = 0.0  # when the farm last answered anything
 
     async def fetch(self, call: Call, wish: Wish = NO_WISH) -> Answer:
         """The answer to ``call``; errors come as values, so that each has its Cache-Status."""
+        answer = await self._fetch(call, wish)
+        stale_for = -answer.entry.ttl(self.clock()) if answer.detail and answer.entry else 0.0
+        self.answered(answer.outcome, stale_for)
+        return answer
+
+    async def _fetch(self, call: Call, wish: Wish) -> Answer:
         now = self.clock()
         entry = self.store.get(call.key)
         state = entry.state(now, self.keeping.windows) if entry else State.SPENT
@@ -173,7 +164,7 @@ class Gateway:
         asked_at = self.clock()
         try:
             value = await self.upstream.call(call.method, call.arguments, background=background)
-            answer = call.read(value, self.drift)
+            answer = self._read(call, value)
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
             pace = call.pace(answer)
             entry = self._entry(asked_at, body, self.keeping.lifetimes[pace])
@@ -198,6 +189,13 @@ class Gateway:
             self.store.drop(call.key)  # what was kept has been answered anew
         self.told(call.key, entry)
         return entry
+
+    def _read(self, call: Call, value: object) -> BaseModel:
+        try:
+            return call.read(value, self.drift)
+        except errors.UpstreamError as error:
+            self.misread(error.cause)
+            raise
 
     def _entry(self, asked_at: float, body: bytes, seconds: float) -> Entry:
         jitter = self.keeping.jitter

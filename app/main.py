@@ -19,14 +19,16 @@ from app.api.openapi import document_router
 from app.api.problem_pages import problem_router
 from app.api.problems import CODES, Problem, Problems
 from app.api.replies import Replies
+from app.api.seen import Observer
 from app.cache.memory import MemoryStore
 from app.call import Call
 from app.drain import Drain
 from app.entry import Windows
 from app.environment import SettingsError, load_settings
+from app.flight import Flights
 from app.gateway import Gateway, Keeping
 from app.metrics import Metrics
-from app.resources import FRONT_KEYS, ROUTERS
+from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
 from app.settings import Settings
 from app.upstream.breaker import Breaker
 from app.upstream.client import FAULTS, Attempt, Farm
@@ -60,14 +62,16 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
             raise SystemExit(2) from None
     logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
-    app = _api(settings, problems, drain or Drain())
+    metrics = Metrics()
+    app = _api(settings, problems, drain or Drain(), metrics)
     front = Front(app.state.gateway, app.state.replies, FRONT_KEYS)
-    return Edge(app, front, problems, settings.origins, logs.crash)
+    observer = Observer(metrics.requests, FRONT_OPERATIONS)
+    return Edge(app, front, problems, settings.origins, _crashed(metrics), observer)
 
 
 def create_api(settings: Settings) -> FastAPI:
     """The application within: for its OpenAPI document."""
-    return _api(settings, Problems(settings.public_url), Drain())
+    return _api(settings, Problems(settings.public_url), Drain(), Metrics())
 
 
 async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | None]:
@@ -137,7 +141,7 @@ def _observers(metrics: Metrics) -> tuple[Callable[[Attempt], None], Callable[[s
     """Who hears of each attempt, and who of the breaker's new states: both count and log."""
 
     def attempted(attempt: Attempt) -> None:
-        metrics.count_attempt(attempt.outcome, attempt.number)
+        metrics.count_attempt(attempt.outcome, attempt.number, attempt.seconds)
         logs.event(
             "upstream_attempt",
             method=attempt.method,
@@ -155,12 +159,22 @@ def _observers(metrics: Metrics) -> tuple[Callable[[Attempt], None], Callable[[s
     return attempted, breaker_changed
 
 
+def _crashed(metrics: Metrics) -> Callable[[str, BaseException], None]:
+    """Who hears of bugs: counts and logs them."""
+
+    def crashed(request_id: str, error: BaseException) -> None:
+        metrics.crashes.inc()
+        logs.crash(request_id, error)
+
+    return crashed
+
+
 def _gateway(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
-    return Gateway(
+    crashed = _crashed(metrics)
+    store = MemoryStore(max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes)
+    gateway = Gateway(
         upstream=farm,
-        store=MemoryStore(
-            max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes
-        ),
+        store=store,
         keeping=Keeping(
             lifetimes={
                 "active": settings.fresh_active,
@@ -179,12 +193,20 @@ def _gateway(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
         ),
         clock=time.monotonic,
         drift=metrics.count_drift,
-        on_crash=lambda error: logs.crash("-", error),
+        on_crash=lambda error: crashed("-", error),
+        flights=Flights(metrics.flights_joined.inc),
+        answered=metrics.count_answer,
+        misread=metrics.count_misread,
     )
+    metrics.cache_entries.set_function(lambda: len(store))
+    metrics.cache_bytes.set_function(lambda: store.nbytes)
+    metrics.flights.set_function(lambda: len(gateway.flights))
+    metrics.calls.set_function(lambda: farm.bulkhead.held)
+    metrics.queued.set_function(lambda: farm.bulkhead.waiting)
+    return gateway
 
 
-def _api(settings: Settings, problems: Problems, drain: Drain) -> FastAPI:
-    metrics = Metrics()
+def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics) -> FastAPI:
     farm = _farm(settings, metrics)
     gateway = _gateway(settings, farm, metrics)
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app import errors
+from app.answer import Answer, Wish
 from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
 from app.entry import Windows
-from app.gateway import Answer, Gateway, Keeping, Wish
+from app.gateway import Gateway, Keeping
 from app.resources.sessions import GetSession
 
 CALL = GetSession(id=42)

@@ -15,6 +15,7 @@ from app.api.catalogue import Code
 from app.api.front import Front
 from app.api.problems import Problems
 from app.api.replies import Header, Prepared
+from app.api.seen import SEEN, Observer, Seen
 
 MAX_FIELDS = 100
 MAX_FIELDS_BYTES = 16 * 1024
@@ -54,6 +55,7 @@ class Edge:
         problems: Problems,
         origins: frozenset[str],
         on_crash: Crash,
+        observer: Observer,
     ) -> None:
         self.app = app
         self._front = front
@@ -62,6 +64,7 @@ class Edge:
         self._any_origin = "*" in origins
         self._everywhere = [*EVERYWHERE, *([ANY_ORIGIN] if self._any_origin else [])]
         self._on_crash = on_crash
+        self._observer = observer
         self._boot = secrets.token_hex(8).encode()
         self._numbers = count(1)
 
@@ -75,6 +78,7 @@ class Edge:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = self._observer.clock()
         fields = scope["headers"]
         given = dict(fields)
         request_id = self._request_id(given.get(b"x-request-id"))
@@ -88,8 +92,13 @@ class Edge:
                 headers = [*headers, *own, JSON_POLICY]
                 await send({"type": START, "status": status, "headers": headers})
                 await send({"type": BODY, "body": body})
+                self._observer.hit(scope["path"], status, began)
                 return
-        await self._route(scope, receive, send, request_id.decode(), own)
+        seen = Seen(began)
+        try:
+            await self._route(scope, receive, send, request_id.decode(), own, seen)
+        finally:
+            self._observer.routed(seen)
 
     def _kept(
         self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
@@ -101,14 +110,20 @@ class Edge:
             return None
 
     async def _route(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str, own: list[Header]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        own: list[Header],
+        seen: Seen,
     ) -> None:
-        begun = ended = False
+        ended = False
 
         async def dressed(message: Message) -> None:
-            nonlocal begun, ended
+            nonlocal ended
             if message["type"] == START:
-                begun = True
+                seen.begin(message["status"], self._observer.clock())
                 message = {**message, "headers": _dress(message["headers"], own)}
             elif message["type"] == BODY:
                 ended = not message.get("more_body", False)
@@ -116,13 +131,14 @@ class Edge:
 
         # A HEAD is answered like its GET; the server leaves the body out.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        scope = {**scope, "method": method, "rfgw.request_id": request_id}
+        scope = {**scope, "method": method, "rfgw.request_id": request_id, SEEN: seen}
+        seen.scope = scope
         logs.request_id.set(request_id)
         try:
             await self._application(scope)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here
             self._on_crash(request_id, error)
-            if not begun:
+            if not seen.status:
                 await self._problems.response(Code.INTERNAL_ERROR, scope)(scope, receive, dressed)
             elif not ended:
                 raise  # the answer cannot be completed: let the server cut the connection

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
+from app.answer import NO_WISH
 from app.api.replies import Header, Prepared, Replies, hit_words, matches, takes_json, wish_of
 from app.entry import Entry
-from app.gateway import NO_WISH, Gateway
+from app.gateway import Gateway
 
 MAX_READY = 4096
 """How many entries have their header fields ready at most; beyond, all are made anew."""

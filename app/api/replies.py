@@ -11,12 +11,14 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 
 from app import errors
+from app.answer import NO_WISH, Answer, Wish
 from app.api.accept import quality
 from app.api.catalogue import MEANINGS
 from app.api.problems import CODES, Problems
+from app.api.seen import seen_of
 from app.call import Call
 from app.entry import Entry, Windows
-from app.gateway import NO_WISH, Answer, Gateway, Wish
+from app.gateway import Gateway
 
 Header = tuple[bytes, bytes]
 Prepared = tuple[int, list[Header], bytes]
@@ -52,6 +54,7 @@ class Replies:
             raise errors.NotAcceptable
         wish = wish_of(",".join(request.headers.getlist("cache-control")).encode("latin-1"))
         answer = await self._gateway.fetch(call, wish)
+        seen_of(request.scope).outcome = answer.outcome
         now = self._gateway.clock()
         status = cache_status(answer, now)
         if answer.error is not None:

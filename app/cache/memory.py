@@ -46,5 +46,10 @@ class MemoryStore:
         self._answers.pop(key, None)
         self._refusals.pop(key, None)
 
+    @property
+    def nbytes(self) -> int:
+        """What is kept takes about so much."""
+        return int(self._answers.currsize) + OVERHEAD * len(self._refusals)
+
     def __len__(self) -> int:
         return len(self._answers) + len(self._refusals)

@@ -124,28 +124,31 @@ class Bulkhead:
         self._places = asyncio.Semaphore(calls)
         self._queue = queue
         self._wait = wait
-        self._waiting = 0
+        self.held = 0
+        self.waiting = 0
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold one place. Raises Overloaded if none is to be had soon."""
         await self._enter()
+        self.held += 1
         try:
             yield
         finally:
+            self.held -= 1
             self._places.release()
 
     async def _enter(self) -> None:
         if not self._places.locked():
             await self._places.acquire()
             return
-        if self._waiting >= self._queue:
+        if self.waiting >= self._queue:
             raise Overloaded("queue_full", asked=False)
-        self._waiting += 1
+        self.waiting += 1
         try:
             async with asyncio.timeout(self._wait):
                 await self._places.acquire()
         except TimeoutError:
             raise Overloaded("queue_wait", asked=False) from None
         finally:
-            self._waiting -= 1
+            self.waiting -= 1

@@ -1,0 +1,245 @@
+"""Each event moves its series by one, and no others."""
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from app import errors
+from app.answer import OUTCOMES, Answer
+from app.entry import Entry
+from app.main import create_app
+from app.metrics import BOUNDS, Metrics
+from tests.conftest import Farm, StartGateway, settings_for
+from tests.programs import WITHIN
+from tests.running import running, serving
+
+Series = dict[str, float]
+
+TIMES = re.compile(r"_created|_seconds|_bytes")
+"""Series that hold times and sizes: their values are not the same in each run."""
+
+SCRAPE = 'rfgw_requests_total{operation="other",status="200"}'
+
+
+def series(gateway: httpx.Client) -> Series:
+    """All series and their values, but for times and sizes."""
+    lines = gateway.get("/metrics").text.splitlines()
+    split = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in split if not TIMES.search(name)}
+
+
+def moved(before: Series, after: Series) -> Series:
+    """By how much which series moved, but for the scrape between them."""
+    after = {**after, SCRAPE: after[SCRAPE] - 1}
+    steps = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    return {name: step for name, step in steps.items() if step}
+
+
+def requests(status: int, operation: str = "getSession") -> str:
+    return f'rfgw_requests_total{{operation="{operation}",status="{status}"}}'
+
+
+def cache(outcome: str) -> str:
+    return f'rfgw_cache_answers_total{{outcome="{outcome}"}}'
+
+
+def attempts(outcome: str) -> str:
+    return f'rfgw_upstream_attempts_total{{outcome="{outcome}"}}'
+
+
+def bare(path: str, method: str = "GET", **fields: str) -> tuple[str, str, dict[str, str]]:
+    return method, path, {name.replace("_", "-"): text for name, text in fields.items()}
+
+
+MISS = {cache("miss"), attempts("ok"), "rfgw_cache_entries"}
+EVENTS: list[tuple[str, tuple[str, str, dict[str, str]], dict[str, object] | None, set[str]]] = [
+    ("a miss", bare("/sessions/1008"), None, {requests(200), *MISS}),
+    ("a hit", bare("/sessions/1008"), None, {requests(200), cache("hit")}),
+    ("a hit by HEAD", bare("/sessions/1008", "HEAD"), None, {requests(200), cache("hit")}),
+    ("a hit by the route", bare("/sessions/1008?x=1"), None, {requests(200), cache("hit")}),
+    ("unchanged", bare("/sessions/1008", If_None_Match="*"), None, {requests(304), cache("hit")}),
+    (
+        "not kept, and the farm not to be asked",
+        bare("/sessions/1007", Cache_Control="only-if-cached"), None,
+        {requests(504), cache("not_cached")},
+    ),
+    (
+        "a refusal", bare("/sessions/300001"), None,
+        {requests(404), cache("miss"), attempts("fault"), "rfgw_cache_entries"},
+    ),
+    ("a kept refusal", bare("/sessions/300001"), None, {requests(404), cache("negative")}),
+    (
+        "a failure", bare("/sessions/1006"), {"do": "malformed"},
+        {requests(502), cache("failed"), attempts("not_xml")},
+    ),
+    (
+        "a retry", bare("/sessions/1006"), {"do": "status", "status": 502},
+        {requests(200), *MISS, attempts("http_502"), "rfgw_upstream_retries_total"},
+    ),
+    (
+        "another session's answer", bare("/sessions/1005"), {"do": "wrong_id"},
+        {
+            requests(502), cache("failed"), attempts("ok"),
+            'rfgw_upstream_misread_total{cause="other_id"}',
+        },
+    ),
+    ("a wrong id", bare("/sessions/007"), None, {requests(422)}),
+    ("a wrong method", bare("/sessions/1008", "DELETE"), None, {requests(405)}),
+    ("not acceptable", bare("/sessions/1008", Accept="image/png"), None, {requests(406)}),
+    ("no such path", bare("/sessionz/1008"), None, {requests(404, "other")}),
+    ("no such path, odder", bare("/%00%0a\"}"), None, {requests(404, "other")}),
+    ("a problem's page", bare("/problems/overloaded"), None, {requests(200, "getProblem")}),
+    ("a page", bare("/docs"), None, {requests(200, "other")}),
+    (
+        "a preflight",
+        bare("/sessions/1", "OPTIONS", Origin="https://a", Access_Control_Request_Method="GET"),
+        None, {requests(204, "other")},
+    ),
+    ("too large", bare("/sessions/1", Transfer_Encoding="chunked"), None, {requests(413, "other")}),
+]  # fmt: skip
+
+
+def test_each_event_moves_its_series_by_one_and_no_other(gateway: httpx.Client, farm: Farm) -> None:
+    for name, (method, path, fields), step, expected in EVENTS:
+        if step:
+            farm.next(step)
+        before = series(gateway)
+        gateway.request(method, path, headers=fields)
+        assert moved(before, series(gateway)) == dict.fromkeys(expected, 1.0), name
+
+
+def test_a_crash_is_one_crash_and_one_500(farm: Farm) -> None:
+    async def bug(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError
+
+    edge = create_app(settings_for(farm.url))
+    with running(serving(edge)) as url, httpx.Client(base_url=url, trust_env=False) as gateway:
+        before = series(gateway)
+        app, edge.app = edge.app, bug
+        assert gateway.get("/sessions/1008").status_code == 500
+        edge.app = app
+        after = series(gateway)
+    assert moved(before, after) == {requests(500, "other"): 1.0, "rfgw_crashes_total": 1.0}
+
+
+def test_stale_answers_are_told_by_their_reason_and_summed_by_their_age(
+    start_gateway: StartGateway, farm: Farm
+) -> None:
+    stale = start_gateway(fresh_terminal=0.05, stale_while_revalidate=0, stale_if_slow=0.2)
+
+    def outcome(name: str) -> None:
+        before = series(stale)
+        until = time.monotonic() + WITHIN
+        while moved(before, series(stale)).get(cache(name), 0.0) < 1.0:
+            assert time.monotonic() < until, name
+            stale.get("/sessions/1008")
+
+    outcome("miss")
+    farm.next({"do": "late", "seconds": 0.5})
+    outcome("slow")
+    farm.next({"do": "malformed"}, {"do": "malformed"})
+    outcome("sie")
+    seconds = re.search(
+        r"^rfgw_cache_stale_seconds_total (.+)", stale.get("/metrics").text, re.MULTILINE
+    )
+    assert seconds is not None
+    assert float(seconds[1]) > 0
+
+
+def test_a_stale_answer_while_it_is_asked_for_anew(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(fresh_terminal=0)
+    gateway.get("/sessions/1008")
+    assert series(gateway)["rfgw_cache_entries"] == 0, "nothing is kept"
+    gateway = start_gateway(fresh_terminal=0.01, stale_while_revalidate=60)
+    until = time.monotonic() + WITHIN
+    while cache("swr") not in series(gateway):
+        assert time.monotonic() < until
+        gateway.get("/sessions/1008")
+
+
+def test_a_crowd_is_one_miss_and_the_rest_collapsed(gateway: httpx.Client, farm: Farm) -> None:
+    farm.next({"do": "late", "seconds": 1})
+    before = series(gateway)
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(gateway.get, "/sessions/1008") for _ in range(5)]
+        until = time.monotonic() + WITHIN
+        while (during := series(gateway)).get("rfgw_flights_joined_total", 0.0) < 4:
+            assert time.monotonic() < until
+        assert all(answer.result().status_code == 200 for answer in answers)
+    assert during["rfgw_flights"] == 1
+    assert during["rfgw_upstream_calls"] == 1
+    after = series(gateway)
+    assert after["rfgw_flights"] == after["rfgw_upstream_calls"] == 0
+    steps = {name: after[name] - before.get(name, 0) for name in after.keys() - {SCRAPE}}
+    assert {name: step for name, step in steps.items() if step} == {
+        requests(200): 5, cache("miss"): 1, cache("collapsed"): 4, attempts("ok"): 1,
+        "rfgw_flights_joined_total": 4, "rfgw_cache_entries": 1,
+    }  # fmt: skip
+
+
+def test_a_call_that_waits_for_a_place_is_queued(
+    start_gateway: StartGateway, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.main.QUEUE_WAIT", WITHIN)
+    gateway = start_gateway(upstream_concurrency=1)
+    farm.next({"do": "late", "seconds": 1})
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(gateway.get, "/sessions/1001")
+        second = pool.submit(gateway.get, "/sessions/1002")
+        until = time.monotonic() + WITHIN
+        while not series(gateway)["rfgw_upstream_queued"]:
+            assert time.monotonic() < until
+        assert first.result().status_code == second.result().status_code == 200
+    assert series(gateway)["rfgw_upstream_queued"] == 0
+
+
+def test_every_request_is_in_one_bucket_and_in_all_larger_ones() -> None:
+    metrics = Metrics()
+    times = [0.0, *BOUNDS, 99.0]
+    for status, seconds in zip([200, 304] * 6, times, strict=True):
+        metrics.requests.count("getSession", status, seconds)
+    text = metrics.exposition().decode()
+    buckets = re.findall(r'request_seconds_bucket\{le="(.+)",operation="getSession"\} (.+)', text)
+    assert [float(bound) for bound, _ in buckets] == [*BOUNDS, float("inf")]
+    assert [float(number) for _, number in buckets] == [*range(2, len(BOUNDS) + 2), len(times)]
+    assert f'rfgw_request_seconds_sum{{operation="getSession"}} {sum(times)}' in text
+    assert f'rfgw_request_seconds_count{{operation="getSession"}} {len(times)}' in text
+
+
+def test_a_request_without_an_answer_has_no_status() -> None:
+    metrics = Metrics()
+    metrics.requests.count("other", 0, 1.0)
+    assert 'rfgw_requests_total{operation="other",status="none"} 1.0' in (
+        metrics.exposition().decode()
+    )
+
+
+REFUSED, FAILED = errors.SessionNotFound(), errors.UpstreamTimeout("deadline")
+ENTRY = Entry(b"{}", "tag", 0.0, 5.0, 5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer(ENTRY, hit=True), "hit"),
+        (Answer(ENTRY, REFUSED, hit=True), "negative"),
+        (Answer(ENTRY, hit=True, detail="swr"), "swr"),
+        (Answer(ENTRY, hit=True, detail="slow"), "slow"),
+        (Answer(ENTRY, forward="stale", failure=FAILED, detail="sie"), "sie"),
+        (Answer(ENTRY, forward="uri-miss"), "miss"),
+        (Answer(ENTRY, REFUSED, forward="uri-miss"), "miss"),
+        (Answer(ENTRY, forward="stale"), "refreshed"),
+        (Answer(ENTRY, forward="request"), "refreshed"),
+        (Answer(ENTRY, forward="uri-miss", collapsed=True), "collapsed"),
+        (Answer(error=FAILED, forward="uri-miss", collapsed=True), "failed"),
+        (Answer(error=errors.Overloaded(asked=False)), "failed"),
+        (Answer(error=errors.NotCached()), "not_cached"),
+    ],
+)
+def test_how_the_cache_took_part_is_one_word(answer: Answer, outcome: str) -> None:
+    assert answer.outcome == outcome
+    assert outcome in OUTCOMES
