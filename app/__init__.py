@@ -2,7 +2,7 @@
 
 Imports point to the right only::
 
-    cli -> main | demo | summary -> resources -> api -> gateway
+    cli -> doctor -> main | demo | summary -> resources -> api -> gateway
         -> cache | upstream | flight | metrics | logs | drain -> entry -> call -> errors
 
 * ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
@@ -11,7 +11,7 @@ Imports point to the right only::
   together there.
 * ``sandbox`` is the farm's stand-in, a program of its own that shares only the XML-RPC codec.
 * ``settings`` (with ``addresses``, which judges URLs, and ``environment``, which finds the values)
-  is read by ``main`` and ``cli`` alone; everyone else is handed plain values.
+  is read by ``main``, ``doctor`` and ``cli`` alone; everyone else is handed plain values.
 
 The rules run as import contracts in ``make lint``.
 """

@@ -1,4 +1,4 @@
-"""The command line: serve, sandbox, demo, get, openapi.
+"""The command line: serve, sandbox, demo, get, doctor, openapi.
 
 Knows how people run the parts. Must not know how a part works.
 """
@@ -119,6 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     get.add_argument("--json", action="store_true", help="JSON even on a terminal")
     get.set_defaults(run=_get)
 
+    doctor = verbs.add_parser(
+        "doctor",
+        help="find what is wrong: settings, the way to the farm, a signed call",
+        epilog="exit codes: 0 nothing failed, 1 something did, 2 wrong usage or settings",
+    )
+    doctor.add_argument("--id", default="1", help="the session to ask for; need not exist (1)")
+    doctor.add_argument("--json", action="store_true", help="one JSON document instead of lines")
+    doctor.set_defaults(run=_doctor)
+
     openapi = verbs.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(run=_openapi)
     return parser
@@ -191,6 +200,18 @@ def _demo(parsed: argparse.Namespace) -> int:
     from app.demo import run_demo
 
     return run_demo(parsed.port, parsed.sandbox_port, parsed.speed)
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from app.doctor.examination import run_doctor
+    from app.resources.sessions import session_id
+
+    try:
+        session = session_id(parsed.id)
+    except ValueError as error:
+        print(f"rfgw doctor: id {error}", file=sys.stderr)
+        return WRONG
+    return run_doctor(load_settings, session, as_json=parsed.json)
 
 
 def _get(parsed: argparse.Namespace) -> int:

@@ -77,8 +77,8 @@ def create_api(settings: Settings) -> FastAPI:
 async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | None]:
     """One answer without a server: its JSON, or the problem."""
     metrics = Metrics()
-    farm = _farm(settings, metrics)
-    gateway = _gateway(settings, farm, metrics)
+    farm = farm_of(settings, metrics)
+    gateway = gateway_of(settings, farm, metrics)
     try:
         answer = await gateway.fetch(call)
     finally:
@@ -91,7 +91,8 @@ async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | N
     return answer.entry.body, None
 
 
-def _farm(settings: Settings, metrics: Metrics) -> Farm:
+def farm_of(settings: Settings, metrics: Metrics) -> Farm:
+    """The farm of these settings: a signer, a guard and a connection pool of its own."""
     observe, breaker_changed = _observers(metrics)
     return Farm(
         transport=_transport(settings),
@@ -169,7 +170,8 @@ def _crashed(metrics: Metrics) -> Callable[[str, BaseException], None]:
     return crashed
 
 
-def _gateway(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
+def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
+    """A gateway over ``farm`` with an empty store."""
     crashed = _crashed(metrics)
     store = MemoryStore(max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes)
     gateway = Gateway(
@@ -207,8 +209,8 @@ def _gateway(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
 
 
 def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics) -> FastAPI:
-    farm = _farm(settings, metrics)
-    gateway = _gateway(settings, farm, metrics)
+    farm = farm_of(settings, metrics)
+    gateway = gateway_of(settings, farm, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -15,6 +15,11 @@ class FarmClock:
         """The farm said that it is ``date`` while our clock said ``now``."""
         self._heard = date - now
 
+    @property
+    def ahead(self) -> float | None:
+        """How many seconds the farm's clock is ahead of ours; None if it never told."""
+        return self._heard
+
     def timestamp(self, now: float) -> int:
         """What to sign at ``now`` by our clock."""
         return max(int(now + self._believed), 1)

@@ -163,6 +163,13 @@ def retry_after(value: str | None, now: float) -> float | None:
     return min(max(seconds, 1.0), MAX_PAUSE)
 
 
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """What is asked of the farm's TLS: version 1.2 or newer, a certificate that we trust."""
+    verify = ssl.create_default_context(cafile=ca_file)
+    verify.minimum_version = ssl.TLSVersion.TLSv1_2
+    return verify
+
+
 def open_http(
     *, transport: Literal["aiohttp", "httpx"], connections: int, ca_file: str | None
 ) -> httpx.AsyncBaseTransport:
@@ -172,8 +179,7 @@ def open_http(
     cookies, no proxies from the environment. By default the sockets are aiohttp's, which cost a
     fraction of the processor time of httpx's own pool.
     """
-    verify = ssl.create_default_context(cafile=ca_file)
-    verify.minimum_version = ssl.TLSVersion.TLSv1_2
+    verify = tls_context(ca_file)
     if transport == "aiohttp":
         return AiohttpTransport(client=lambda: _session(verify, connections))
     # httpx looks for unasked bytes in the socket, but not among those that it has read already.

@@ -1,0 +1,8 @@
+"""``rfgw doctor``: what is wrong between this machine and the farm, and what to do about it.
+
+* ``finding``: one line of the diagnosis
+* ``advice``: what the settings and this machine's limits let one expect
+* ``way``: DNS, TCP and TLS, step by step
+* ``signed_call``: one call as the gateway makes it, and what a refused signature wants instead
+* ``examination``: the order of all that
+"""

@@ -1,0 +1,407 @@
+"""The doctor: each thing that can be wrong is met for real, named, and what to do is told."""
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from pydantic import SecretStr
+
+from app.doctor import way
+from app.doctor.advice import FEW_CLIENTS, about_files, about_port, about_settings
+from app.doctor.finding import Finding
+from app.doctor.signed_call import MOST_CALLS, about_clock, about_latency, examine_call
+from app.doctor.way import EXPIRES_SOON, examine_way, judged, target
+from app.sandbox.faults import refusal
+from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET, create_farm, farm_server
+from app.sandbox.verifier import Verifier
+from app.upstream.client import Attempt
+from app.upstream.xmlrpc import Value
+from tests.conftest import Farm, settings_for
+from tests.programs import DEMO, free_port, run
+from tests.running import running
+
+GUIDE = Path(__file__).parents[1] / "docs" / "operating.md"
+ORDER = ["settings", "port", "files", "dns", "tcp", "tls", "clock", "call", "latency"]
+
+
+def only(findings: list[Finding], check: str) -> Finding:
+    (found,) = [finding for finding in findings if finding.check == check]
+    return found
+
+
+def statuses(findings: list[Finding]) -> dict[str, str]:
+    return {finding.check: finding.status for finding in findings}
+
+
+# The whole, as a process
+
+
+def test_a_healthy_farm_gets_a_clean_bill_line_by_line(tmp_path: Path, farm: Farm) -> None:
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(free_port())}
+    done = run(tmp_path, "doctor", settings=settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    assert [check for _, check, _ in lines] == ORDER
+    assert {status for status, _, _ in lines} == {"ok", "skip"}
+    assert "plain http" in done.stdout
+    assert farm.calls() == 1
+
+
+def test_for_machines_it_is_one_document_with_the_same_checks(tmp_path: Path, farm: Farm) -> None:
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_CONSUMER_SECRET": "c4nary"}
+    done = run(tmp_path, "doctor", "--json", "--id", "42", settings=settings)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert told["ok"] is False
+    assert [check["check"] for check in told["checks"]] == ORDER
+    call = told["checks"][ORDER.index("call")]
+    assert call["status"] == "FAIL"
+    assert "RFGW_CONSUMER_SECRET" in call["do"]
+    assert "c4nary" not in done.stdout + done.stderr
+
+
+def test_wrong_settings_end_it_with_2_and_no_secret_is_told(tmp_path: Path) -> None:
+    wrong = {"RFGW_CONSUMER_SECRET": " c4nary", "RFGW_PROT": "c4nary"}
+    done = run(tmp_path, "doctor", settings=wrong)
+    assert done.returncode == 2
+    failed = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed == ["RFGW_CONSUMER_KEY:", "RFGW_CONSUMER_SECRET:", "RFGW_PROT:"]
+    assert "c4nary" not in done.stdout + done.stderr
+
+
+def test_nobody_there_fails_and_skips_what_needs_a_connection(tmp_path: Path) -> None:
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": f"http://127.0.0.1:{free_port()}"}
+    done = run(tmp_path, "doctor", settings=settings)
+    assert done.returncode == 1
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert lines["tcp"].startswith("FAIL")
+    assert "refuses connections" in lines["tcp"]
+    assert all(lines[check].startswith("skip") for check in ("tls", "clock", "call", "latency"))
+
+
+def test_an_id_that_is_none_is_wrong_usage(tmp_path: Path) -> None:
+    done = run(tmp_path, "doctor", "--id", "007", settings=DEMO)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_guide_shows_every_check_in_its_order() -> None:
+    section = GUIDE.read_text(encoding="utf-8").split("\n## The doctor\n")[1]
+    sample = section.split("```\n")[1]
+    assert [line.split()[1] for line in sample.splitlines()] == ORDER
+
+
+# Settings and limits
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"upstream_url": "https://farm.example"}, "RFGW_CONSUMER_SECRET"),
+        ({"host": "0.0.0.0"}, "RFGW_PUBLIC_URL"),
+        ({"host": "::"}, "RFGW_PUBLIC_URL"),
+        ({"upstream_connect_timeout": 5}, "RFGW_UPSTREAM_CONNECT_TIMEOUT"),
+        ({"upstream_deadline": 0.3, "upstream_connect_timeout": 0.1}, "RFGW_STALE_IF_SLOW"),
+        (
+            {
+                "upstream_url": "http://farm.example",
+                "upstream_allow_http": True,
+                "consumer_key": SecretStr("k"),
+            },
+            "RFGW_UPSTREAM_URL",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_together_are_warned_of(
+    overrides: Mapping[str, object], named: str
+) -> None:
+    (doubt,) = about_settings(settings_for("http://127.0.0.1:1").model_copy(update=overrides))
+    assert doubt.status == "warn"
+    assert named in doubt.do
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"host": "::1"}, {"host": "0.0.0.0", "public_url": "https://api.example"}],
+)
+def test_settings_that_make_sense_are_ok(overrides: Mapping[str, object]) -> None:
+    (finding,) = about_settings(settings_for("http://127.0.0.1:1", **overrides))
+    assert finding.status == "ok"
+
+
+def test_a_port_in_use_is_a_warning_and_an_address_of_others_a_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert about_port("127.0.0.1", listener.getsockname()[1]).status == "warn"
+    assert about_port("127.0.0.1", 0).status == "ok"
+    assert about_port("192.0.2.1", 8000).status == "FAIL"
+    assert about_port("no such host.invalid", 8000).status == "FAIL"
+
+
+def test_open_files_are_counted_against_calls_and_clients() -> None:
+    assert about_files(32).check == "files"
+    assert about_files(32, -1).status == "ok"
+    assert about_files(32, 1024).status == "ok"
+    assert about_files(32, 40 + 32 + FEW_CLIENTS - 1).status == "warn"
+    assert about_files(1000, 1024).status == "FAIL"
+
+
+# The way
+
+
+def test_a_host_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = list(examine_way(target("https://farm.invalid", None, 1)))
+    assert statuses(findings) == {"dns": "FAIL", "tcp": "skip", "tls": "skip"}
+    findings = list(examine_way(target(f"https://{'a' * 64}.example", None, 1)))
+    assert findings[0].status == "FAIL"
+    asked = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [asked.wait(60)][1:])
+    monkeypatch.setattr(way, "LOOKUP", 0.05)
+    findings = list(examine_way(target("https://farm.example", None, 1)))
+    assert "no answer within" in findings[0].says
+    asked.set()
+
+
+def test_an_address_that_fails_beside_one_that_works_is_a_warning(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, real = int(farm.url.rpartition(":")[2]), socket.getaddrinfo
+    found = [(0, 0, 0, "", ("127.0.0.2", free_port())), (0, 0, 0, "", ("127.0.0.1", port))]
+
+    def fake(host: str, *rest: Any, **options: Any) -> Any:
+        return found if host == "farm.example" else real(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", fake)
+    tcp = only(list(examine_way(target(f"http://farm.example:{port}", None, 1))), "tcp")
+    assert tcp.status == "warn"
+    assert "127.0.0.2 refuses connections, 127.0.0.1 in" in tcp.says
+
+
+@contextmanager
+def tls_farm(tmp_path: Path, chain: bytes, key: bytes) -> Iterator[str]:
+    """The sandbox behind TLS, with this certificate; its base address."""
+    (tmp_path / "chain.pem").write_bytes(chain)
+    (tmp_path / "key.pem").write_bytes(key)
+    server = farm_server(create_farm())
+    server.config.ssl_certfile = tmp_path / "chain.pem"
+    server.config.ssl_keyfile = tmp_path / "key.pem"
+    with running(server) as url:
+        yield url.replace("http:", "https:")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA(organization_name="The farm's own authority\x1b[31m")
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+def greeted(url: str, ca_file: Path | None) -> Finding:
+    return only(list(examine_way(target(url, str(ca_file) if ca_file else None, 5))), "tls")
+
+
+async def test_a_certificate_that_we_trust_is_ok_and_so_is_the_call_behind_it(
+    authority: trustme.CA, ca_file: Path, tmp_path: Path
+) -> None:
+    leaf = authority.issue_cert("127.0.0.1")
+    chain = leaf.cert_chain_pems[0].bytes()
+    with tls_farm(tmp_path, chain, leaf.private_key_pem.bytes()) as url:
+        settings = settings_for(url, upstream_ca_file=ca_file)
+        found = greeted(url, ca_file)
+        assert found.status == "ok"
+        assert "The farm's own authority" in found.says
+        assert "\x1b" not in found.line()
+        assert statuses(await examine_call(settings, 42))["call"] == "ok"
+
+
+def soon(days: float) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def test_the_usual_causes_of_a_refused_certificate_are_told_apart(
+    authority: trustme.CA, ca_file: Path, tmp_path: Path
+) -> None:
+    mine = authority.issue_cert("127.0.0.1")
+    other = authority.issue_cert("farm.example")
+    old = authority.issue_cert("127.0.0.1", not_before=soon(-9), not_after=soon(-1))
+    early = authority.issue_cert("127.0.0.1", not_before=soon(1), not_after=soon(9))
+    own = (authority.cert_pem.bytes(), authority.private_key_pem.bytes())
+    stranger = tmp_path / "stranger.pem"
+    trustme.CA().cert_pem.write_to_path(stranger)
+
+    def pair(leaf: trustme.LeafCert) -> tuple[bytes, bytes]:
+        return leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes()
+
+    cases = [
+        (pair(mine), stranger, "unknown authority", "RFGW_UPSTREAM_CA_FILE"),
+        (pair(other), ca_file, "another host", "RFGW_UPSTREAM_URL"),
+        (pair(old), ca_file, "has expired", "renew"),
+        (pair(early), ca_file, "not yet good", "clock"),
+        (own, None, "self-signed", "RFGW_UPSTREAM_CA_FILE"),
+    ]
+    for (chain, key), trusted, says, do in cases:
+        with tls_farm(tmp_path, chain, key) as url:
+            found = greeted(url, trusted)
+        assert found.status == "FAIL"
+        assert says in found.says
+        assert do in found.do
+
+
+def test_a_certificate_that_ends_soon_is_a_warning() -> None:
+    ends = {"notAfter": "Jun 20 12:00:00 2026 GMT"}
+    moment = ssl.cert_time_to_seconds(ends["notAfter"])
+    assert judged("TLSv1.3", ends, moment - EXPIRES_SOON * 86_400).status == "ok"
+    assert judged("TLSv1.3", ends, moment - EXPIRES_SOON * 86_400 + 1).status == "warn"
+
+
+@contextmanager
+def answering(reply: bytes | None) -> Iterator[str]:
+    """Takes connections and says ``reply`` to whatever comes; with None it says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            # Until the listener's end; no connection is closed before it.
+            with contextlib.suppress(OSError), ExitStack() as held:
+                while True:
+                    connection = held.enter_context(listener.accept()[0])
+                    if reply is not None:
+                        with contextlib.suppress(OSError):
+                            connection.recv(1)  # nothing, of one that only knocked
+                            connection.sendall(reply)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_no_tls_old_tls_and_silence_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    too_old = b"\x15\x03\x01\x00\x02\x02\x46"  # a fatal alert, protocol_version
+    with answering(too_old) as url:
+        assert "no TLS 1.2" in greeted(url, None).says
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
+        assert "no TLS is spoken" in greeted(url, None).says
+    monkeypatch.setattr(way, "HANDSHAKE", 0.1)
+    with answering(None) as url:
+        assert "no handshake within" in greeted(url, None).says
+
+
+# The signed call
+
+
+async def examined(session: int = 42, **farm_options: object) -> tuple[list[Finding], int]:
+    """What a call to a farm with these options tells, and how often the farm was asked."""
+    app = create_farm(**farm_options)  # type: ignore[arg-type]
+    with running(farm_server(app)) as url:
+        findings = await examine_call(settings_for(url, upstream_deadline=2), session)
+    return findings, app.state.farm.records.told()["total"]
+
+
+async def test_a_reading_that_the_farm_accepts_instead_is_named() -> None:
+    for reading in "BC":  # over plain http, D is the same as A
+        findings, calls = await examined(readings=(reading,))
+        call = only(findings, "call")
+        assert call.status == "FAIL"
+        assert f"set RFGW_SIGNING={reading} and RFGW_OAUTH_VERSION=true" in call.do
+        assert calls <= MOST_CALLS
+
+
+class WithoutVersion(Verifier):
+    """Refuses calls that say which version of OAuth they mean."""
+
+    def verify(
+        self, url: str, parameters: Value, arguments: Mapping[str, Value], now: float
+    ) -> str:
+        if isinstance(parameters, dict) and "oauth_version" in parameters:
+            raise refusal(104)
+        return super().verify(url, parameters, arguments, now)
+
+
+async def test_an_oauth_version_that_the_farm_does_not_want_is_found_out() -> None:
+    app = create_farm()
+    app.state.farm.verifier = WithoutVersion(DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET)
+    with running(farm_server(app)) as url:
+        call = only(await examine_call(settings_for(url), 42), "call")
+    assert "RFGW_SIGNING=A and RFGW_OAUTH_VERSION=false" in call.do
+
+
+async def test_a_wrong_secret_costs_eight_calls_and_names_the_secret() -> None:
+    findings, calls = await examined(consumer_secret="another")
+    call = only(findings, "call")
+    assert call.status == "FAIL"
+    assert "RFGW_CONSUMER_SECRET" in call.do
+    assert calls == MOST_CALLS
+
+
+@pytest.mark.parametrize("ahead", [-400, 400])
+async def test_a_clock_that_is_off_fails_and_the_call_is_healed(ahead: int) -> None:
+    findings, calls = await examined(clock=lambda: time.time() + ahead)
+    assert statuses(findings)["clock"] == "FAIL"
+    assert ("behind" if ahead > 0 else "ahead of") in only(findings, "clock").says
+    assert only(findings, "call").status == "warn"
+    assert calls == 2
+
+
+async def test_a_wrong_secret_under_a_wrong_clock_costs_no_more_calls() -> None:
+    _, calls = await examined(consumer_secret="another", clock=lambda: time.time() + 400)
+    assert calls == MOST_CALLS
+
+
+def test_a_clock_is_judged_by_the_minute() -> None:
+    assert about_clock(None).status == "skip"
+    assert [about_clock(off).status for off in (60, -60, 61, -300, 301)] == [
+        *("ok", "ok", "warn", "warn", "FAIL")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("session", "status", "named"),
+    [
+        (42, "ok", "answered"),
+        (300001, "ok", "fault 300"),
+        (301001, "ok", "fault 301"),
+        (103001, "ok", "fault 103"),
+        (100001, "FAIL", "fault 100"),
+        (101001, "FAIL", "fault 101"),
+        (400001, "FAIL", "consumer key"),
+        (999001, "FAIL", "fault 999"),
+        (501001, "FAIL", "http_status"),
+        (700001, "FAIL", "deadline"),
+        (703001, "FAIL", "not_xml"),
+        (706001, "FAIL", "other_id"),
+    ],
+)
+async def test_each_answer_of_the_farm_has_its_finding(
+    farm: Farm, session: int, status: str, named: str
+) -> None:
+    findings = await examine_call(settings_for(farm.url, upstream_deadline=0.5), session)
+    assert [finding.check for finding in findings] == ORDER[-3:]
+    call = only(findings, "call")
+    assert call.status == status
+    assert named in call.line()
+
+
+def test_an_answer_that_takes_most_of_the_deadline_is_a_warning() -> None:
+    def took(seconds: float, outcome: str = "ok") -> str:
+        return about_latency(Attempt("a.b", {}, 1, outcome, None, seconds), 5).status
+
+    assert [took(2.5), took(2.6), took(2.6, "fault"), took(5, "deadline")] == [
+        *("ok", "warn", "warn", "skip")
+    ]
