@@ -15,6 +15,7 @@ from app.api.docs import docs_router
 from app.api.edge import Edge
 from app.api.front import Front
 from app.api.health import health_router
+from app.api.lists import Lists
 from app.api.openapi import document_router
 from app.api.problem_pages import problem_router
 from app.api.problems import CODES, Problem, Problems
@@ -237,6 +238,7 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
     app.state.drain = drain
     app.state.gateway = gateway
     app.state.replies = Replies(gateway, problems, gateway.keeping.windows)
+    app.state.lists = Lists(app.state.replies, settings.upstream_deadline + QUEUE_WAIT)
     for router in ROUTERS:
         app.include_router(router)
     known = {CODES[kind]: number for number, kind in FAULTS.items()}

@@ -120,6 +120,7 @@ def test_operations_have_names_and_tags_of_their_own() -> None:
         "getProblem",
         "getReadiness",
         "getSession",
+        "getSessions",
         "listProblems",
     ]
     described = {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}

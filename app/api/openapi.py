@@ -55,10 +55,17 @@ def problem_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+UNCHANGED = {"description": "Not modified: what If-None-Match names is still right."}
+
+
 def reply_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
     """The responses of a route that answers by Reply, with the route's own codes."""
-    unchanged = {"description": "Not modified: what If-None-Match names is still right."}
-    return {304: unchanged, **problem_responses(*codes, *FETCH_CODES)}
+    return {304: UNCHANGED, **problem_responses(*codes, *FETCH_CODES)}
+
+
+def list_responses() -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that answers by ReplyAll: whatever else happens is an item's."""
+    return {304: UNCHANGED, **problem_responses(Code.INVALID_REQUEST, Code.NOT_ACCEPTABLE)}
 
 
 def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
@@ -110,6 +117,9 @@ def _ask(operation: Node) -> None:
     for parameter in parameters:
         for word in ("title", "description"):  # the parameter itself says it
             parameter["schema"].pop(word, None)
+        if parameter["schema"].get("type") == "array":  # one parameter, comma-separated
+            parameter |= {"style": "form", "explode": False}
+            parameter["schema"].pop("default", None)
     if not parameters:
         del operation["parameters"]
 
@@ -138,8 +148,9 @@ def _link(operation: Node, response: Node, names: set[str]) -> None:
             }
         }
     elif "ETag" in response.get("headers", {}) and "content" in response:
-        places = (f"{parameter['in']}.{parameter['name']}" for parameter in operation["parameters"])
-        same = {place: f"$request.{place}" for place in places if place.startswith("path.")}
+        asked = (given for given in operation["parameters"] if given.get("required"))
+        places = (f"{given['in']}.{given['name']}" for given in asked)
+        same = {place: f"$request.{place}" for place in places}
         response["links"] = {
             "again": {
                 "operationId": operation["operationId"],

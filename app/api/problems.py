@@ -201,12 +201,13 @@ def allowed_methods(app: FastAPI, path: str) -> str:
 
 
 def _parts(error: RequestValidationError) -> list[InvalidPart]:
-    return [
-        InvalidPart(
-            parameter=str(part["loc"][-1]), code=str(part["type"]), message=str(part["msg"])
-        )
-        for part in error.errors()
-    ]
+    """One part for each error. An item of a list is told by its place, which is no input."""
+    parts = []
+    for told in error.errors():
+        _, parameter, *place = told["loc"]
+        message = f"number {place[0] + 1} of the list {told['msg']}" if place else told["msg"]
+        parts.append(InvalidPart(parameter=str(parameter), code=told["type"], message=message))
+    return parts
 
 
 def _media_type(accept: str | None) -> str:

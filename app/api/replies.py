@@ -4,9 +4,9 @@ Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor w
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request, Response
 
@@ -14,6 +14,7 @@ from app import errors
 from app.answer import NO_WISH, Answer, Wish
 from app.api.accept import quality
 from app.api.catalogue import MEANINGS
+from app.api.fields import Fields, cut
 from app.api.problems import CODES, Problems
 from app.api.seen import seen_of
 from app.call import Call
@@ -38,39 +39,38 @@ class Replies:
     def __init__(
         self, gateway: Gateway, problems: Problems, windows: Windows, *, private: bool = False
     ) -> None:
-        self._gateway = gateway
-        self._problems = problems
-        scope = "private" if private else "public"
-        self._refusal = f"{scope}, max-age=%d"
+        self.gateway = gateway
+        self.problems = problems
+        self.audience = "private" if private else "public"
+        self._refusal = f"{self.audience}, max-age=%d"
         self._answer = (
-            f"{scope}, max-age=%d, stale-while-revalidate={windows.while_revalidate:.0f}, "
+            f"{self.audience}, max-age=%d, stale-while-revalidate={windows.while_revalidate:.0f}, "
             f"stale-if-error={windows.if_error:.0f}"
         )
 
-    async def reply(self, request: Request, call: Call) -> Response:
+    async def reply(self, request: Request, call: Call, fields: Fields = ()) -> Response:
         """The answer to one call: 200, 304 (RFC 9110 section 13.1.2) or a problem."""
-        accept = ",".join(request.headers.getlist("accept"))
-        if not takes_json(accept.encode("latin-1")):
-            raise errors.NotAcceptable
-        wish = wish_of(",".join(request.headers.getlist("cache-control")).encode("latin-1"))
-        answer = await self._gateway.fetch(call, wish)
+        self.check_accept(request)
+        answer = await self.gateway.fetch(call, wish_of_request(request))
         seen_of(request.scope).outcome = answer.outcome
-        now = self._gateway.clock()
+        now = self.gateway.clock()
         status = cache_status(answer, now)
         if answer.error is not None:
             headers = dict(self._kept(answer.entry, now)) if answer.entry else {}
             told = {name.decode(): value.decode() for name, value in headers.items()}
-            return self._problems.of(answer.error, request.scope, {**told, "cache-status": status})
+            return self.problems.of(answer.error, request.scope, {**told, "cache-status": status})
         assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-        tags = ",".join(request.headers.getlist("if-none-match")).encode("latin-1")
+        entry, tags = cut(answer.entry, fields), if_none_match(request)
         response = Response()
         response.status_code, response.raw_headers, response.body = self.prepared(
-            answer.entry,
-            now,
-            status.encode(),
-            not_modified=bool(tags) and matches(tags, answer.entry.digest),
+            entry, now, status.encode(), not_modified=bool(tags) and matches(tags, entry.digest)
         )
         return response
+
+    def check_accept(self, request: Request) -> None:
+        """Raises errors.NotAcceptable if the request does not take JSON."""
+        if not takes_json(_joined(request, "accept")):
+            raise errors.NotAcceptable
 
     def prepared(
         self, entry: Entry, now: float, status: bytes, *, not_modified: bool = False
@@ -123,6 +123,21 @@ def hit_words(entry: Entry, now: float) -> str:
     return f"hit; ttl={int(entry.ttl(now) // 1)}"
 
 
+def _joined(request: Request, name: str) -> bytes:
+    """A field that may come in several lines, as one (RFC 9110 section 5.3)."""
+    return ",".join(request.headers.getlist(name)).encode("latin-1")
+
+
+def if_none_match(request: Request) -> bytes:
+    """The request's If-None-Match field, empty if there is none."""
+    return _joined(request, "if-none-match")
+
+
+def wish_of_request(request: Request) -> Wish:
+    """What the request's Cache-Control asks for."""
+    return wish_of(_joined(request, "cache-control"))
+
+
 def takes_json(accept: bytes | None) -> bool:
     """Whether a request with this Accept field takes what we send."""
     if accept is None or accept == b"*/*":
@@ -158,10 +173,16 @@ def matches(if_none_match: bytes, digest: str) -> bool:
     return tags == [b"*"] or any(tag.removeprefix(b"W/") == wanted for tag in tags)
 
 
-async def _reply(request: Request) -> Callable[[Call], Awaitable[Response]]:
+class Replying(Protocol):
+    """Replies.reply without the request."""
+
+    def __call__(self, call: Call, fields: Fields = ()) -> Awaitable[Response]: ...
+
+
+async def _reply(request: Request) -> Replying:
     replies: Replies = request.app.state.replies
-    return lambda call: replies.reply(request, call)
+    return lambda call, fields=(): replies.reply(request, call, fields)
 
 
-Reply = Annotated[Callable[[Call], Awaitable[Response]], Depends(_reply)]
+Reply = Annotated[Replying, Depends(_reply)]
 """What a route answers with: ``return await reply(GetSession(id=id))``."""

@@ -6,12 +6,15 @@ Knows paths, arguments and paces. Must not know the HTTP client, stores, XML or 
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
-from pydantic import BeforeValidator, Field
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.api.catalogue import Code
-from app.api.openapi import reply_responses
+from app.api.fields import Fields, comma_separated, fields_of
+from app.api.lists import ReplyAll
+from app.api.openapi import list_responses, reply_responses
+from app.api.problems import Problem
 from app.api.replies import Reply
 from app.call import Call, Pace
 from app.resources.progress import Phase
@@ -29,6 +32,30 @@ PACES: dict[Phase, Pace] = {
     Phase.REJECTED: "terminal",
 }
 """How soon a session in this phase is expected to change; every other phase is active."""
+
+
+MOST = 50
+"""Sessions in one answer."""
+
+
+class SessionItem(BaseModel):
+    """What became of one session of a list: either a session or a problem."""
+
+    id: int = Field(
+        description="The session's number.", json_schema_extra={"minimum": 1, "maximum": MAX_ID}
+    )
+    status: int = Field(
+        description="The status that the session alone would have.",
+        json_schema_extra={"minimum": 200, "maximum": 599},
+    )
+    session: Session | None = Field(description="Null if there is a problem.")
+    problem: Problem | None = Field(description="Null if there is a session.")
+
+
+class SessionList(BaseModel):
+    """Several sessions, in the order in which they were asked for."""
+
+    items: list[SessionItem]
 
 
 class GetSession(Call):
@@ -71,6 +98,21 @@ SessionId = Annotated[
     ),
 ]
 
+SessionIds = Annotated[
+    list[Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(session_id)]],
+    comma_separated(MOST),
+    Query(
+        min_length=1,
+        max_length=MOST,
+        description="The sessions' numbers, comma-separated. One that comes twice counts once.",
+        openapi_examples={
+            "some": {"summary": "One of them is missing", "value": [1005, 42, 300001]}
+        },
+    ),
+]
+
+SessionFields = Annotated[Fields, Depends(fields_of(Session))]
+
 router = APIRouter(tags=["sessions"])
 
 
@@ -79,16 +121,33 @@ router = APIRouter(tags=["sessions"])
     operation_id="getSession",
     summary="One render session",
     response_model=Session,
-    response_description="The session.",
+    response_description="The session; with `fields`, only those members of it.",
     responses=reply_responses(
         Code.SESSION_NOT_FOUND, Code.SESSION_NOT_ATTACHED, Code.SESSION_FORBIDDEN
     ),
 )
-async def get_session(id: SessionId, reply: Reply) -> Response:
+async def get_session(id: SessionId, fields: SessionFields, reply: Reply) -> Response:
     """One render session, by its number.
 
     Answers are kept for seconds to an hour, depending on how soon the session is expected to
     change: see the `Cache-Control`, `Age` and `Cache-Status` headers. Poll with `If-None-Match`
     and `Cache-Control: max-age=0`, and wait `max-age` seconds between requests.
     """
-    return await reply(GetSession(id=id))
+    return await reply(GetSession(id=id), fields)
+
+
+@router.get(
+    "/sessions",
+    operation_id="getSessions",
+    summary="Several render sessions",
+    response_model=SessionList,
+    response_description="What became of each; with `fields`, only those members of sessions.",
+    responses=list_responses(),
+)
+async def get_sessions(ids: SessionIds, fields: SessionFields, reply_all: ReplyAll) -> Response:
+    """Several render sessions at once: one that cannot be had does not fail the others.
+
+    Each is kept and fetched as if it were asked for alone, and has the status that it would have
+    then. `max-age` is what is left until the first of them may have changed.
+    """
+    return await reply_all("session", {id: GetSession(id=id) for id in ids}, fields)

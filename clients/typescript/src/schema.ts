@@ -28,6 +28,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Several render sessions
+         * @description Several render sessions at once: one that cannot be had does not fail the others.
+         *
+         *     Each is kept and fetched as if it were asked for alone, and has the status that it would have
+         *     then. `max-age` is what is left until the first of them may have changed.
+         */
+        get: operations["getSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/problems": {
         parameters: {
             query?: never;
@@ -292,6 +315,21 @@ export interface components {
             /** @description How far the session is, derived from all of the above. */
             progress: components["schemas"]["Progress"];
         };
+        /** @description What became of one session of a list: either a session or a problem. */
+        SessionItem: {
+            /** @description The session's number. */
+            id: number;
+            /** @description The status that the session alone would have. */
+            status: number;
+            /** @description Null if there is a problem. */
+            session: components["schemas"]["Session"] | null;
+            /** @description Null if there is a session. */
+            problem: components["schemas"]["Problem"] | null;
+        };
+        /** @description Several sessions, in the order in which they were asked for. */
+        SessionList: {
+            items: components["schemas"]["SessionItem"][];
+        };
         /**
          * @description The farm's own word for where a session stands, its spellings made one.
          * @enum {string}
@@ -364,6 +402,8 @@ export type ProblemPage = components['schemas']['ProblemPage'];
 export type ProblemPages = components['schemas']['ProblemPages'];
 export type Progress = components['schemas']['Progress'];
 export type Session = components['schemas']['Session'];
+export type SessionItem = components['schemas']['SessionItem'];
+export type SessionList = components['schemas']['SessionList'];
 export type State = components['schemas']['State'];
 export type Thumbnail = components['schemas']['Thumbnail'];
 export type Timestamps = components['schemas']['Timestamps'];
@@ -379,7 +419,10 @@ export type $defs = Record<string, never>;
 export interface operations {
     getSession: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The members that are wanted, comma-separated: exactly these are sent, in the usual order, and the `ETag` is theirs. Without it, all are. */
+                fields?: ("id" | "title" | "state" | "upstreamState" | "userId" | "startFrame" | "endFrame" | "xResolution" | "yResolution" | "partsPerFrame" | "partsTotal" | "partsRendered" | "framesRendered" | "frameRate" | "cpuTimeRendered" | "cpuRendered" | "streamURL" | "thumbnails" | "inputLicense" | "outputLicense" | "timestamps" | "attachments" | "blendFiles" | "progress")[];
+            };
             header?: {
                 /** @description The `ETag` of an answer that you have: 304 if it is still right. From `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`. */
                 "If-None-Match"?: string;
@@ -394,7 +437,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The session. */
+            /** @description The session; with `fields`, only those members of it. */
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -573,6 +616,111 @@ export interface operations {
                     "Cache-Status": components["headers"]["Cache-Status"];
                     Vary: components["headers"]["Vary"];
                     "Retry-After": components["headers"]["Retry-After"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    getSessions: {
+        parameters: {
+            query: {
+                /** @description The sessions' numbers, comma-separated. One that comes twice counts once. */
+                ids: number[];
+                /** @description The members that are wanted, comma-separated: exactly these are sent, in the usual order, and the `ETag` is theirs. Without it, all are. */
+                fields?: ("id" | "title" | "state" | "upstreamState" | "userId" | "startFrame" | "endFrame" | "xResolution" | "yResolution" | "partsPerFrame" | "partsTotal" | "partsRendered" | "framesRendered" | "frameRate" | "cpuTimeRendered" | "cpuRendered" | "streamURL" | "thumbnails" | "inputLicense" | "outputLicense" | "timestamps" | "attachments" | "blendFiles" | "progress")[];
+            };
+            header?: {
+                /** @description The `ETag` of an answer that you have: 304 if it is still right. From `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`. */
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What became of each; with `fields`, only those members of sessions. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "Cache-Status": components["headers"]["Cache-Status"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionList"];
+                };
+            };
+            /** @description Not modified: what If-None-Match names is still right. */
+            304: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "Cache-Status": components["headers"]["Cache-Status"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not acceptable (`not_acceptable`). */
+            406: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request too large (`request_too_large`). It brings a body. */
+            413: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request (`invalid_request`). */
+            422: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
+            431: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error (`internal_error`). */
+            500: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };

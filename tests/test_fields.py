@@ -1,0 +1,112 @@
+"""``?fields=``: which members are sent, what is refused, and that the tag is theirs."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.api.fields import cut, fields_of
+from app.entry import Entry, digest
+from app.resources.session_model import Session
+from tests.conftest import Farm
+from tests.test_caching import Clock, clock, wound
+from tests.test_http import problem_of
+from tests.test_upstream import body, member, session
+
+__all__ = ["clock", "wound"]  # fixtures
+
+
+def test_exactly_the_named_members_are_sent_in_the_usual_order(gateway: httpx.Client) -> None:
+    whole = gateway.get("/sessions/42").json()
+    some = gateway.get("/sessions/42?fields=progress,title")
+    assert list(some.json().items()) == [
+        ("title", whole["title"]),
+        ("progress", whole["progress"]),
+    ]
+    assert gateway.head("/sessions/42?fields=title").headers["content-length"] == str(
+        len(gateway.get("/sessions/42?fields=title").content)
+    )
+
+
+def test_order_and_repetition_change_neither_bytes_nor_tag(gateway: httpx.Client) -> None:
+    queries = ("fields=title,state", "fields=state,title,state", "fields=state&fields=title")
+    answers = [gateway.get(f"/sessions/42?{query}") for query in queries]
+    assert len({answer.content for answer in answers}) == 1
+    (tag,) = {answer.headers["etag"] for answer in answers}
+    assert tag == f'"{digest(answers[0].content)}"'
+
+
+def test_all_members_are_the_whole_answer(gateway: httpx.Client) -> None:
+    whole = gateway.get("/sessions/42")
+    named = gateway.get("/sessions/42", params={"fields": ",".join(whole.json())})
+    assert named.content == whole.content
+    assert named.headers["etag"] == whole.headers["etag"]
+
+
+def test_a_change_elsewhere_leaves_the_tag_of_a_projection(
+    wound: httpx.Client, clock: Clock, farm: Farm
+) -> None:
+    statuses = {}
+    for fields in ("title,state", "partsRendered"):
+        clock.passed += 100
+        farm.next(rendered(7), rendered(8))
+        first = wound.get(f"/sessions/1005?fields={fields}")
+        clock.passed += 100
+        again = {"If-None-Match": first.headers["etag"]}
+        statuses[fields] = wound.get(f"/sessions/1005?fields={fields}", headers=again).status_code
+    assert statuses == {"title,state": 304, "partsRendered": 200}
+    assert farm.calls() == 4
+
+
+def rendered(parts: int) -> dict[str, object]:
+    """Session 1005 with so many parts, as the farm tells it once."""
+    return body(
+        session(
+            member("title", "t"),
+            member("partsRendered", f"<i4>{parts}</i4>"),
+            member("state", "active"),
+            number=1005,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "messages"),
+    [
+        ("titel", ["number 1 of the list is not the name of a field; did you mean title?"]),
+        ("title,Zeta,stat", [
+            "number 2 of the list is not the name of a field",
+            "number 3 of the list is not the name of a field; did you mean state?",
+        ]),
+        ("", ["number 1 of the list is not the name of a field"]),
+        ("title,", ["number 2 of the list is not the name of a field"]),
+        ("progress.percent", [
+            "number 1 of the list is not the name of a field; did you mean progress?"
+        ]),
+        ("title" * 200, ["number 1 of the list is not the name of a field"]),
+        (",".join(["title"] * 25), ["must be at most 24 values"]),
+    ],
+)  # fmt: skip
+def test_an_unknown_name_is_refused_with_a_guess_and_without_an_echo(
+    gateway: httpx.Client, farm: Farm, fields: str, messages: list[str]
+) -> None:
+    for path in ("/sessions/42", "/sessions?ids=42"):
+        answer = gateway.get(path, params={**dict(httpx.URL(path).params), "fields": fields})
+        parts: list[dict[str, Any]] = problem_of(answer, 422, "invalid_request")["errors"]
+        assert [part["message"] for part in parts] == messages
+        assert {part["parameter"] for part in parts} == {"fields"}
+        for word in ("titel", "Zeta", "progress.percent", "titletitle"):
+            assert word not in answer.text
+    assert farm.calls() == 0
+
+
+async def test_a_refusal_and_a_whole_answer_are_left_as_they_are() -> None:
+    refused = Entry(b"", "", 0.0, 1.0, 1, refused="SessionNotFound")
+    whole = Entry(b"{}", digest(b"{}"), 0.0, 1.0, 1)
+    assert cut(refused, ("title",)) is refused
+    assert cut(whole, ()) is whole
+
+
+async def test_the_names_are_the_models_own_computed_ones_included() -> None:
+    chosen = fields_of(Session)
+    assert await chosen(["progress", "id", "progress"]) == ("id", "progress")
