@@ -1,4 +1,7 @@
-"""Which texts are addresses that we take: base addresses, origins. Knows no setting by name."""
+"""Which texts are addresses that we take: base addresses, origins, networks.
+
+Knows no setting by name.
+"""
 
 import ipaddress
 import re
@@ -8,6 +11,8 @@ VISIBLE = re.compile(r"[!-~]+")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 ANY = "*"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def base_address(text: str) -> str:
@@ -46,6 +51,18 @@ def origins(text: str) -> frozenset[str]:
     if found != {ANY} and not all(map(_is_origin, found)):
         raise ValueError("must be * or origins like https://site.example, comma-separated")
     return found
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """IP addresses and networks (``10.0.0.0/8``), comma-separated.
+
+    Raises ValueError for anything else, and for a network whose address has bits of a host.
+    """
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    except ValueError:
+        wanted = "must be IP addresses or networks like 10.0.0.0/8, comma-separated"
+        raise ValueError(wanted) from None
 
 
 def _is_origin(text: str) -> bool:

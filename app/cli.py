@@ -1,4 +1,4 @@
-"""The command line: serve, sandbox, demo, get, doctor, openapi.
+"""The command line: serve, sandbox, demo, get, doctor, key, openapi.
 
 Knows how people run the parts. Must not know how a part works.
 """
@@ -128,6 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="one JSON document instead of lines")
     doctor.set_defaults(run=_doctor)
 
+    key = verbs.add_parser("key", help="make an API key for one client")
+    key.add_argument("name", help="the client's name, for logs and limits")
+    key.set_defaults(run=_key)
+
     openapi = verbs.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(run=_openapi)
     return parser
@@ -233,6 +237,20 @@ def _get(parsed: argparse.Namespace) -> int:
         return EXIT_CODES.get(problem.code, FAILED)
     body = answer.decode()
     print(summary(body) if sys.stdout.isatty() and not parsed.json else body)
+    return 0
+
+
+def _key(parsed: argparse.Namespace) -> int:
+    from app.api.keys import new_key
+
+    try:
+        key, line = new_key(parsed.name)
+    except ValueError as error:
+        print(f"rfgw key: NAME {error}", file=sys.stderr)
+        return WRONG
+    print(f"{key}\n{line}")
+    about = "Above: the key, for the client alone, shown this once; its line for the file of keys."
+    print(about, file=sys.stderr)
     return 0
 
 

@@ -17,6 +17,8 @@
     │   ├── UpstreamTimeout
     │   ├── Overloaded
     │   └── Crashed
+    ├── Unauthorized                 no key of ours came with the request
+    ├── RateLimited                  the client has used up its share
     ├── ShuttingDown                 this process is about to end
     ├── NotCached                    the client wanted a kept answer only
     └── NotAcceptable                the client wanted a form that we do not send
@@ -123,6 +125,14 @@ class Overloaded(UpstreamError):
 
 class Crashed(UpstreamError):
     """A bug of ours kept the call from an answer. Logged where it happened."""
+
+
+class Unauthorized(GatewayError):
+    """The gateway asks for a key, and the request brought none, or a wrong one."""
+
+
+class RateLimited(GatewayError):
+    """The client has used up its share for now."""
 
 
 class ShuttingDown(GatewayError):

@@ -9,16 +9,20 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import errors, logs
+from app.api.admission import Crowd, Gate
 from app.api.catalogue import Code
+from app.api.clients import Clients
 from app.api.demo_page import demo_router
 from app.api.docs import docs_router
 from app.api.edge import Edge
 from app.api.front import Front
 from app.api.health import health_router
+from app.api.keys import Keys, KeysError
 from app.api.lists import Lists
 from app.api.openapi import document_router
 from app.api.problem_pages import problem_router
 from app.api.problems import CODES, Problem, Problems
+from app.api.rate import Rate
 from app.api.replies import Replies
 from app.api.seen import Observer
 from app.cache.memory import MemoryStore
@@ -30,7 +34,7 @@ from app.flight import Flights
 from app.gateway import Gateway, Keeping
 from app.metrics import Metrics
 from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
-from app.settings import Settings
+from app.settings import Settings, env_name
 from app.upstream.breaker import Breaker
 from app.upstream.client import FAULTS, Attempt, Farm
 from app.upstream.guard import Bulkhead, Guard
@@ -53,21 +57,25 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
 
     Whoever runs it begins the ``drain`` before ending it.
 
-    Wrong settings in the environment end the process with exit code 2, one line for each.
+    Wrong settings in the environment end the process with exit code 2, one line for each. Raises
+    SettingsError if ``settings`` were given and name a file that holds no keys.
     """
     if settings is None:
         try:
-            settings = load_settings()
+            return create_app(load_settings(), drain)
         except SettingsError as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(2) from None
     logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
     metrics = Metrics()
+    gate = _gate(settings, metrics)
     app = _api(settings, problems, drain or Drain(), metrics)
     front = Front(app.state.gateway, app.state.replies, FRONT_KEYS)
+    crowd = Crowd(settings.max_requests, problems, metrics.count_refused)
     observer = Observer(metrics.requests, FRONT_OPERATIONS)
-    return Edge(app, front, problems, settings.origins, _crashed(metrics), observer)
+    crashed = _crashed(metrics)
+    return Edge(app, front, problems, settings.origins, crashed, observer, gate, crowd)
 
 
 def create_api(settings: Settings) -> FastAPI:
@@ -209,6 +217,19 @@ def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
     return gateway
 
 
+def _gate(settings: Settings, metrics: Metrics) -> Gate | None:
+    """Who decides whether a request is answered; nobody, if every request is."""
+    path, rate, proxies = settings.api_keys_file, settings.rate, settings.proxies
+    if not (path or rate or proxies):
+        return None
+    try:
+        keys = Keys(path) if path else None
+    except KeysError as error:
+        raise SettingsError(f"{env_name('api_keys_file')}: {error}") from None
+    counter = Rate(*rate) if rate else None
+    return Gate(Clients(proxies), keys, counter, time.monotonic, metrics.count_refused)
+
+
 def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics) -> FastAPI:
     farm = farm_of(settings, metrics)
     gateway = gateway_of(settings, farm, metrics)
@@ -237,7 +258,8 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
     )
     app.state.drain = drain
     app.state.gateway = gateway
-    app.state.replies = Replies(gateway, problems, gateway.keeping.windows)
+    private = settings.api_keys_file is not None
+    app.state.replies = Replies(gateway, problems, gateway.keeping.windows, private=private)
     app.state.lists = Lists(app.state.replies, settings.upstream_deadline + QUEUE_WAIT)
     for router in ROUTERS:
         app.include_router(router)

@@ -144,6 +144,12 @@ class Metrics:
             states=["closed", "open", "probing"],
             registry=self.registry,
         )
+        self.refused = self._counter(
+            "rfgw_refused",
+            "Requests that were refused before anything was answered, by cause: no_key, "
+            "wrong_key, rate, crowd.",
+            "cause",
+        )
         self.crashes = self._counter("rfgw_crashes", "Exceptions that nobody handled: bugs.")
 
     def _counter(self, name: str, words: str, *labels: str) -> Counter:
@@ -151,6 +157,10 @@ class Metrics:
 
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(name, words, registry=self.registry)
+
+    def count_refused(self, cause: str) -> None:
+        """One request was refused before anything was answered."""
+        self.refused.labels(cause).inc()
 
     def count_drift(self, field: str) -> None:
         """One answer field was not as documented."""

@@ -3,15 +3,17 @@
 Must not know where values come from. No message quotes a value: it may be, or hold, a secret.
 """
 
+import re
 import ssl
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from app.addresses import base_address, is_local, origins
+from app.addresses import Network, base_address, is_local, networks, origins
 
 PREFIX = "RFGW_"
+RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
 SECRETS = ("consumer_key", "consumer_secret", "oauth_token", "oauth_token_secret")
 
 
@@ -101,6 +103,18 @@ class Settings(BaseModel):
     public_url: str = Field(
         "", description="Absolute base address of the gateway, for problem types and documents."
     )
+    api_keys_file: Path | None = Field(
+        None, description="File of the API keys that clients need; without it, none is needed."
+    )
+    rate_limit: str = Field(
+        "", description="`600/60`: of one client, 600 requests are taken in 60 seconds."
+    )
+    forwarded_allow_ips: str = Field(
+        "", description="Proxies whose X-Forwarded-For is believed, comma-separated."
+    )
+    max_requests: int = Field(
+        2000, ge=1, le=100_000, description="Requests at once for what is not kept."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
     demo_dir: Path | None = Field(
@@ -163,6 +177,33 @@ class Settings(BaseModel):
     def _are_origins(cls, text: str) -> str:
         origins(text)
         return text
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_rate(cls, text: str) -> str:
+        if text and not RATE.fullmatch(text):
+            raise ValueError(
+                "must be requests/seconds like 600/60, up to 999999 requests and 9999 seconds"
+            )
+        return text
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        if text:
+            networks(text)
+        return text
+
+    @property
+    def rate(self) -> tuple[int, int] | None:
+        """Requests and seconds, if there is a limit."""
+        parts = RATE.fullmatch(self.rate_limit)
+        return (int(parts[1]), int(parts[2])) if parts else None
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of the proxies that are believed."""
+        return networks(self.forwarded_allow_ips) if self.forwarded_allow_ips else ()
 
     @property
     def origins(self) -> frozenset[str]:

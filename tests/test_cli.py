@@ -18,6 +18,7 @@ import pytest
 
 from app import cli
 from app.api.catalogue import Code
+from app.api.keys import Keys
 from app.api.problems import CODES
 from app.summary import summary
 from app.upstream.client import FAULTS
@@ -410,6 +411,39 @@ def test_a_summary_sends_no_control_character_to_the_terminal() -> None:
     assert all(line.isprintable() for line in shown.splitlines())
 
 
+# key
+
+
+def test_key_prints_a_key_and_the_line_that_makes_it_valid(tmp_path: Path) -> None:
+    done = run(tmp_path, "key", "site-a")
+    assert done.returncode == 0
+    key, line = done.stdout.splitlines()
+    (tmp_path / "keys").write_text(line)
+    assert Keys(tmp_path / "keys").name_of(key.encode(), 0.0) == "site-a"
+    assert key not in done.stderr
+    assert "shown this once" in done.stderr
+
+
+def test_key_refuses_a_name_that_is_not_plain(tmp_path: Path) -> None:
+    done = run(tmp_path, "key", "site a")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("rfgw key: NAME must be a letter")
+
+
+def test_serve_refuses_to_start_with_a_broken_file_of_keys(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("site-a rfgw_s3cret")
+    done = run(
+        tmp_path,
+        "serve",
+        settings={**DEMO, "RFGW_PORT": str(free_port()), "RFGW_API_KEYS_FILE": "keys"},
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "RFGW_API_KEYS_FILE: line 1: must be a name, a blank and sha256:<64 hex digits>"
+    )
+    assert "s3cret" not in done.stdout + done.stderr
+
+
 # openapi, and no verb
 
 
@@ -431,7 +465,7 @@ def test_a_reader_that_has_enough_is_no_error_to_shout_about(tmp_path: Path) -> 
 def test_without_a_verb_there_is_help(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    for verb in ("serve", "sandbox", "demo", "get", "openapi"):
+    for verb in ("serve", "sandbox", "demo", "get", "key", "openapi"):
         assert re.search(rf"^ +{verb} ", done.stderr, re.MULTILINE)
 
 

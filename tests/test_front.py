@@ -26,9 +26,9 @@ ORIGINS = [None, "https://site.example"]
 CONTROLS = [None, "max-age=0", "no-cache", 'x="no-cache"', "only-if-cached"]
 
 
-def frozen_edge(origins: str) -> Edge:
+def frozen_edge(origins: str, **settings: object) -> Edge:
     """A gateway that keeps session 42 and a refusal, at a clock that stands still."""
-    edge = create_app(settings_for("http://127.0.0.1:1", cors_origins=origins))
+    edge = create_app(settings_for("http://127.0.0.1:1", **{"cors_origins": origins, **settings}))
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     gateway.clock = lambda: 1003.7
     gateway.store.put("community.getSession(42)", Entry(BODY, digest(BODY), 1000.0, 5.25, 5))

@@ -289,6 +289,36 @@ def test_origins_of_browsers_are_taken(text: str) -> None:
     assert origins(text) == {text}
 
 
+@pytest.mark.parametrize(
+    "text", ["600", "600/", "/60", "0/60", "600/0", "-1/60", "6e2/60", "600/60/1", "600 / 60",
+             "1000000/60", "600/10000", "600/60s", "٦/60", "600/0.5"],
+)  # fmt: skip
+def test_what_is_no_rate_is_refused(tmp_path: Path, text: str) -> None:
+    told = wrong(tmp_path, RFGW_RATE_LIMIT=text)
+    assert told["RFGW_RATE_LIMIT"].startswith("must be requests/seconds like 600/60")
+
+
+def test_a_rate_is_requests_and_seconds(tmp_path: Path) -> None:
+    assert load(tmp_path, RFGW_RATE_LIMIT="600/60").rate == (600, 60)
+    assert load(tmp_path).rate is None
+
+
+@pytest.mark.parametrize(
+    "text", ["*", "10.0.0.0/33", "10.0.0.1/8", "proxy.example", "10.0.0.1,", "10.0.0.1:80", "unix:"]
+)
+def test_what_are_no_networks_is_refused(tmp_path: Path, text: str) -> None:
+    told = wrong(tmp_path, RFGW_FORWARDED_ALLOW_IPS=text)
+    assert told["RFGW_FORWARDED_ALLOW_IPS"].startswith("must be IP addresses or networks")
+
+
+def test_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
+    settings = load(tmp_path, RFGW_FORWARDED_ALLOW_IPS="127.0.0.1, 10.0.0.0/8,::1")
+    assert [str(network) for network in settings.proxies] == [
+        "127.0.0.1/32", "10.0.0.0/8", "::1/128",
+    ]  # fmt: skip
+    assert load(tmp_path).proxies == ()
+
+
 def test_settings_never_show_their_secrets(tmp_path: Path) -> None:
     settings = load(tmp_path, RFGW_OAUTH_TOKEN="hush-1", RFGW_OAUTH_TOKEN_SECRET="hush-2")
     shown = repr(settings) + str(settings) + settings.model_dump_json() + repr(vars(settings))
@@ -337,7 +367,7 @@ def test_documented_defaults_limits_and_meanings_are_the_real_ones(name: str, fi
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_has_a_documented_unit(name: str) -> None:
-    assert re.match(r"(seconds|bytes|share|calls|answers|port), ", _documented()[name][1])
+    assert re.match(r"(seconds|bytes|share|calls|answers|requests|port), ", _documented()[name][1])
 
 
 def test_the_example_env_file_is_right_as_it_stands() -> None:

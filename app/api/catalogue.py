@@ -69,7 +69,7 @@ MEANINGS: dict[Code, Meaning] = {
         "API key missing or wrong",
         "This gateway answers only requests that carry one of its API keys.",
         "The gateway asks for API keys, and the request carries none or a wrong one.",
-        "Send a valid key.",
+        "Send a valid key, as Authorization: Bearer or as X-API-Key.",
     ),
     Code.SESSION_FORBIDDEN: Meaning(
         403,
@@ -193,8 +193,8 @@ MEANINGS: dict[Code, Meaning] = {
     Code.OVERLOADED: Meaning(
         503,
         "Overloaded",
-        "The gateway has too many calls to the render farm under way.",
-        "More answers are awaited from the farm than the gateway takes on at once.",
+        "The gateway has too much under way.",
+        "More requests, or more answers of the farm, are awaited than the gateway takes on.",
         "Wait as long as Retry-After says.",
         retry_after=1,
     ),

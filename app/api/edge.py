@@ -10,10 +10,11 @@ from itertools import chain, count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import logs
+from app import errors, logs
+from app.api.admission import Crowd, Gate, Verdict
 from app.api.catalogue import Code
 from app.api.front import Front
-from app.api.problems import Problems
+from app.api.problems import CODES, Problems
 from app.api.replies import Header, Prepared
 from app.api.seen import SEEN, Observer, Seen
 
@@ -56,6 +57,8 @@ class Edge:
         origins: frozenset[str],
         on_crash: Crash,
         observer: Observer,
+        gate: Gate | None,
+        crowd: Crowd,
     ) -> None:
         self.app = app
         self._front = front
@@ -65,6 +68,8 @@ class Edge:
         self._everywhere = [*EVERYWHERE, *([ANY_ORIGIN] if self._any_origin else [])]
         self._on_crash = on_crash
         self._observer = observer
+        self._gate = gate
+        self._crowd = crowd
         self._boot = secrets.token_hex(8).encode()
         self._numbers = count(1)
 
@@ -85,7 +90,12 @@ class Edge:
         own = [(b"x-request-id", request_id), *self._everywhere]
         if not self._any_origin:
             own += self._cors(given.get(b"origin"))
-        if scope["method"] == "GET" and len(given) == len(fields) and not _refused(fields, given):
+        refusal = None
+        if self._gate is not None:
+            refusal, told = self._admit(self._gate, scope, given, request_id)
+            own += told
+        plain = scope["method"] == "GET" and len(given) == len(fields) and refusal is None
+        if plain and not _refused(fields, given):
             kept = self._kept(scope, given, request_id)
             if kept is not None:
                 status, headers, body = kept
@@ -96,9 +106,18 @@ class Edge:
                 return
         seen = Seen(began)
         try:
-            await self._route(scope, receive, send, request_id.decode(), own, seen)
+            await self._route(scope, receive, send, request_id.decode(), own, seen, refusal)
         finally:
             self._observer.routed(seen)
+
+    def _admit(
+        self, gate: Gate, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
+    ) -> Verdict:
+        try:
+            return gate.admit(scope, given)
+        except Exception as error:  # noqa: BLE001 - who cannot be judged is not let in
+            self._on_crash(request_id.decode(), error)
+            return Verdict(errors.Crashed("gate"), [])
 
     def _kept(
         self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
@@ -117,6 +136,7 @@ class Edge:
         request_id: str,
         own: list[Header],
         seen: Seen,
+        refusal: errors.GatewayError | None,
     ) -> None:
         ended = False
 
@@ -135,7 +155,7 @@ class Edge:
         seen.scope = scope
         logs.request_id.set(request_id)
         try:
-            await self._application(scope)(scope, receive, dressed)
+            await self._application(scope, refusal)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here
             self._on_crash(request_id, error)
             if not seen.status:
@@ -143,15 +163,17 @@ class Edge:
             elif not ended:
                 raise  # the answer cannot be completed: let the server cut the connection
 
-    def _application(self, scope: Scope) -> ASGIApp:
+    def _application(self, scope: Scope, refusal: errors.GatewayError | None) -> ASGIApp:
         """What answers a request that the front did not."""
         fields = scope["headers"]
         given = dict(fields)
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
             return _preflight
+        if refusal is not None:
+            return self._problems.response(CODES[type(refusal)], scope, error=refusal)
         status = _refused(fields, given) if scope["method"] == "GET" else 0
         if not status:
-            return self.app
+            return self._crowd.around(self.app)
         # What the rest of such a request is, is anyone's guess: nothing more is read from it.
         return self._problems.response(
             Code.REQUEST_TOO_LARGE, scope, status=status, headers={"connection": "close"}

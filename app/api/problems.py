@@ -37,6 +37,8 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.UpstreamTimeout: Code.UPSTREAM_TIMEOUT,
     errors.Overloaded: Code.OVERLOADED,
     errors.Crashed: Code.INTERNAL_ERROR,
+    errors.Unauthorized: Code.UNAUTHORIZED,
+    errors.RateLimited: Code.RATE_LIMITED,
     errors.ShuttingDown: Code.SHUTTING_DOWN,
     errors.NotCached: Code.NOT_CACHED,
     errors.NotAcceptable: Code.NOT_ACCEPTABLE,

@@ -1,0 +1,80 @@
+"""Who a client is: an address, behind proxies the one that they vouch for. Pure.
+
+Knows X-Forwarded-For. Must not know keys, limits or settings. ``Forwarded`` (RFC 7239) is not read,
+nor are X-Forwarded-Proto and -Host: nothing here depends on how the gateway was addressed.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from functools import lru_cache
+
+from starlette.types import Scope
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Networks = Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+
+FORWARDED = b"x-forwarded-for"
+NOBODY = "-"
+"""The client of a connection without an address: a Unix domain socket."""
+MAX_KEPT_LENGTH = 128
+MAX_HOPS = 32
+
+
+class Clients:
+    """Tells clients apart; ``proxies`` are the networks whose X-Forwarded-For is believed."""
+
+    def __init__(self, proxies: Networks) -> None:
+        self._proxies = tuple(proxies)
+        self._kept = lru_cache(4096)(self._name)  # few peers ask often
+
+    def of(self, scope: Scope) -> str:
+        """The client's name: its IPv4 address, or the /64 network of its IPv6 address."""
+        peer = scope["client"][0] if scope["client"] else ""
+        if not self._proxies:
+            return self._kept(peer, b"")
+        forwarded = b",".join(text for name, text in scope["headers"] if name == FORWARDED)
+        tell = self._kept if len(forwarded) <= MAX_KEPT_LENGTH else self._name
+        return tell(peer, forwarded)
+
+    def _name(self, peer: str, forwarded: bytes) -> str:
+        return name_of(client_address(peer, forwarded, self._proxies))
+
+
+def client_address(peer: str, forwarded: bytes, proxies: Networks) -> Address | None:
+    """The address of the client: of all hops, from the nearest on, the first that is no proxy.
+
+    ``forwarded`` are the X-Forwarded-For fields, joined by commas: each proxy appends whom it was
+    asked by. What is not an address, as it may stand there, ends the walk: who wrote it is the
+    last that is known. None if the peer itself has no address.
+    """
+    address = _address(peer)
+    for hop in reversed(forwarded.split(b",")[-MAX_HOPS:]):
+        if address is None or not any(address in network for network in proxies):
+            break
+        further = _address(hop.strip(b" \t").decode("latin-1"))
+        if further is None:
+            break
+        address = further
+    return address
+
+
+def name_of(address: Address | None) -> str:
+    """An address as the name of a client. A customer's IPv6 network is one client, not 2**64."""
+    if address is None:
+        return NOBODY
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+
+
+def _address(text: str) -> Address | None:
+    """An address without port, brackets or zone; IPv4 in IPv6's clothes is IPv4."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            address = ipaddress.IPv6Address(int(address))
+        return address.ipv4_mapped or address
+    return address
