@@ -2,8 +2,10 @@
 
 import createFetch, { type Client, type ClientOptions } from "openapi-fetch";
 
+import type { Open } from "./stream.js";
 import { poll, type PollOptions } from "./poll.js";
 import type { Code, paths, Problem, ProblemPage, Session } from "./schema.js";
+import { watch, type Watched, type WatchOptions } from "./watch.js";
 
 /** `data`, or `error`: never both. `response` has the status and the header fields. */
 export type Answer<T> =
@@ -28,6 +30,15 @@ export interface Gateway {
    * changed. Goes on through passing failures; throws `PollError` at one that will not pass.
    */
   pollSession(id: number, options?: PollOptions): AsyncGenerator<Session, void, void>;
+  /**
+   * All that a page shows of a session, now and whenever any of it changes, until the session has
+   * ended or `signal` is aborted.
+   *
+   * Live while the gateway's stream of events comes through; else by polls, and the stream is tried
+   * again now and then. Passing failures are told, and waited out; throws `PollError` at one that
+   * will not pass.
+   */
+  watchSession(id: number, options?: WatchOptions): AsyncGenerator<Watched, void, void>;
   /** Every route of the document, by its path: see openapi-fetch. */
   http: Client<paths>;
 }
@@ -43,6 +54,14 @@ export function createClient(
   const http = createFetch<paths>({ ...options, baseUrl });
   const getSession: Gateway["getSession"] = (id, { headers = {}, signal = null } = {}) =>
     http.GET("/sessions/{id}", { params: { path: { id } }, headers, signal });
+  const openEvents = (id: number): Open => ({ headers = {}, signal = null }) =>
+    (http as any).GET("/sessions/{id}/events", {
+      params: { path: { id } },
+      headers,
+      signal,
+      cache: "no-store",
+      parseAs: "stream",
+    });
   return {
     getSession,
     getProblem: (code, { headers = {}, signal = null } = {}) =>
@@ -52,6 +71,7 @@ export function createClient(
         signal,
       }) as Promise<Answer<ProblemPage>>,
     pollSession: (id, pace) => poll((ask) => getSession(id, ask), pace),
+    watchSession: (id, options) => watch((ask) => getSession(id, ask), openEvents(id), options),
     http,
   };
 }

@@ -1,8 +1,10 @@
 /** A typed client of the Renderfarm gateway: what a page may import. Must hold no code. */
 
 export { createClient, type Answer, type AskOptions, type Gateway } from "./client.js";
-export { PollError, type PollOptions } from "./poll.js";
+export { PollError } from "./failure.js";
+export { type PollOptions } from "./poll.js";
 export { isProblem } from "./problem.js";
+export { type Connection, type Watched, type WatchOptions } from "./watch.js";
 export type {
   Attachment,
   BlendFile,

@@ -22,7 +22,12 @@ export class Pace {
 /** What `max-age` leaves once `Age` is off (RFC 9111 section 4.2); undefined if it is not told. */
 export function freshFor(headers: Headers): number | undefined {
   const maxAge = /(?:^|,)\s*max-age\s*=\s*"?(\d+)/i.exec(headers.get("cache-control") ?? "");
-  return maxAge ? Number(maxAge[1]) - wholeSeconds(headers.get("age")) : undefined;
+  return maxAge ? Number(maxAge[1]) - ageOf(headers) : undefined;
+}
+
+/** What `Age` tells (RFC 9111 section 5.1); 0 if nothing. */
+export function ageOf(headers: Headers): number {
+  return wholeSeconds(headers.get("age"));
 }
 
 /** What `Retry-After` asks for, as a number or a date (RFC 9110 section 10.2.3); 0 if nothing. */

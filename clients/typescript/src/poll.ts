@@ -1,9 +1,9 @@
 /** Watches a session without asking more often than the gateway wants. Must not know addresses. */
 
 import type { Answer, AskOptions } from "./client.js";
-import { Pace } from "./pace.js";
-import { isProblem } from "./problem.js";
-import type { Phase, Problem, Session } from "./schema.js";
+import { PollError } from "./failure.js";
+import { ageOf, Pace } from "./pace.js";
+import type { Phase, Session } from "./schema.js";
 
 /** Timers take no more milliseconds: a longer wait would end at once. */
 const LONGEST = 2 ** 31 - 1;
@@ -25,58 +25,60 @@ export interface PollOptions {
   wait?: ((milliseconds: number, signal?: AbortSignal) => Promise<void>) | undefined;
 }
 
-/** No session came: a `problem`, another error `response`, or a `cause` instead of an answer. */
-export class PollError extends Error {
-  override readonly name = "PollError";
-  readonly problem: Problem | undefined;
+/** Makes one request. */
+export type Ask = (options: AskOptions) => Promise<Answer<Session>>;
 
-  constructor(
-    readonly response: Response | undefined,
-    error: unknown,
-  ) {
-    const problem = isProblem(error) ? error : undefined;
-    const other = response ? `HTTP ${response.status} without a problem document` : "No answer";
-    super(problem ? `${problem.title}: ${problem.detail}` : other, { cause: error });
-    this.problem = problem;
-  }
+/** What one request brought: a session that is new, or a failure that will pass, or no news. */
+export interface Turn {
+  session: Session | null;
+  failure: PollError | null;
+  /** Milliseconds as `Date.now()` has them: how new the session is, whether it has changed or not. */
+  asOf: number | null;
+}
 
-  /** Whether the same request may succeed later. */
-  get retryable(): boolean {
-    const status = this.response?.status ?? 500;
-    return this.problem?.retryable ?? (status >= 500 || status === 429);
+/** See `Gateway.pollSession`. */
+export async function* poll(
+  ask: Ask,
+  options: PollOptions = {},
+): AsyncGenerator<Session, void, void> {
+  for await (const { session, failure } of turns(ask, options)) {
+    if (failure) options.onFailure?.(failure);
+    if (session) yield session;
   }
 }
 
-type Ask = (options: AskOptions) => Promise<Answer<Session>>;
-
-/** See `Gateway.pollSession`. `ask` makes one request. */
-export async function* poll(
+/** Each request's outcome, until the session has ended. Throws a failure that will not pass. */
+export async function* turns(
   ask: Ask,
-  { signal, maxFailures = 10, onFailure, wait = sleep }: PollOptions = {},
-): AsyncGenerator<Session, void, void> {
+  { signal, maxFailures = 10, wait = sleep }: PollOptions,
+): AsyncGenerator<Turn, void, void> {
   const pace = new Pace();
   let etag: string | null = null;
   let failures = 0;
   for (;;) {
     const answer = await outcome(ask, etag, signal);
     if (signal?.aborted) return;
-    const failed = answer instanceof PollError;
+    const failure = answer instanceof PollError ? answer : null;
     const headers = answer.response?.headers ?? new Headers();
-    if (failed) {
+    if (answer instanceof PollError) {
       failures += 1;
       if (!answer.retryable || failures >= maxFailures) throw answer;
-      onFailure?.(answer);
+      yield { session: null, failure: answer, asOf: null };
     } else {
       failures = 0;
       const tag = headers.get("etag");
-      if (answer.data && (tag === null || tag !== etag)) {
-        yield answer.data;
-        if (ENDED.includes(answer.data.progress.phase)) return;
-      }
+      const session = tag === null || tag !== etag ? (answer.data ?? null) : null;
       etag = tag ?? etag;
+      yield { session, failure: null, asOf: Date.now() - ageOf(headers) * 1000 };
+      if (session && hasEnded(session)) return;
     }
-    await wait(Math.min(LONGEST, pace.next(headers, failed) * 1000), signal);
+    await wait(Math.min(LONGEST, pace.next(headers, failure !== null) * 1000), signal);
   }
+}
+
+/** Whether nothing will change any more. */
+export function hasEnded(session: Session): boolean {
+  return ENDED.includes(session.progress.phase);
 }
 
 /** One request made and judged: 200, or 304 which has no `data`; anything else is a PollError. */
@@ -95,7 +97,7 @@ async function outcome(
   }
 }
 
-function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);

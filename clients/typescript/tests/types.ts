@@ -79,6 +79,11 @@ export async function answers(): Promise<void> {
   health?.status satisfies "ok" | undefined;
 
   for await (const session of gateway.pollSession(1005)) holds<Equal<typeof session, Session>>();
+  for await (const { session, failure, connection } of gateway.watchSession(1005)) {
+    holds<Equal<typeof session, Session | null>>();
+    holds<Equal<typeof connection, "live" | "polling" | "reconnecting">>();
+    failure?.problem?.code satisfies Code | undefined;
+  }
 }
 
 export function narrows(caught: unknown): string {

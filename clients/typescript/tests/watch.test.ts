@@ -1,0 +1,321 @@
+/** The watcher against a server that streams by script, over a real port. It never really waits. */
+
+import assert from "node:assert/strict";
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+
+import {
+  createClient,
+  PollError,
+  type Watched,
+  type WatchOptions,
+} from "renderfarm-gateway-client";
+
+type Reply = (response: ServerResponse) => void;
+
+const STREAM = { "Content-Type": "text/event-stream; charset=utf-8" };
+const session = (phase: string) => ({ id: 1005, progress: { phase } });
+const problem = (status: number, code: string, retryable: boolean) =>
+  ({ title: "Title", detail: "Detail.", status, code, retryable });
+const event = (type: string, data: unknown, id = "") =>
+  `event: ${type}\n${id && `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
+const told = (phase: string, id: string) => event("session", session(phase), id);
+
+/** A stream that says all this and ends. */
+const stream = (...said: string[]): Reply => (response) =>
+  void response.writeHead(200, STREAM).end(["retry: 3000\n\n", ...said].join(""));
+/** A stream that says all this and then nothing more. */
+const silent = (...said: string[]): Reply => (response) => {
+  response.writeHead(200, STREAM).flushHeaders();
+  for (const part of said) response.write(part);
+};
+const json = (status: number, body: unknown, headers = {}): Reply => (response) =>
+  void response
+    .writeHead(status, { "Content-Type": "application/json", ...headers })
+    .end(JSON.stringify(body));
+const polled = (phase: string, tag: string, maxAge = 5): Reply =>
+  json(200, session(phase), { ETag: tag, "Cache-Control": `max-age=${maxAge}`, Age: "2" });
+const hangUp: Reply = (response) => void response.socket?.destroy();
+
+interface Heard {
+  seen: string[];
+  watched: Watched[];
+  waits: number[];
+  asked: string[];
+  headers: IncomingHttpHeaders[];
+  thrown: unknown;
+}
+
+const short = ({ connection, session, failure }: Watched) =>
+  [connection, session?.progress.phase ?? "-", failure ? (failure.problem?.code ?? "failure") : ""]
+    .join(" ")
+    .trim();
+
+/** Watches a server that gives these answers in turn; seconds are what the watcher meant to wait. */
+async function watch(
+  replies: Reply[],
+  options: WatchOptions = {},
+  look: (watched: Watched) => void = () => {},
+): Promise<Heard> {
+  const heard: Heard = { seen: [], watched: [], waits: [], asked: [], headers: [], thrown: null };
+  const left = [...replies];
+  const server = createServer((request, response) => {
+    heard.asked.push(request.url ?? "");
+    heard.headers.push(request.headers);
+    (left.shift() ?? hangUp)(response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  try {
+    const gateway = createClient(`http://127.0.0.1:${port}`, { headers: { "X-API-Key": "k" } });
+    const all = gateway.watchSession(1005, {
+      wait: async (milliseconds) => void heard.waits.push(milliseconds / 1000),
+      maxFailures: 20,
+      ...options,
+    });
+    for await (const watched of all) {
+      heard.watched.push(watched);
+      heard.seen.push(short(watched));
+      look(watched);
+    }
+  } catch (error) {
+    heard.thrown = error;
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+  return heard;
+}
+
+const EVENTS = "/sessions/1005/events";
+const ONE = "/sessions/1005";
+
+test("a session is told live, until it has ended", async () => {
+  const { seen, asked, headers, thrown } = await watch([
+    stream(told("rendering", '"a"'), told("encoding", '"b"'), told("completed", '"c"')),
+  ]);
+  assert.deepEqual(seen, ["live rendering", "live encoding", "live completed"]);
+  assert.deepEqual([asked, thrown], [[EVENTS], null]);
+  assert.equal(headers[0]?.accept, "text/event-stream");
+  assert.equal(headers[0]?.["x-api-key"], "k", "the client's own header fields go along");
+  assert.equal(headers[0]?.["last-event-id"], undefined);
+});
+
+test("the gateway's own end ends it, whatever the phase", async () => {
+  const { seen, asked } = await watch([stream(told("rendering", "a"), event("end", {}))]);
+  assert.deepEqual([seen, asked.length], [["live rendering"], 1]);
+});
+
+test("a stream that breaks off is taken up where it was, when it asks for it", async () => {
+  const { seen, headers, waits } = await watch([
+    stream(told("rendering", '"a"')),
+    stream("retry: 8000\n\n", told("encoding", '"b"')),
+    stream(told("completed", '"c"')),
+  ]);
+  assert.deepEqual(seen, [
+    "live rendering",
+    "reconnecting rendering",
+    "live rendering",
+    "live encoding",
+    "reconnecting encoding",
+    "live encoding",
+    "live completed",
+  ]);
+  assert.deepEqual(headers.map((it) => it["last-event-id"]), [undefined, '"a"', '"b"']);
+  assert.ok(waits[0]! >= 1.5 && waits[0]! <= 3, String(waits));
+  assert.ok(waits[1]! >= 4 && waits[1]! <= 8, String(waits));
+});
+
+test("204 says that nothing more will come", async () => {
+  const { asked, thrown } = await watch([
+    stream(told("rendering", "a")),
+    (response) => void response.writeHead(204).end(),
+  ]);
+  assert.deepEqual([asked.length, thrown], [2, null]);
+});
+
+test("a problem on the way is told, and the next session takes it back", async () => {
+  const farm = problem(502, "upstream_unreachable", true);
+  const { seen } = await watch([
+    stream(
+      told("rendering", "a"),
+      event("problem", farm),
+      told("rendering", "a"),
+      told("completed", "b"),
+    ),
+  ]);
+  assert.deepEqual(seen, [
+    "live rendering",
+    "live rendering upstream_unreachable",
+    "live rendering",
+    "live completed",
+  ]);
+});
+
+test("a problem on the way that will not pass is thrown", async () => {
+  const lost = problem(404, "session_not_found", false);
+  const { thrown, asked } = await watch([stream(told("rendering", "a"), event("problem", lost))]);
+  assert.ok(thrown instanceof PollError);
+  assert.deepEqual([thrown.problem?.code, asked.length], ["session_not_found", 1]);
+});
+
+test("a session that is not there is thrown at once, as polls have it", async () => {
+  const lost = json(404, problem(404, "session_not_found", false));
+  const { thrown, asked, waits } = await watch([lost, lost]);
+  assert.ok(thrown instanceof PollError && thrown.problem?.code === "session_not_found");
+  assert.deepEqual([asked, waits], [[EVENTS, ONE], []]);
+});
+
+test("a gateway without streams is polled at once", async () => {
+  const none = json(404, problem(404, "route_not_found", false));
+  const { seen, asked } = await watch([none, polled("rendering", "a"), polled("completed", "b")]);
+  assert.deepEqual(seen, ["polling rendering", "polling completed"]);
+  assert.deepEqual(asked, [EVENTS, ONE, ONE]);
+});
+
+test("a refused stream waits as long as Retry-After asks, and then polls take over", async () => {
+  const full = json(429, problem(429, "rate_limited", true), { "Retry-After": "30" });
+  const { seen, waits, asked } = await watch([full, full, polled("completed", "a")]);
+  assert.deepEqual(seen, [
+    "reconnecting - rate_limited",
+    "reconnecting - rate_limited",
+    "polling completed",
+  ]);
+  assert.deepEqual(waits, [30, 30]);
+  assert.deepEqual(asked, [EVENTS, EVENTS, ONE]);
+});
+
+test("a proxy that holds a stream back is found out, and polled through", async () => {
+  const { seen, asked } = await watch(
+    [silent(), silent(), polled("rendering", "a"), polled("completed", "b")],
+    { silence: { first: 0.02, later: 60 } },
+  );
+  assert.deepEqual(seen.slice(2), ["polling rendering", "polling completed"]);
+  assert.deepEqual(asked, [EVENTS, EVENTS, ONE, ONE]);
+});
+
+test("a page in place of a stream is no stream", async () => {
+  const portal: Reply = (response) =>
+    void response.writeHead(200, { "Content-Type": "text/html" }).end("data: x\n\n");
+  const { asked } = await watch([portal, polled("completed", "a")]);
+  assert.deepEqual(asked, [EVENTS, ONE]);
+});
+
+test("a stream whose data are no JSON is given up", async () => {
+  const torn = stream("event: session\ndata: {\n\n");
+  const { seen, asked } = await watch([torn, stream(told("completed", "a"))]);
+  assert.deepEqual(seen, ["reconnecting - failure", "live completed"]);
+  assert.equal(asked.length, 2);
+});
+
+test("a stream that falls silent is left for another", async () => {
+  const { seen, headers } = await watch(
+    [silent(told("rendering", "a")), stream(told("completed", "b"))],
+    { silence: { first: 60, later: 0.02 } },
+  );
+  assert.deepEqual(seen, [
+    "live rendering",
+    "reconnecting rendering failure",
+    "live rendering",
+    "live completed",
+  ]);
+  assert.equal(headers[1]?.["last-event-id"], "a");
+});
+
+test("a stream is live before it has news", async () => {
+  const stop = new AbortController();
+  const { seen } = await watch(
+    [stream(told("rendering", "a")), silent(": nothing new\n\n")],
+    { signal: stop.signal },
+    ({ connection }) => {
+      lives += connection === "live" ? 1 : 0;
+      if (lives === 2) stop.abort();
+    },
+  );
+  assert.deepEqual(seen, ["live rendering", "reconnecting rendering", "live rendering"]);
+});
+let lives = 0;
+
+test("after a minute of polls a stream is tried again, one time at first", async () => {
+  const slow = Array.from({ length: 9 }, (_, n) => polled("rendering", `"${n}"`, 10));
+  const { seen, asked } = await watch([
+    hangUp,
+    hangUp,
+    ...slow, // between them 8 waits, of max-age 10 less 2 of age each: 64 seconds
+    hangUp,
+    polled("rendering", '"x"'),
+    polled("completed", '"y"'),
+  ]);
+  const streams = asked.flatMap((path, at) => (path === EVENTS ? [at] : []));
+  assert.deepEqual(streams, [0, 1, 11]);
+  assert.equal(seen.at(-1), "polling completed");
+});
+
+test("the stream that is tried again is kept when it comes", async () => {
+  const slow = polled("rendering", '"a"', 100);
+  const { seen } = await watch([hangUp, hangUp, slow, slow, stream(told("completed", "b"))]);
+  assert.deepEqual(seen.slice(-2), ["live rendering", "live completed"]);
+});
+
+test("what was last known stays on show through failures, with its age", async () => {
+  const before = Date.now();
+  const { watched } = await watch([
+    stream(told("rendering", "a")),
+    hangUp,
+    hangUp,
+    hangUp,
+    polled("completed", "b"),
+  ]);
+  for (const { session, asOf } of watched) {
+    assert.equal(session?.id, 1005);
+    assert.ok(asOf !== null && asOf >= before - 2000 && asOf <= Date.now());
+  }
+  assert.ok(watched.at(-1)!.asOf! <= Date.now() - 2000, "its Age is taken off");
+});
+
+test("so many failures in a row as are allowed are waited out, ever longer, and no more", async () => {
+  const { thrown, asked, waits } = await watch(Array(40).fill(hangUp), { maxFailures: 9 });
+  assert.ok(thrown instanceof PollError && thrown.cause instanceof TypeError);
+  assert.equal(asked.length, 9);
+  assert.ok(waits.at(-1)! > waits[0]! * 4, String(waits));
+});
+
+test("an aborted signal ends it without an error: before, while streaming, in a wait", async () => {
+  const early = await watch([], { signal: AbortSignal.abort() });
+  assert.deepEqual([early.seen, early.asked, early.thrown], [[], [], null]);
+
+  const stop = new AbortController();
+  const streaming = await watch([silent(told("rendering", "a"))], { signal: stop.signal }, () =>
+    setImmediate(() => stop.abort()),
+  );
+  assert.deepEqual([streaming.seen, streaming.thrown], [["live rendering"], null]);
+
+  const leave = new AbortController();
+  const waiting = await watch(
+    [stream("retry: 86400000\n\n", told("rendering", "a"))],
+    { signal: leave.signal, wait: undefined },
+    ({ connection }) => void (connection === "reconnecting" && setImmediate(() => leave.abort())),
+  );
+  assert.deepEqual([waiting.asked.length, waiting.thrown], [1, null]);
+});
+
+test("who stops looking closes the connection", async () => {
+  let closed = false;
+  const gone = new Promise<void>((resolve) => {
+    const server = createServer((_, response) => {
+      silent(told("rendering", "a"))(response);
+      response.on("close", () => {
+        closed = true;
+        server.close();
+        resolve();
+      });
+    });
+    server.listen(0, "127.0.0.1", async () => {
+      const { port } = server.address() as AddressInfo;
+      for await (const _ of createClient(`http://127.0.0.1:${port}`).watchSession(1005)) break;
+    });
+  });
+  await gone;
+  assert.ok(closed);
+});
