@@ -14,12 +14,12 @@ from app.api.catalogue import Code
 from app.api.clients import Clients
 from app.api.demo_page import demo_router
 from app.api.docs import docs_router
+from app.api.document_routes import document_router
 from app.api.edge import Edge
 from app.api.front import Front
 from app.api.health import health_router
 from app.api.keys import Keys, KeysError
 from app.api.lists import Lists
-from app.api.openapi import document_router
 from app.api.problem_pages import problem_router
 from app.api.problems import CODES, Problem, Problems
 from app.api.rate import Rate

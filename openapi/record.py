@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from app.api.admission import is_open
 from app.api.catalogue import MEANINGS, Code
 from app.api.edge import MAX_FIELDS_BYTES
 from app.api.openapi import EXAMPLES, as_text, document
@@ -36,7 +37,9 @@ UNCHANGED = ("If-None-Match", "*")
 GATEWAYS: dict[str, dict[str, object]] = {
     "usual": {},
     "hurried": {"upstream_deadline": 0.2},
-    "busy": {"upstream_deadline": 2, "upstream_concurrency": 1, "upstream_queue": 0},
+    "crowded": {"upstream_deadline": 2, "max_requests": 1},
+    "keyed": {"api_keys_file": HERE / "example.keys"},
+    "rationed": {"rate_limit": "1/60"},
     "broken": {},
     "leaving": {},
 }
@@ -57,7 +60,13 @@ class Run(NamedTuple):
 
 def anything(operation: str, path: str) -> list[Run]:
     """What the edge may answer with, whatever is asked."""
+    gate = [
+        Run(operation, Code.UNAUTHORIZED, path, gateway="keyed"),
+        Run(operation, Code.RATE_LIMITED, path, gateway="rationed"),
+        Run(operation, Code.OVERLOADED, path, gateway="crowded"),
+    ]
     return [
+        *([] if is_open(path) else gate),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("Transfer-Encoding", "chunked")),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("X-Long", "x" * MAX_FIELDS_BYTES)),
         Run(operation, Code.INTERNAL_ERROR, path, gateway="broken"),
@@ -85,7 +94,6 @@ def fetching(operation: str, base: str, good: dict[str, tuple[int, str]]) -> lis
         Run(operation, Code.NOT_ACCEPTABLE, some, field=NO_FORM),
         Run(operation, Code.NOT_CACHED, f"{base}/1001", field=("Cache-Control", "only-if-cached")),
         Run(operation, Code.UPSTREAM_TIMEOUT, f"{base}/700001", gateway="hurried"),
-        Run(operation, Code.OVERLOADED, some, gateway="busy"),
         *anything(operation, some),
     ]
 
@@ -161,8 +169,11 @@ def _answer(run: Run, farm: str) -> httpx.Response:
             edge._on_crash = lambda request_id, error: None  # it is no news
         if run.gateway == "leaving":
             drain.begin()
-        if run.gateway == "busy":
+        if run.gateway == "crowded":
             return _while_busy(client, farm, run.path)
+        if run.gateway == "rationed":
+            edge._gate._clock = lambda: MOMENT
+            client.get("/nothing")  # is counted all the same
         return client.get(run.path)
 
 

@@ -73,6 +73,16 @@ def test_both_documents_are_valid_by_their_specifications() -> None:
     OpenAPIV30SpecValidator(OLDER).validate()
 
 
+def test_a_key_may_be_sent_where_it_may_be_wanted() -> None:
+    for operation in OPERATIONS.values():
+        wanted = "401" in operation["responses"]
+        assert operation.get("security", []) == (
+            [{}, {"bearer": []}, {"apiKey": []}] if wanted else []
+        )
+    assert {name for name, found in OPERATIONS.items() if "security" in found} >= {"getSession"}
+    assert "security" not in OPERATIONS["getReadiness"]
+
+
 def nodes(node: Any) -> Iterator[Node]:
     """Every mapping in the document."""
     if isinstance(node, dict):
@@ -86,6 +96,8 @@ def nodes(node: Any) -> Iterator[Node]:
 @pytest.mark.parametrize("document", [DOCUMENT, OLDER])
 def test_every_reference_leads_somewhere_and_everything_is_referred_to(document: Node) -> None:
     targets = {node["$ref"] for node in nodes(document) if "$ref" in node}
+    wanted = [by for operation in operations(document) for by in operation.get("security", ())]
+    targets |= {f"#/components/securitySchemes/{name}" for by in wanted for name in by}
     assert targets == {
         f"#/components/{kind}/{name}"
         for kind, named in document["components"].items()

@@ -112,7 +112,9 @@ class Crowd:
             return
         if self._under_way >= self._most:
             self._refused("crowd")
-            await self._problems.response(Code.OVERLOADED, scope)(scope, receive, send)
+            headers = {"cache-status": "rfgw; detail=crowd"}
+            full = self._problems.response(Code.OVERLOADED, scope, headers=headers)
+            await full(scope, receive, send)
             return
         self._under_way += 1
         inside = True

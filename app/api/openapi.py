@@ -8,15 +8,14 @@ sandbox farm (``examples.json``, by ``make openapi``).
 import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import FastAPI
 
+from app.api.admission import is_open
 from app.api.catalogue import MEANINGS, Code
-from app.api.openapi_3_0 import as_3_0
-from app.api.openapi_words import HEADERS, INFO, LOCAL, PARAMETERS, TAGS, Node
+from app.api.openapi_words import HEADERS, INFO, LOCAL, PARAMETERS, SECURITY, TAGS, Node
 from app.api.problems import PROBLEM_JSON, Problem
 
 FETCH_CODES = (
@@ -73,8 +72,11 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
     made = deepcopy(app.openapi())
     recorded: Node = json.loads(EXAMPLES.read_text(encoding="utf-8"))
     names = {operation["operationId"] for operation in operations(made)}
-    for operation in operations(made):
-        operation["responses"] = dict(sorted({**_anywhere(), **operation["responses"]}.items()))
+    for path, operation in _placed(made):
+        edge = {**_anywhere(), **({} if is_open(path) else _at_the_gate())}
+        operation["responses"] = dict(sorted({**edge, **operation["responses"]}.items()))
+        if not is_open(path):
+            operation["security"] = [{}, *({name: []} for name in SECURITY)]
         _ask(operation)
         for status, response in operation["responses"].items():
             _show(response, recorded.get(operation["operationId"], {}).get(status, {}))
@@ -90,14 +92,21 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
         "components": {
             "schemas": _schemas(made["components"]["schemas"]),
             "headers": _headers(recorded),
+            "securitySchemes": deepcopy(SECURITY),
         },
     }
 
 
 def operations(document: Node) -> Iterator[Node]:
     """Every operation of a document."""
-    for path in document["paths"].values():
-        yield from path.values()
+    for _, operation in _placed(document):
+        yield operation
+
+
+def _placed(document: Node) -> Iterator[tuple[str, Node]]:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            yield path, operation
 
 
 def _anywhere() -> Node:
@@ -108,6 +117,12 @@ def _anywhere() -> Node:
         for which in ("It brings a body.", "Its header fields are too many or too long.")
     )
     return {"413": body, "431": fields, "500": crash}
+
+
+def _at_the_gate() -> Node:
+    """What a path that is not open may answer with, before its route is asked."""
+    codes = Code.UNAUTHORIZED, Code.RATE_LIMITED, Code.OVERLOADED
+    return {str(status): response for status, response in problem_responses(*codes).items()}
 
 
 def _ask(operation: Node) -> None:
@@ -210,34 +225,3 @@ def text(app: FastAPI) -> str:
 def as_text(node: Node) -> str:
     """A file of ours: two spaces deep, letters as they are."""
     return json.dumps(node, indent=2, ensure_ascii=False) + "\n"
-
-
-def document_router(app: FastAPI, public_url: str) -> APIRouter:
-    """/openapi.json and /openapi-3.0.json, made at the first request.
-
-    Their server is ``public_url``, or else whatever address they are read from.
-    """
-    router = APIRouter(include_in_schema=False)
-
-    def answer(body: bytes) -> Response:
-        return Response(
-            body, media_type="application/json", headers={"cache-control": "public, max-age=60"}
-        )
-
-    @cache
-    def bodies() -> tuple[bytes, bytes]:
-        made = document(app, {"url": public_url or ".", "description": "This gateway."})
-        new, old = (json.dumps(form, ensure_ascii=False) for form in (made, as_3_0(made)))
-        return new.encode(), old.encode()
-
-    @router.get("/openapi.json")
-    async def get_document() -> Response:
-        """The OpenAPI document."""
-        return answer(bodies()[0])
-
-    @router.get("/openapi-3.0.json")
-    async def get_older_document() -> Response:
-        """The same for tools that read nothing newer than OpenAPI 3.0."""
-        return answer(bodies()[1])
-
-    return router

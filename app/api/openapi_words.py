@@ -13,6 +13,8 @@ answers as long as they are good, and tells clients in standard HTTP headers wha
 * `ETag`, `Cache-Control`, `Age` and `Cache-Status` tell how fresh an answer is. To watch a
   session, ask again after `max-age` seconds with `If-None-Match` and `Cache-Control: max-age=0`
   (without the latter, some browsers add `no-cache`, which asks the farm each time).
+* The operator may want an API key with each request, and may limit how often a client asks: see
+  `WWW-Authenticate`, `RateLimit` and `Retry-After`.
 * Pages of every origin may read every answer, unless the operator names the origins.
 
 The examples are recorded from a gateway over the sandbox farm, and their ids work there.
@@ -69,6 +71,20 @@ HEADERS = {
         {"type": "integer", "minimum": 1},
         always=False,
     ),
+    "RateLimit": _header(
+        "What is left to this client, if there is a limit: `r` requests, and `t` seconds until its"
+        " whole share is back (draft-ietf-httpapi-ratelimit-headers).",
+        TEXT,
+        always=False,
+    ),
+    "RateLimit-Policy": _header(
+        "A client's share, if there is a limit: `q` requests in `w` seconds.", TEXT, always=False
+    ),
+    "WWW-Authenticate": _header(
+        "That an API key is wanted (RFC 6750); with `error`, that the one given is wrong.",
+        TEXT,
+        always=False,
+    ),
     "X-Request-ID": _header(
         "The request's id, for reports: taken from the request if it is valid, else made.",
         {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
@@ -76,6 +92,21 @@ HEADERS = {
     ),
 }
 """The header fields that clients are told about; recordings say which answer carries which."""
+
+SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key of this gateway, if its operator wants one.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a field of its own.",
+    },
+}
+"""How a request may carry a key; whether it has to is the operator's choice."""
 
 PARAMETERS = {
     "304": {
