@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 VISIBLE = re.compile(r"[!-~]+")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
+DATABASE = re.compile(r"/?|/[0-9]{1,3}")
 ANY = "*"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -31,6 +32,30 @@ def base_address(text: str) -> str:
     if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must have no user name, query or fragment")
     return text.rstrip("/")
+
+
+def cache_address(text: str) -> None:
+    """See that this is the address of a Redis or Valkey server.
+
+    ``redis://``, ``rediss://`` (TLS) with user, password, host, port and number of the database;
+    or ``unix://`` with the path of a socket. Raises ValueError, whose message quotes nothing.
+    """
+    try:
+        parts = urlsplit(text)
+        if parts.scheme == "unix":
+            leads = bool(parts.path) and not parts.hostname
+        else:
+            leads = (
+                bool(parts.hostname) and parts.port != 0 and bool(DATABASE.fullmatch(parts.path))
+            )
+        leads = leads and parts.scheme in ("redis", "rediss", "unix")
+    except ValueError:
+        leads = False
+    if not leads or not VISIBLE.fullmatch(text) or "?" in text or "#" in text:
+        raise ValueError(
+            "must be like redis://:password@cache.example:6379/0, rediss:// for TLS, or "
+            "unix:///path/of/socket"
+        )
 
 
 def is_local(address: str) -> bool:

@@ -19,7 +19,7 @@ class Answer(NamedTuple):
     failure: errors.UpstreamError | None = None  # what asking brought, when a kept answer stood in
     stored: bool = False
     collapsed: bool = False  # another request's question answered this one too
-    detail: str = ""  # swr, sie, slow
+    detail: str = ""  # swr, sie, slow, shared
 
     @property
     def outcome(self) -> str:
@@ -41,6 +41,7 @@ OUTCOMES = (
     "swr",  # stale, while it is asked for anew
     "sie",  # stale, because asking failed or must wait
     "slow",  # stale, because the farm is slow
+    "shared",  # another process has it, fresh
     "miss",  # nothing was kept: the farm was asked
     "refreshed",  # what was kept was too old, or not wanted: the farm was asked
     "collapsed",  # the farm had been asked already

@@ -5,6 +5,7 @@ the web framework or status codes.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +15,16 @@ from pydantic import BaseModel
 
 from app import errors
 from app.answer import NO_WISH, Answer, Wish
-from app.cache import Store
+from app.cache import Brought, Meeting, Store
 from app.call import Call, Drift
 from app.entry import Entry, State, Windows, digest
 from app.flight import Flights
 
 REVALIDATE_AT_MOST_EVERY = 1.0
 """Seconds: a request's ``no-cache`` makes no younger answer be asked for again."""
+
+SAME = 0.1
+"""Seconds by which the ages of one answer may differ from process to process."""
 
 
 class Upstream(Protocol):
@@ -55,6 +59,7 @@ class Gateway:
     ``on_crash`` of bugs: a call that meets one fails like any other, and a kept answer stands in.
     ``answered`` hears of every fetch its outcome and how stale the answer was, in seconds;
     ``misread`` the cause for which an answer could not be read.
+    Where there is a ``meeting``, one process of a group asks, and all of them have the answer.
     """
 
     upstream: Upstream
@@ -64,7 +69,8 @@ class Gateway:
     drift: Drift
     on_crash: Callable[[Exception], None]
     uniform: Callable[[float, float], float] = random.uniform
-    flights: Flights[Entry] = field(default_factory=Flights)
+    meeting: Meeting | None = None
+    flights: Flights[Brought] = field(default_factory=Flights)
     told: Told = lambda key, entry: None
     answered: Callable[[str, float], None] = lambda outcome, stale_for: None
     misread: Callable[[str], None] = lambda cause: None
@@ -89,7 +95,7 @@ class Gateway:
             return self._kept(call, entry, state)
         may_ask = entry.may_ask(now, self.healthy_at)
         if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
-            return await self._ask_or(call, entry, "request")
+            return await self._ask_or(call, entry, "request", REVALIDATE_AT_MOST_EVERY)
         if state is State.FRESH:
             return self._kept(call, entry, state)
         if state is State.ON_ERROR and may_ask:
@@ -113,23 +119,23 @@ class Gateway:
         """Nothing is kept: wait for the farm, whatever it says."""
         task, joined = self._join(call)
         try:
-            entry = await asyncio.shield(task)
+            told = await asyncio.shield(task)
         except errors.UpstreamError as error:
             return Answer(
                 error=error,
                 forward="uri-miss" if error.asked else "",
                 collapsed=joined and error.asked,
             )
-        return self._told(call, entry, "uri-miss", joined)
+        return self._brought(call, told, "uri-miss", joined)
 
-    async def _ask_or(self, call: Call, kept: Entry, why: str) -> Answer:
+    async def _ask_or(self, call: Call, kept: Entry, why: str, max_age: float = math.inf) -> Answer:
         """Something is kept: it stands in if the farm fails or takes too long (RFC 5861)."""
-        task, joined = self._join(call)
+        task, joined = self._join(call, max_age=max_age)
         done, _ = await asyncio.wait({task}, timeout=self.keeping.if_slow)
         if not done:
             return Answer(kept, refusal(call, kept), hit=True, detail="slow")
         try:
-            entry = task.result()
+            told = task.result()
         except errors.UpstreamError as failure:
             if not failure.asked:
                 return self._kept(call, kept, State.ON_ERROR)
@@ -141,22 +147,55 @@ class Gateway:
                 collapsed=joined,
                 detail=State.ON_ERROR.value,
             )
-        return self._told(call, entry, why, joined)
+        return self._brought(call, told, why, joined)
 
-    def _told(self, call: Call, entry: Entry, why: str, joined: bool) -> Answer:
+    def _brought(self, call: Call, told: Brought, why: str, joined: bool) -> Answer:
+        entry, how = told
+        refused = refusal(call, entry)
+        if how == "shared":
+            return Answer(entry, refused, hit=True, detail=how)
         return Answer(
             entry,
-            refusal(call, entry),
+            refused,
             forward=why,
             stored=self.store.get(call.key) is entry,
-            collapsed=joined,
+            collapsed=joined or how == "collapsed",
         )
 
-    def _join(self, call: Call, *, background: bool = False) -> tuple[asyncio.Task[Entry], bool]:
-        return self.flights.join(call.key, lambda: self._question(call, background))
+    def _join(
+        self, call: Call, *, background: bool = False, max_age: float = math.inf
+    ) -> tuple[asyncio.Task[Brought], bool]:
+        return self.flights.join(call.key, lambda: self._question(call, background, max_age))
 
-    async def _question(self, call: Call, background: bool) -> Entry:
-        """One upstream call, its answer kept. Runs in a task that no client can cancel.
+    async def _question(self, call: Call, background: bool, max_age: float) -> Brought:
+        """One answer for everyone here who asks. Runs in a task that no client can cancel.
+
+        Another process's answer will do if it is fresh and as young as was asked for.
+        """
+        kept = self.store.get(call.key)
+        younger_than = -math.inf if kept is None else kept.asked_at - SAME
+
+        def good(found: Entry) -> bool:
+            now = self.clock()
+            return found.ttl(now) > 0 and found.age(now) < max_age and found.asked_at > younger_than
+
+        async def ask() -> Entry:
+            return await self._ask_farm(call, background)
+
+        try:
+            if self.meeting is None:
+                return Brought(await ask(), "asked")
+            told = await self.meeting.answer(call.key, good, ask)
+        except errors.UpstreamError as error:
+            error.method, error.arguments = call.method, call.arguments
+            self._failed(call.key)
+            raise
+        if told.how != "asked":
+            self.keep(call.key, told.entry)
+        return told
+
+    async def _ask_farm(self, call: Call, background: bool) -> Entry:
+        """One upstream call, its answer kept.
 
         An answer's age counts from the moment of asking (RFC 9111 section 4.2.3): the farm may
         have looked then, and one call per lifetime holds for a slow farm too.
@@ -174,20 +213,13 @@ class Gateway:
             entry = self._entry(asked_at, b"", seconds)._replace(
                 refused=type(refused).__name__, fault_code=refused.fault_code or 0
             )
-        except errors.UpstreamError as error:
-            error.method, error.arguments = call.method, call.arguments
-            self._failed(call.key)
+        except errors.UpstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
             self.on_crash(error)
-            self._failed(call.key)
             raise errors.Crashed("bug") from None
         self.healthy_at = self.clock()
-        if entry.lifetime > 0:
-            self.store.put(call.key, entry)
-        else:
-            self.store.drop(call.key)  # what was kept has been answered anew
-        self.told(call.key, entry)
+        self.keep(call.key, entry)
         return entry
 
     def _read(self, call: Call, value: object) -> BaseModel:
@@ -196,6 +228,14 @@ class Gateway:
         except errors.UpstreamError as error:
             self.misread(error.cause)
             raise
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """A new answer is here, from the farm or from another process."""
+        if entry.lifetime > 0:
+            self.store.put(key, entry)
+        else:
+            self.store.drop(key)  # what was kept has been answered anew
+        self.told(key, entry)
 
     def _entry(self, asked_at: float, body: bytes, seconds: float) -> Entry:
         jitter = self.keeping.jitter

@@ -4,6 +4,7 @@ No line holds an exception's message: it may quote what came from outside, or a 
 exception is logged as its types and its places in the code, whoever logs it.
 """
 
+import asyncio
 import json
 import logging
 import logging.config
@@ -51,6 +52,29 @@ def crash(otherwise: str, error: BaseException) -> None:
     """Log an exception that nobody handled, and the request's id, ``otherwise`` this one."""
     known = {"request_id": request_id.get() or otherwise}
     EVENTS.error("crash", exc_info=error, extra={"fields": known})
+
+
+class Changes:
+    """Logs the state of something when it changes, at most once a second: the latest is told."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told: dict[str, Any] = {}
+        self._latest: dict[str, Any] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def tell(self, **state: Any) -> None:
+        """This is the state now."""
+        self._latest = state
+        if self._timer is None:
+            self._log()
+
+    def _log(self) -> None:
+        self._timer = None
+        if self._latest != self._told:
+            self._told = self._latest
+            event(self._name, **self._told)
+            self._timer = asyncio.get_running_loop().call_later(1.0, self._log)
 
 
 class JsonLines(logging.Formatter):

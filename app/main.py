@@ -35,6 +35,7 @@ from app.gateway import Gateway, Keeping
 from app.metrics import Metrics
 from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
 from app.settings import Settings, env_name
+from app.sharing import join_group
 from app.upstream.breaker import Breaker
 from app.upstream.client import FAULTS, Attempt, Farm
 from app.upstream.guard import Bulkhead, Guard
@@ -233,6 +234,7 @@ def _gate(settings: Settings, metrics: Metrics) -> Gate | None:
 def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics) -> FastAPI:
     farm = farm_of(settings, metrics)
     gateway = gateway_of(settings, farm, metrics)
+    group = join_group(settings, gateway, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -242,8 +244,12 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         logs.event("started", version=VERSION, upstream=settings.upstream_url)
+        if group is not None:
+            await group.start()
         yield
         await gateway.aclose()
+        if group is not None:
+            await group.aclose()
         await farm.aclose()
 
     app = FastAPI(

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from app.shared_metrics import SharedCacheMetrics
+
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds: the buckets of every histogram."""
 
@@ -151,6 +153,8 @@ class Metrics:
             "cause",
         )
         self.crashes = self._counter("rfgw_crashes", "Exceptions that nobody handled: bugs.")
+
+        self.shared = SharedCacheMetrics(self.registry)
 
     def _counter(self, name: str, words: str, *labels: str) -> Counter:
         return Counter(name, words, labels, registry=self.registry)

@@ -5,16 +5,17 @@ Must not know where values come from. No message quotes a value: it may be, or h
 
 import re
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from app.addresses import Network, base_address, is_local, networks, origins
+from app.addresses import Network, base_address, cache_address, is_local, networks, origins
 
 PREFIX = "RFGW_"
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
-SECRETS = ("consumer_key", "consumer_secret", "oauth_token", "oauth_token_secret")
+SECRETS = ("consumer_key", "consumer_secret", "oauth_token", "oauth_token_secret", "cache_url")
 
 
 class Settings(BaseModel):
@@ -96,6 +97,10 @@ class Settings(BaseModel):
     cache_max_bytes: int = Field(
         67_108_864, ge=65_536, le=2**40, description="Bytes kept in this process at most."
     )
+    cache_url: SecretStr | None = Field(
+        None,
+        description="Address of a Redis or Valkey server that several gateway processes share.",
+    )
 
     cors_origins: str = Field(
         "*", description="Origins whose pages may read answers, comma-separated; `*` for all."
@@ -166,6 +171,15 @@ class Settings(BaseModel):
         if path is not None and not (path / "index.html").is_file():
             raise ValueError("must be a folder with an index.html")
         return path
+
+    @field_validator("cache_url")
+    @classmethod
+    def _is_server(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            cache_address(url.get_secret_value())
+            if find_spec("redis") is None:
+                raise ValueError("needs the package redis: pip install renderfarm-gateway[redis]")
+        return url
 
     @field_validator("public_url")
     @classmethod

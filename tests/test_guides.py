@@ -38,7 +38,8 @@ def names(cell: str) -> list[str]:
 
 def test_every_series_is_documented_with_its_labels_and_no_other_is() -> None:
     counted = {}
-    collectors: list[Any] = [*vars(Metrics()).values()]
+    metrics = Metrics()
+    collectors: list[Any] = [*vars(metrics).values(), *vars(metrics.shared).values()]
     for collector in collectors:
         for family in collector.describe() if hasattr(collector, "describe") else ():
             names_of = collector if hasattr(collector, "_labelnames") else family
@@ -56,7 +57,7 @@ def test_every_outcome_of_the_cache_is_documented_and_no_other_is() -> None:
 
 def test_every_event_is_documented_and_no_other_is() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
-    logged = set(re.findall(r"(?:logs\.event|EVENTS\.\w+)\(\s*\"(\w+)\"", sources))
+    logged = set(re.findall(r"(?:logs\.event|logs\.Changes|EVENTS\.\w+)\(\s*\"(\w+)\"", sources))
     assert {names(row[0])[0] for row in table("Logs")} == logged
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
-from app.addresses import base_address, is_local, origins
+from app.addresses import base_address, cache_address, is_local, origins
 from app.environment import FILES, NAMES, SettingsError, load_settings
 from app.settings import Settings
 
@@ -257,6 +257,52 @@ def test_loopback_is_told_by_its_spelling(url: str, local: bool) -> None:
 def test_what_is_no_base_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must (be an absolute|have no user name)"):
         base_address(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://cache.example",
+        "rediss://user:p%40ss@[::1]:6380/15",
+        "unix:///run/valkey.sock",
+        "unix://:password@/run/valkey.sock",
+    ],
+)
+def test_addresses_of_caches_are_taken(text: str) -> None:
+    cache_address(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cache.example:6379",
+        "http://cache.example",
+        "redis://",
+        "redis:///0",
+        "redis://cache.example/zero",
+        "redis://cache.example:0",
+        "redis://cache.example:port",
+        "redis://cache.example?ssl_cert_reqs=none",
+        "redis://pass#word@cache.example",
+        "redis://cache.example/0 ",
+        "redis://[::1",
+        "unix://run/valkey.sock",
+        "unix://",
+    ],
+)
+def test_what_is_no_address_of_a_cache_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be like redis://:password@cache"):
+        cache_address(text)
+
+
+def test_a_shared_cache_needs_redis_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "redis://:hush@127.0.0.1"
+    assert "hush" not in repr(load(tmp_path, RFGW_CACHE_URL=url))
+    monkeypatch.setattr("app.settings.find_spec", lambda name: None)
+    told = wrong(tmp_path, RFGW_CACHE_URL=url)
+    assert told == {
+        "RFGW_CACHE_URL": "needs the package redis: pip install renderfarm-gateway[redis]"
+    }
 
 
 @pytest.mark.parametrize(

