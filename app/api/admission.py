@@ -6,7 +6,6 @@ keys are kept, how is counted, or what is answered.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,20 +27,16 @@ AUTHORIZATION, API_KEY = b"authorization", b"x-api-key"
 CHALLENGE = b'Bearer realm="rfgw"'
 WRONG_KEY = CHALLENGE + b', error="invalid_token"'
 SEVERAL = b""
-"""Stands for different keys in one request; it is nobody's key."""
+"""Stands for different keys, or one field twice, in one request; it is nobody's key."""
 
 Refused = Callable[[str], None]
 """Told why a request was refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
 
 
-class Verdict(NamedTuple):
-    """Why a request is refused, if it is; and the header fields that its answer has to carry."""
+Verdict = tuple[errors.GatewayError | None, list[Header]]
+"""Why a request is refused, if it is; and the header fields that its answer has to carry."""
 
-    error: errors.GatewayError | None
-    fields: list[Header]
-
-
-UNCOUNTED = Verdict(None, [])
+ADMITTED: Verdict = (None, [])
 
 
 class Gate:
@@ -67,30 +62,33 @@ class Gate:
         ``scope["rfgw.client"]`` becomes the client's name: its key's, or else its address.
         Preflights carry no key and ask for nothing: no OPTIONS is refused.
         """
-        if scope["method"] == "OPTIONS" or is_open(scope["path"]):
-            return UNCOUNTED
         now = self._clock()
         key = name = None
         if self._keys is not None:
             key = _key(scope["headers"], given)
-            name = self._keys.name_of(key, now) if key else None
+            name = None if key is None else self._keys.name_of(key, now)
+            if name is not None and self._counter is None:
+                scope["rfgw.client"] = name
+                return ADMITTED
         client = scope["rfgw.client"] = name or self._clients.of(scope)
+        if is_open(scope["path"]) or scope["method"] == "OPTIONS":
+            return ADMITTED
         fields: list[Header] = []
         if self._counter is not None:
             # Guesses of keys are counted too: of the address that they come from.
-            allowance = self._counter.take(client, now)
+            left, whole_in, wait = self._counter.take(client, now)
             fields += [
                 (b"ratelimit-policy", self._counter.policy),
-                (b"ratelimit", limit_field(allowance)),
+                (b"ratelimit", limit_field(left, whole_in)),
             ]
-            if allowance.wait > 0:
+            if wait > 0:
                 self._refused("rate")
-                return Verdict(errors.RateLimited("rate", retry_after=allowance.wait), fields)
+                return errors.RateLimited("rate", retry_after=wait), fields
         if self._keys is not None and name is None:
             cause, challenge = ("no_key", CHALLENGE) if key is None else ("wrong_key", WRONG_KEY)
             self._refused(cause)
-            return Verdict(errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)])
-        return Verdict(None, fields)
+            return errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)]
+        return None, fields
 
 
 class Crowd:
@@ -151,16 +149,17 @@ def _key(fields: Sequence[Header], given: Mapping[bytes, bytes]) -> bytes | None
 
     Another scheme of Authorization is another's business: a proxy's, for instance.
     """
-    if AUTHORIZATION not in given and API_KEY not in given:
+    named, authorization = given.get(API_KEY), given.get(AUTHORIZATION)
+    if authorization is None and named is None:
         return None
-    keys = set()
-    for name, text in fields:
-        if name == API_KEY:
-            keys.add(text)
-        elif name == AUTHORIZATION:
-            scheme, _, token = text.partition(b" ")
-            if scheme.lower() == b"bearer":
-                keys.add(token.strip(b" "))
-    if len(keys) > 1:
-        return SEVERAL
-    return keys.pop() if keys else None
+    if len(given) != len(fields):
+        names = [name for name, _ in fields]
+        if names.count(API_KEY) > 1 or names.count(AUTHORIZATION) > 1:
+            return SEVERAL
+    if authorization is None:
+        return named
+    scheme, _, token = authorization.partition(b" ")
+    bearer = token.strip(b" ") if scheme.lower() == b"bearer" else None
+    if bearer is None or named is None:
+        return named if bearer is None else bearer
+    return bearer if bearer == named else SEVERAL

@@ -117,7 +117,7 @@ class Edge:
             return gate.admit(scope, given)
         except Exception as error:  # noqa: BLE001 - who cannot be judged is not let in
             self._on_crash(request_id.decode(), error)
-            return Verdict(errors.Crashed("gate"), [])
+            return errors.Crashed("gate"), []
 
     def _kept(
         self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes

@@ -69,6 +69,6 @@ class Rate:
         self._whole_at.update(item for item in looked[1:] if item[1] > now)
 
 
-def limit_field(allowance: Allowance) -> bytes:
+def limit_field(left: int, whole_in: float) -> bytes:
     """The RateLimit field (draft-ietf-httpapi-ratelimit-headers-10, section 4)."""
-    return b'"default";r=%d;t=%d' % (allowance.left, ceil(allowance.whole_in))
+    return b'"default";r=%d;t=%d' % (left, ceil(whole_in))
