@@ -2,12 +2,14 @@
 
 import itertools
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.api.edge import Edge
 from app.api.front import Front
+from app.api.keys import new_key
 from app.entry import Entry, digest
 from app.main import create_app
 from tests.conftest import settings_for
@@ -31,6 +33,8 @@ def frozen_edge(origins: str, **settings: object) -> Edge:
     edge = create_app(settings_for("http://127.0.0.1:1", **{"cors_origins": origins, **settings}))
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     gateway.clock = lambda: 1003.7
+    if edge._gate is not None:
+        edge._gate._clock = gateway.clock
     gateway.store.put("community.getSession(42)", Entry(BODY, digest(BODY), 1000.0, 5.25, 5))
     refusal = Entry(b"", "", 1000.0, 10.0, 10, refused="SessionNotFound", fault_code=300)
     gateway.store.put("community.getSession(300)", refusal)
@@ -66,10 +70,16 @@ async def exchange(
 
 
 @pytest.mark.parametrize("origins", ["*", "https://site.example,https://other.example"])
-async def test_the_front_and_the_route_send_the_same_bytes(origins: str) -> None:
+@pytest.mark.parametrize("gated", [False, True])
+async def test_the_front_and_the_route_send_the_same_bytes(
+    origins: str, gated: bool, tmp_path: Path
+) -> None:
     keys = {"/sessions": "community.getSession("}
-    front = with_front(frozen_edge(origins), keys)
-    route = with_front(frozen_edge(origins), {})
+    key, line = new_key("site-a")
+    (tmp_path / "keys").write_text(line)
+    gate = {"api_keys_file": tmp_path / "keys", "rate_limit": "99999/60"} if gated else {}
+    front = with_front(frozen_edge(origins, **gate), keys)
+    route = with_front(frozen_edge(origins, **gate), {})
     combinations = itertools.product(METHODS, PATHS, QUERIES, ACCEPTS, TAGS, ORIGINS, CONTROLS)
     statuses: set[int] = set()
     for method, path, query, accept, tag, origin, control in combinations:
@@ -79,7 +89,7 @@ async def test_the_front_and_the_route_send_the_same_bytes(origins: str) -> None
             continue  # the farm would be asked
         given = {
             "accept": accept, "if-none-match": tag, "origin": origin, "cache-control": control,
-            "x-request-id": "r-1",
+            "x-request-id": "r-1", "x-api-key": key,
         }  # fmt: skip
         fields = [(name.encode(), text.encode()) for name, text in given.items() if text]
         answers = [await exchange(edge, method, path, query, fields) for edge in (front, route)]

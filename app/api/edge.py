@@ -89,7 +89,7 @@ class Edge:
         request_id = self._request_id(given.get(b"x-request-id"))
         own = [(b"x-request-id", request_id), *self._everywhere]
         if not self._any_origin:
-            own += self._cors(given.get(b"origin"))
+            own += self._cors(fields, given.get(b"origin"))
         refusal = None
         if self._gate is not None:
             refusal, told = self._admit(self._gate, scope, given, request_id)
@@ -184,10 +184,10 @@ class Edge:
             return given
         return b"%b-%x" % (self._boot, next(self._numbers))
 
-    def _cors(self, origin: bytes | None) -> list[Header]:
+    def _cors(self, fields: Sequence[Header], origin: bytes | None) -> list[Header]:
         """What lets a page of another origin read the answer."""
         headers = [(b"vary", b"Origin")]
-        if origin in self._origins:
+        if origin in self._origins and sum(name == b"origin" for name, _ in fields) == 1:
             headers.append((b"access-control-allow-origin", origin))
         return headers
 
