@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint check bench clients openapi contract lock package vendor-docs image clean
+.PHONY: help install run test lint check bench clients openapi contract deploy lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -74,6 +74,9 @@ contract: $(VENV)/.dev openapi/node_modules/.installed ## Lint, compare and fuzz
 	$(BIN)/python -m pytest tests/test_openapi.py tests/test_openapi_3_0.py tests/test_breaking.py
 	$(BIN)/python -m openapi.breaking
 	$(BIN)/python -m openapi.fuzz
+
+deploy: $(VENV)/.dev ## Check compose and Kubernetes manifests, build the image and run it (needs buildah, bubblewrap, debootstrap, kubectl)
+	$(BIN)/python -m pytest deploy/check
 
 lock: $(VENV)/.dev ## Write the locked requirements anew from pyproject.toml
 	$(UV_LOCK) pyproject.toml --extra redis --output-file requirements.lock
