@@ -9,7 +9,7 @@ from importlib import import_module
 from bench.options import Options
 from bench.servers import LOAD_CORE
 
-NAMES = ("hit", "inprocess", "pipeline", "miss", "stampede", "memory")
+NAMES = ("hit", "inprocess", "pipeline", "miss", "stampede", "memory", "scale")
 
 
 def main() -> None:

@@ -48,17 +48,20 @@ def objects(built: str) -> dict[str, Any]:
     return {found["kind"]: found for found in yaml.safe_load_all(built)}
 
 
+def checked(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One run of a tool of the environment."""
+    return subprocess.run([BIN / tool, *arguments], capture_output=True, text=True)
+
+
 def test_compose_is_valid_by_its_schema() -> None:
-    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = checked("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_manifests_are_valid_by_their_schemas(built: str, tmp_path: Path) -> None:
     whole = tmp_path / "built.yaml"
     whole.write_text(built)
-    command = [BIN / "kubernetes-validate", "--strict", whole]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = checked("kubernetes-validate", "--strict", str(whole))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count(" passed ") == 7
 
