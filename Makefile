@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint check bench clients openapi contract deploy lock package vendor-docs image clean
+.PHONY: help install run test lint check bench clients openapi contract fuzz deploy lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -78,10 +78,22 @@ contract: $(VENV)/.dev openapi/node_modules/.installed ## Lint, compare and fuzz
 deploy: $(VENV)/.dev ## Check compose and Kubernetes manifests, build the image and run it (needs buildah, bubblewrap, debootstrap, kubectl)
 	$(BIN)/python -m pytest deploy/check
 
+fuzz/.venv/.done: requirements.lock fuzz/requirements.lock
+	$(PYTHON) -m venv fuzz/.venv
+	fuzz/.venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		--only-binary :all: -r requirements.lock -r fuzz/requirements.lock
+	@touch $@
+
+FUZZ_SECONDS ?= 60
+
+fuzz: fuzz/.venv/.done ## Fuzz the decoder and the header readers, each for FUZZ_SECONDS (needs CPython 3.11 to 3.13 on Linux)
+	fuzz/.venv/bin/python -m fuzz $(FUZZ_SECONDS)
+
 lock: $(VENV)/.dev ## Write the locked requirements anew from pyproject.toml
 	$(UV_LOCK) pyproject.toml --extra redis --output-file requirements.lock
 	$(UV_LOCK) pyproject.toml --extra redis --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(UV_LOCK) clients/check/requirements.in --output-file clients/check/requirements.lock
+	$(UV_LOCK) fuzz/requirements.in --output-file fuzz/requirements.lock
 	echo 'setuptools>=77' | $(UV_LOCK) --no-annotate - --output-file requirements-build.lock
 
 package: ## Install the package as its users do, and run its command
@@ -103,6 +115,6 @@ image: ## Build the container image (needs docker)
 	docker build --tag renderfarm-gateway .
 
 clean: ## Remove the environment and everything generated
-	rm -rf openapi/node_modules clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build clients/typescript/LICENSE
+	rm -rf openapi/node_modules fuzz/.venv fuzz/found clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build clients/typescript/LICENSE
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,6 +16,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
+from app.api.keys import new_key
 from app.doctor import way
 from app.doctor.advice import FEW_CLIENTS, about_files, about_port, about_settings
 from app.doctor.finding import Finding
@@ -127,6 +128,19 @@ def test_settings_that_make_no_sense_together_are_warned_of(
     (doubt,) = about_settings(settings_for("http://127.0.0.1:1").model_copy(update=overrides))
     assert doubt.status == "warn"
     assert named in doubt.do
+
+
+def test_keys_are_read_and_warned_of_beside_every_origin(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(new_key("one")[1])
+    given = settings_for("http://127.0.0.1:1", api_keys_file=path)
+    assert ["RFGW_CORS_ORIGINS" in doubt.do for doubt in about_settings(given)] == [True]
+    path.write_text("c4nary")
+    listed = given.model_copy(update={"cors_origins": "https://site.example"})
+    (failure,) = about_settings(listed)
+    assert failure.status == "FAIL"
+    assert "RFGW_API_KEYS_FILE: line 1" in failure.says
+    assert "c4nary" not in failure.line()
 
 
 @pytest.mark.parametrize(

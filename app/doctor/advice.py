@@ -8,7 +8,8 @@ import resource
 import socket
 from collections.abc import Iterator
 
-from app.addresses import is_local
+from app.addresses import ANY, is_local
+from app.api.keys import Keys, KeysError
 from app.doctor.finding import Finding
 from app.main import SPARE_CONNECTIONS
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
@@ -24,6 +25,12 @@ FEW_CLIENTS = 256
 def about_settings(settings: Settings) -> list[Finding]:
     """One line if the settings make sense together, else one for each doubt."""
     doubts = [Finding("settings", "warn", says, do) for says, do in _doubts(settings)]
+    if settings.api_keys_file is not None:
+        try:
+            Keys(settings.api_keys_file)
+        except KeysError as error:
+            do = "nobody can be let in: see docs/operating.md"
+            doubts.append(Finding("settings", "FAIL", f"RFGW_API_KEYS_FILE: {error}", do))
     return doubts or [Finding("settings", "ok", "valid, and they make sense together")]
 
 
@@ -44,6 +51,11 @@ def _doubts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield (
             "others can reach RFGW_HOST, but problem types and documents name no address",
             "set RFGW_PUBLIC_URL to the one that clients use",
+        )
+    if settings.api_keys_file is not None and ANY in settings.origins:
+        yield (
+            "clients need keys, yet pages of every origin may use the keys that they get hold of",
+            "list the sites that may in RFGW_CORS_ORIGINS",
         )
     if settings.upstream_connect_timeout >= settings.upstream_deadline:
         yield (

@@ -1,0 +1,51 @@
+"""The readers of request header fields and ids: they judge any bytes, and never raise.
+
+What they read is what was said: no wish, tag, weight or address comes from nowhere.
+"""
+
+import ipaddress
+from contextlib import suppress
+
+from app.api.accept import quality
+from app.api.clients import client_address, name_of
+from app.api.keys import KeysError, parse
+from app.api.replies import JSON, matches, takes_json, wish_of
+from app.resources.sessions import session_id
+
+SEEDS = [
+    b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    b"application/json; q=0.5, text/*;q=0, */*; q=1.000",
+    b'no-cache, max-age=0, private="set-cookie, no-cache", only-if-cached',
+    b'W/"c2Vzc2lvbi00Mg", "another", *',
+    b"2147483647",
+    b"203.0.113.7, 2001:db8::7, ::ffff:10.0.0.1, fe80::1%eth0",
+    b"name sha256:" + b"0f" * 32 + b" # why",
+]
+WORDS = [
+    *("application/json", "application/*", "*/*", ";q=", "nan", "inf", "1e9", "0.001", "-1", "1_0"),
+    *("no-cache", "only-if-cached", "max-age=", '\\"', "W/", '"c2Vzc2lvbi00Mg"', "2147483648"),
+    *("10.0.0.1", "fd00::1", "::ffff:10.0.0.1", "%1", "sha256:", "#"),
+]
+REACHES = 70
+PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
+TAG = "c2Vzc2lvbi00Mg"
+
+
+def check(data: bytes) -> None:
+    """Read ``data`` as every field in turn."""
+    text = data.decode("latin-1")
+    for media_type in (JSON, "text/html"):
+        assert 0 <= quality(text, media_type) <= 1
+    assert takes_json(data) == (quality(text, JSON) > 0)
+    wish = wish_of(data)
+    assert not wish.no_cache or b"no-cache" in data.lower()
+    assert not wish.only_if_cached or b"only-if-cached" in data.lower()
+    if matches(data, TAG):
+        assert f'"{TAG}"' in text or text.strip() == "*"
+    with suppress(ValueError):
+        assert str(session_id(text)) == text
+    address = client_address("10.1.2.3", data, PROXIES)
+    assert address is not None
+    assert name_of(address) != "-"
+    with suppress(KeysError):
+        assert all(len(digest) == 32 for digest, _ in parse(text).values())
