@@ -36,8 +36,9 @@ class Valkey:
         )  # fmt: skip
         deadline = time.monotonic() + WITHIN
         while True:
-            with suppress(redis.RedisError):
-                self.client.ping()
+            with suppress(redis.ConnectionError):
+                with suppress(redis.AuthenticationError):
+                    self.client.ping()
                 return
             assert self.process.poll() is None, "it ended"
             assert time.monotonic() < deadline, "it does not answer"

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio.connection import Connection, parse_url
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 DEADLINE = 0.02
 """Seconds that anyone waits for an answer."""
@@ -32,6 +32,8 @@ QUIET = 1.0
 """Seconds without a message after which the listening connection is pinged."""
 PAUSES = (0.1, 0.5, 1.0, 2.0)
 """Seconds between tries to connect; the last holds until one succeeds."""
+
+ERROR_ANSWERS = (AuthenticationError, ResponseError)
 
 Command = tuple[bytes | str | int, ...]
 Reply = Any
@@ -121,15 +123,17 @@ class Link:
         tries = 0
         while True:
             asking, listening = self._connection(), self._connection()
-            cause = await self._made(asking, listening)
-            if not cause:
-                tries = 0
-                cause = await self._used(asking, listening, listener)
-            else:
-                listener.down(cause)
-            for connection in (asking, listening):
-                with suppress(RedisError, OSError):
-                    await connection.disconnect(nowait=True)
+            try:
+                cause = await self._made(asking, listening)
+                if cause:
+                    listener.down(cause)
+                else:
+                    tries = 0
+                    await self._used(asking, listening, listener)
+            finally:
+                for connection in (asking, listening):
+                    with suppress(RedisError, OSError):
+                        await connection.disconnect(nowait=True)
             await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
 
@@ -151,14 +155,14 @@ class Link:
                     await asking.read_response(timeout=math.inf)
         except TimeoutError:
             return "late"
-        except ResponseError:
-            return "auth"
         except Exception as error:  # noqa: BLE001 - whatever speaks there may say anything
+            if any(isinstance(one, ERROR_ANSWERS) for one in (error, error.__cause__)):
+                return "auth"
             return "refused" if isinstance(error, (RedisError, OSError)) else "odd"
         return ""
 
-    async def _used(self, asking: Any, listening: Any, listener: Listener) -> str:
-        """Work until something is wrong; gives what."""
+    async def _used(self, asking: Any, listening: Any, listener: Listener) -> None:
+        """Work until something is wrong, and tell what."""
         loop = asyncio.get_running_loop()
         self._trouble = loop.create_future()
         self._asking = asking
@@ -179,7 +183,6 @@ class Link:
             while self._row:
                 _reply(self._row.popleft(), None)
         listener.down(cause)
-        return cause
 
     async def _read(self, connection: Any) -> str:
         """Hand out answers in the order of the questions, until the server says no more."""

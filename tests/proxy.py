@@ -1,0 +1,97 @@
+"""A way to a server that can be made slow, be cut, or tell lies."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+class Proxy:
+    """Passes bytes between a port of its own and a server's socket, in a thread of its own."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.delay = 0.0
+        """Seconds that the server's bytes are held back."""
+        self.lie: bytes | None = None
+        """What is sent in place of the server's bytes."""
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The address at which clients reach the server."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        """Break every connection that stands."""
+        for writer in self._writers.copy():
+            self._loop.call_soon_threadsafe(writer.transport.abort)
+
+    def run(self, started: threading.Event) -> None:
+        """Serve until ``stop``."""
+
+        async def serve() -> None:
+            server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self.port = server.sockets[0].getsockname()[1]
+            self._stopped = asyncio.Event()
+            started.set()
+            await self._stopped.wait()
+            server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._loop.run_until_complete(serve())
+        self._loop.close()
+
+    def stop(self) -> None:
+        """End it, with every connection."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            onward = await asyncio.open_unix_connection(self._socket)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, onward[1]}
+        try:
+            await asyncio.gather(
+                self._pass(reader, onward[1], to_client=False),
+                self._pass(onward[0], writer, to_client=True),
+            )
+        finally:
+            for one in (writer, onward[1]):
+                self._writers.discard(one)
+                one.transport.abort()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if to_client:
+                    await asyncio.sleep(self.delay)
+                    data = data if self.lie is None else self.lie
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
+
+
+@contextmanager
+def proxy(socket: Path) -> Iterator[Proxy]:
+    """A proxy before the server at ``socket``, ended with the test."""
+    running, started = Proxy(socket), threading.Event()
+    thread = threading.Thread(target=running.run, args=(started,), daemon=True)
+    thread.start()
+    assert started.wait(20)
+    try:
+        yield running
+    finally:
+        running.stop()
+        thread.join(20)
+        assert not thread.is_alive(), "the proxy did not stop"
