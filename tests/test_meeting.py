@@ -1,5 +1,7 @@
 """Several processes and one cache: one asks, all have the answer, and nobody needs the cache."""
 
+import itertools
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ import pytest
 
 from tests.conftest import Farm, StartGateway
 from tests.programs import WITHIN
+from tests.proxy import proxy
 from tests.valkey import Valkey, valkey
 
 ACTIVE, DONE = "/sessions/1005", "/sessions/1010"
@@ -172,3 +175,136 @@ def test_what_was_answered_anew_while_notices_were_lost_is_found_out(
     farm.next({"do": "fault", "code": 300})
     assert revalidate(one, DONE).status_code == 404
     until(lambda: other.get(DONE).status_code == 404, "the other still has it")
+
+
+def full(server: Valkey) -> None:
+    server.client.config_set("maxmemory", "1")
+
+
+def roomy(server: Valkey) -> None:
+    server.client.config_set("maxmemory", "0")
+
+
+def read_only(server: Valkey) -> None:
+    server.client.replicaof("127.0.0.1", "1")
+
+
+def writable(server: Valkey) -> None:
+    server.client.replicaof("NO", "ONE")
+
+
+def flushed(server: Valkey) -> None:
+    server.client.flushall()
+
+
+def garbage(server: Valkey) -> None:
+    for name in server.client.keys("rfgw:*"):
+        server.client.set(name, b"rfgw1 \x00 rubbish", ex=60)
+
+
+def nothing(_server: Valkey) -> None:
+    """It needs no help to be well again."""
+
+
+def frozen(server: Valkey) -> None:
+    server.signal(signal.SIGSTOP)
+
+
+def thawed(server: Valkey) -> None:
+    server.signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("hurt", "heal"),
+    [
+        (Valkey.stop, Valkey.start),
+        (frozen, thawed),
+        (full, roomy),
+        (read_only, writable),
+        (flushed, nothing),
+        (garbage, nothing),
+    ],
+)
+def test_under_load_a_sick_server_costs_calls_and_no_answers(
+    start_group: StartGroup,
+    server: Valkey,
+    farm: Farm,
+    hurt: Callable[[Valkey], None],
+    heal: Callable[[Valkey], None],
+) -> None:
+    lifetime, ids = 0.3, (1003, 1004, 1005)
+    group = start_group(fresh_active=lifetime, stale_while_revalidate=0)
+    ask_often(group, ids)
+    farm.forget()
+    began = time.monotonic()
+    hurt(server)
+    try:
+        assert ask_often(group, ids) == {200}
+    finally:
+        heal(server)
+    lifetimes = (time.monotonic() - began) / lifetime
+    assert farm.calls() <= len(group) * len(ids) * (lifetimes + 1)
+    until(lambda: all(counted(one, "up") for one in group), "it is not found again")
+    until(lambda: all_know_what_one_asked(group, farm), "they do not share again")
+
+
+def ask_often(group: list[httpx.Client], ids: tuple[int, ...]) -> set[int]:
+    """Every process is asked for every id for three lifetimes, by two at a time."""
+
+    def ask(gateway: httpx.Client) -> set[int]:
+        ends = time.monotonic() + 1.0
+        seen = set()
+        while time.monotonic() < ends:
+            seen |= {gateway.get(f"/sessions/{number}").status_code for number in ids}
+        return seen
+
+    with ThreadPoolExecutor(2 * len(group)) as pool:
+        return set().union(*pool.map(ask, 2 * group))
+
+
+def all_know_what_one_asked(group: list[httpx.Client], farm: Farm) -> bool:
+    """Of an id that nobody has asked for; one that was just asked for alone proves nothing."""
+    number = next(NEW)
+    before = farm.calls()
+    for gateway in group:
+        gateway.get(f"/sessions/{number}")
+    return farm.calls() == before + 1
+
+
+NEW = itertools.count(20_000)
+
+
+def test_a_slow_way_to_the_server_costs_no_answers(
+    start_gateway: StartGateway, server: Valkey, farm: Farm
+) -> None:
+    with proxy(server.socket) as way:
+        group = [start_gateway(cache_url=way.url, fresh_active=0.3) for _ in range(2)]
+        for way.delay in (0.015, 0.03, 0.2):
+            assert ask_often(group, (1003, 1005)) == {200}
+        way.delay = 0.0
+        until(lambda: all(counted(one, "up") for one in group), "it is not found again")
+
+
+def test_values_that_are_no_records_of_ours_are_counted(
+    start_group: StartGroup, server: Valkey, farm: Farm
+) -> None:
+    one, other = start_group()
+    assert {one.get(path).status_code for path in (ACTIVE, DONE)} == {200}
+    until(lambda: len(server.client.keys("rfgw:*")) == 2, "they are not kept")
+    done, active = sorted(server.client.keys("rfgw:*"), key=lambda name: b"1005" in name)
+    record = server.client.get(done)
+    assert isinstance(record, bytes)
+    for value, lifetime, reason in (
+        (b"rfgw2 later", 60, "version"),
+        (b"rubbish", 60, "foreign"),
+        (record[:-1], 60, "seal"),
+        (record, 9_999, "age"),
+        (record, None, "age"),
+    ):
+        server.client.set(done, value, ex=lifetime)
+        other.get(DONE, headers={"cache-control": "no-cache"})
+        assert counted(other, f'rejected_total{{reason="{reason}"}}') >= 1, reason
+        grow_older()
+    server.client.set(active, record, ex=60)
+    assert other.get(ACTIVE).json()["id"] == 1005
+    assert counted(other, 'rejected_total{reason="key"}') == 1

@@ -1,6 +1,5 @@
 """Runs a real Valkey server for a test, and what goes wrong with one."""
 
-import os
 import signal
 import subprocess
 import time
@@ -51,15 +50,19 @@ class Valkey:
             self.process.wait()
             self.process = None
 
+    def signal(self, number: int) -> None:
+        """SIGSTOP freezes it: connections stand, and nothing is answered."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Connections stand, and nothing is answered."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
+        """Inside the ``with`` block nothing is answered."""
+        self.signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(self.process.pid, signal.SIGCONT)
+            self.signal(signal.SIGCONT)
 
 
 @contextmanager

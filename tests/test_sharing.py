@@ -1,0 +1,142 @@
+"""Several gateway processes that share a cache, as an operator runs them."""
+
+import asyncio
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.conftest import Farm
+from tests.programs import DEMO, RFGW, WITHIN, Program, await_port, free_port, started
+from tests.valkey import Valkey, valkey
+
+PASSWORD = "c4nary-p4ssword%25"
+
+
+class Process(NamedTuple):
+    """One gateway: its program, and where it is."""
+
+    program: Program
+    url: str
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Short: sockets live here."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def server(directory: Path) -> Iterator[Valkey]:
+    with valkey(directory, "--requirepass", PASSWORD) as running:
+        yield running
+
+
+class Group:
+    """Gateway processes over one farm and one server; what they log is in ``log``."""
+
+    def __init__(self, directory: Path, farm: Farm, server: Valkey, stack: ExitStack) -> None:
+        self._directory, self._stack = directory, stack
+        address = f"unix://:{PASSWORD.replace('%', '%25')}@{server.socket}"
+        (directory / "url").write_text(f"{address}\n")
+        self._settings = {
+            **DEMO,
+            "RFGW_UPSTREAM_URL": farm.url,
+            "RFGW_CACHE_URL_FILE": str(directory / "url"),
+        }
+        self.log = directory / "log"
+
+    def start(self, count: int) -> list[Process]:
+        return [self._start() for _ in range(count)]
+
+    def _start(self) -> Process:
+        port = free_port()
+        settings = {**self._settings, "RFGW_PORT": str(port)}
+        log = self._stack.enter_context(self.log.open("a"))
+        program = self._stack.enter_context(
+            started(self._directory, *RFGW, "serve", settings=settings, log=log)
+        )
+        await_port(port, program)
+        process = Process(program, f"http://127.0.0.1:{port}")
+        assert httpx.get(f"{process.url}/health/live", trust_env=False).is_success
+        return process
+
+
+@pytest.fixture
+def group(directory: Path, farm: Farm, server: Valkey) -> Iterator[Group]:
+    with ExitStack() as stack:
+        yield Group(directory, farm, server, stack)
+
+
+async def ask_all(urls: list[str], times: int) -> list[httpx.Response]:
+    """Every address is asked so many times, all at once."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(trust_env=False, timeout=WITHIN, limits=limits) as client:
+        return await asyncio.gather(*(client.get(url) for url in urls for _ in range(times)))
+
+
+async def test_a_thousand_cold_askers_of_four_processes_are_one_call(
+    group: Group, farm: Farm
+) -> None:
+    processes = await asyncio.to_thread(group.start, 4)
+    farm.next({"do": "late", "seconds": 1.0})
+    answers = await ask_all([f"{process.url}/sessions/1005" for process in processes], 250)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+    assert farm.calls() == 1
+
+
+def test_when_the_one_who_asks_is_killed_another_takes_over(group: Group, farm: Farm) -> None:
+    one, *others = group.start(3)
+    farm.next({"do": "hang"})
+    with ThreadPoolExecutor(9) as pool:
+        lost = pool.submit(httpx.get, f"{one.url}/sessions/1005", trust_env=False)
+        deadline = time.monotonic() + WITHIN
+        while farm.calls() < 1:
+            assert time.monotonic() < deadline
+        answers = [
+            pool.submit(httpx.get, f"{other.url}/sessions/1005", trust_env=False, timeout=5.0)
+            for other in others
+            for _ in range(4)
+        ]
+        one.program.send_signal(signal.SIGKILL)
+        with pytest.raises(httpx.TransportError):
+            lost.result()
+        assert {answer.result().status_code for answer in answers} == {200}
+    assert farm.calls() == 2
+
+
+def test_the_password_of_the_server_is_nowhere(group: Group, server: Valkey) -> None:
+    (process,) = group.start(1)
+    shown = []
+    with httpx.Client(base_url=process.url, trust_env=False) as client:
+        for path in ("/sessions/1005", "/metrics", "/sessions/1005"):
+            shown.append(client.get(path).text)
+            server.stop()
+        assert client.get("/sessions/1010").is_success
+        shown.append(client.get("/metrics").text)
+    process.program.send_signal(signal.SIGTERM)
+    assert process.program.wait(WITHIN) == 0
+    logged = group.log.read_text()
+    assert '"state": "up"' in logged
+    assert "c4nary" not in logged + "".join(shown)
+
+
+def test_a_dead_server_is_one_log_line_and_not_one_for_each_try(
+    group: Group, server: Valkey
+) -> None:
+    (process,) = group.start(1)
+    server.stop()
+    with httpx.Client(base_url=process.url, trust_env=False) as client:
+        for number in range(5000, 5300):  # each would like to meet
+            client.get(f"/sessions/{number}")
+    lines = [line for line in group.log.read_text().splitlines() if '"shared_cache"' in line]
+    assert 2 <= len(lines) <= 4  # up, then down: closed, then refused
