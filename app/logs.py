@@ -13,10 +13,15 @@ import traceback
 from contextvars import ContextVar
 from typing import Any, Literal
 
+from app.lines import LINES, Cut
+
 EVENTS = logging.getLogger("rfgw")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The request that is being answered. A task takes it along: whose question it was, it logs."""
+
+CUT_MS = 987654321.0
+"""What stands for the duration where a line is cut."""
 
 MAX_LINKS = 10
 """Of a chain of exceptions, the first so many are told."""
@@ -24,21 +29,23 @@ MAX_PLACES = 10
 """Of an exception's places, those nearest to where it was raised."""
 
 
-def configure(level: str, style: Literal["json", "console"]) -> None:
-    """Send all log lines, the server's included, to standard error."""
+def configure(level: str, style: Literal["json", "console"]) -> "Form":
+    """Send all log lines, the server's included, to standard error, in the form that is given."""
+    form = JsonLines() if style == "json" else Readable()
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"lines": {"()": JsonLines if style == "json" else Readable}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
-            "root": {"handlers": ["stderr"], "level": "WARNING"},
+            "formatters": {"lines": {"()": lambda: form}},
+            "handlers": {"lines": {"()": Queued, "formatter": "lines"}},
+            "root": {"handlers": ["lines"], "level": "WARNING"},
             "loggers": {
                 "rfgw": {"level": level.upper()},
                 "uvicorn": {"handlers": [], "level": level.upper(), "propagate": True},
             },
         }
     )
+    return form
 
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
@@ -77,24 +84,61 @@ class Changes:
             self._timer = asyncio.get_running_loop().call_later(1.0, self._log)
 
 
-class JsonLines(logging.Formatter):
-    """A record as one line of JSON, control characters escaped."""
+class Queued(logging.Handler):
+    """Leaves the writing to a thread: whoever logs never waits for a reader."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add one line to those that wait."""
+        LINES.add(self.format(record))
+
+
+class Form(logging.Formatter):
+    """How an event becomes one line, control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return self.line(record.created, record.levelname.lower(), *_told(record))
+
+    def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:
+        """The line of an event at ``at``, in Unix seconds."""
+        raise NotImplementedError
+
+    def moment(self, at: float) -> str:
+        """How a line tells its time."""
+        raise NotImplementedError
+
+    def cut(self, name: str, fields: dict[str, Any]) -> Cut:
+        """The line of an event with these fields, between its request's id and its duration."""
+        text = self.line(0.0, "info", name, {"request_id": "<id>", **fields, "ms": CUT_MS})
+        start, _, rest = text.partition(self.moment(0.0))
+        upto_id, _, rest = rest.partition("<id>")
+        upto_ms, _, end = rest.rpartition(str(CUT_MS))
+        return Cut(self.moment, start, upto_id, upto_ms, end)
+
+
+class JsonLines(Form):
+    """One line of JSON."""
+
+    def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:
         """``time``, ``level``, ``event`` and the event's own fields."""
-        name, fields = _told(record)
-        line = {"time": _moment(record), "level": record.levelname.lower(), "event": name}
-        return _json({**line, **fields})
+        return _json({"time": self.moment(at), "level": level, "event": name, **fields})
+
+    def moment(self, at: float) -> str:
+        """``2026-01-31T12:00:00.000Z``."""
+        return _moment(at)
 
 
-class Readable(logging.Formatter):
-    """A record as one line for people, control characters escaped."""
+class Readable(Form):
+    """One line for people."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:
         """``12:00:00 info event field=value``."""
-        name, fields = _told(record)
-        words = [_moment(record)[11:19], record.levelname.lower(), _json(name)[1:-1]]
+        words = [self.moment(at), level, _json(name)[1:-1]]
         return " ".join([*words, *(f"{field}={_json(value)}" for field, value in fields.items())])
+
+    def moment(self, at: float) -> str:
+        """``12:00:00``."""
+        return _moment(at)[11:19]
 
 
 def _told(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
@@ -132,9 +176,9 @@ def _places(error: BaseException) -> list[str]:
     return places[-MAX_PLACES:]
 
 
-def _moment(record: logging.LogRecord) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03d}Z"
+def _moment(at: float) -> str:
+    seconds, milliseconds = divmod(round(at * 1000), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
 
 
 def _json(value: object) -> str:

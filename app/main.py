@@ -1,6 +1,7 @@
 """create_app(settings): the one place that builds the parts and connects them."""
 
 import gc
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,7 @@ from app.entry import Windows
 from app.environment import SettingsError, load_settings
 from app.flight import Flights
 from app.gateway import Gateway, Keeping
+from app.lines import LINES
 from app.metrics import Metrics
 from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
 from app.settings import Settings, env_name
@@ -67,14 +69,15 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
         except SettingsError as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(2) from None
-    logs.configure(settings.log_level, settings.log_format)
+    form = logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
     metrics = Metrics()
     gate = _gate(settings, metrics)
     app = _api(settings, problems, drain or Drain(), metrics)
-    front = Front(app.state.gateway, app.state.replies, FRONT_KEYS)
+    wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
+    observer = Observer(metrics.requests, form if wanted else None, FRONT_OPERATIONS)
+    front = Front(app.state.gateway, app.state.replies, FRONT_KEYS, observer.expect)
     crowd = Crowd(settings.max_requests, problems, metrics.count_refused)
-    observer = Observer(metrics.requests, FRONT_OPERATIONS)
     crashed = _crashed(metrics)
     return Edge(app, front, problems, settings.origins, crashed, observer, gate, crowd)
 
@@ -210,6 +213,7 @@ def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
         answered=metrics.count_answer,
         misread=metrics.count_misread,
     )
+    metrics.lines_dropped.read = lambda: LINES.dropped
     metrics.cache_entries.set_function(lambda: len(store))
     metrics.cache_bytes.set_function(lambda: store.nbytes)
     metrics.flights.set_function(lambda: len(gateway.flights))
@@ -251,6 +255,7 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
         if group is not None:
             await group.aclose()
         await farm.aclose()
+        LINES.flush()
 
     app = FastAPI(
         title="Renderfarm gateway",

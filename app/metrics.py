@@ -5,7 +5,8 @@ Knows prometheus-client. Must not know who counts or why.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -16,7 +17,16 @@ from app.shared_metrics import SharedCacheMetrics
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds: the buckets of every histogram."""
 
+Tally = list[float]
+"""Seconds in all, then how many requests fell into each bucket; the last one has no bound."""
+
 HIT = "hit"
+
+
+def add(tally: Tally, seconds: float) -> None:
+    """One request that took ``seconds``. Called for every kept answer: most are very fast."""
+    tally[0] += seconds
+    tally[1 if seconds <= BOUNDS[0] else bisect_left(BOUNDS, seconds) + 1] += 1
 
 
 class Requests:
@@ -27,8 +37,8 @@ class Requests:
     """
 
     def __init__(self) -> None:
-        self._tallies: dict[tuple[str, int], list[int]] = {}
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._tallies: dict[tuple[str, int], Tally] = {}
+        self._hits: dict[tuple[str, int], Tally] = {}
         self._answers: defaultdict[str, int] = defaultdict(int)
 
     def count(self, operation: str, status: int, seconds: float) -> None:
@@ -36,17 +46,12 @@ class Requests:
 
         Status 0 stands for one that ended without any.
         """
-        try:
-            tally = self._tallies[operation, status]
-        except KeyError:
-            tally = self._tallies[operation, status] = [0] * (len(BOUNDS) + 1)
-        tally[bisect_left(BOUNDS, seconds)] += 1
-        self._seconds[operation] += seconds
+        tally = self._tallies.setdefault((operation, status), [0.0] * (len(BOUNDS) + 2))
+        add(tally, seconds)
 
-    def count_hit(self, operation: str, status: int, seconds: float) -> None:
-        """The same, and its answer was kept and fresh."""
-        self.count(operation, status, seconds)
-        self._answers[HIT] += 1
+    def hits(self, operation: str, status: int) -> Tally:
+        """Where to ``add`` requests whose answers were kept and fresh."""
+        return self._hits.setdefault((operation, status), [0.0] * (len(BOUNDS) + 2))
 
     def count_answer(self, outcome: str) -> None:
         """A call was answered from the cache, or past it."""
@@ -78,17 +83,37 @@ class Requests:
     def collect(self) -> Iterator[Metric]:
         """The families with their samples."""
         requests, latency, answers = self.describe()
-        by_operation: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(BOUNDS) + 1))
-        for (operation, status), tally in self._tallies.items():
-            requests.add_metric([operation, str(status or "none")], sum(tally))
-            by_operation[operation] = [*map(sum, zip(by_operation[operation], tally, strict=True))]
-        for operation, counts in by_operation.items():
-            sums = [sum(counts[: place + 1]) for place in range(len(counts))]
-            buckets = [*zip([*map(str, BOUNDS), "+Inf"], sums, strict=True)]
-            latency.add_metric([operation], buckets, self._seconds[operation])
-        for outcome, number in self._answers.items():
-            answers.add_metric([outcome], number)
+        by_operation: dict[str, Tally] = {}
+        by_status: defaultdict[tuple[str, int], float] = defaultdict(float)
+        for (operation, status), tally in [*self._tallies.items(), *self._hits.items()]:
+            by_status[operation, status] += sum(tally[1:])
+            before = by_operation.get(operation, [0.0] * len(tally))
+            by_operation[operation] = [*map(sum, zip(before, tally, strict=True))]
+        for (operation, status), number in by_status.items():
+            requests.add_metric([operation, str(status or "none")], number)
+        for operation, (seconds, *counts) in by_operation.items():
+            buckets = zip([*map(str, BOUNDS), "+Inf"], accumulate(counts), strict=True)
+            latency.add_metric([operation], [*buckets], seconds)
+        kept = sum(sum(tally[1:]) for tally in self._hits.values())
+        for outcome, times in {HIT: 0, **self._answers}.items():
+            answers.add_metric([outcome], times + kept if outcome == HIT else times)
         yield from (requests, latency, answers)
+
+
+class Elsewhere:
+    """A counter whose number somebody else keeps: ``read`` gives it at each scrape."""
+
+    def __init__(self, name: str, words: str) -> None:
+        self._name, self._words = name, words
+        self.read: Callable[[], float] = lambda: 0
+
+    def describe(self) -> list[Metric]:
+        """The family, empty."""
+        return [CounterMetricFamily(self._name, self._words)]
+
+    def collect(self) -> list[Metric]:
+        """The family with its sample."""
+        return [CounterMetricFamily(self._name, self._words, value=self.read())]
 
 
 class Metrics:
@@ -152,6 +177,8 @@ class Metrics:
             "wrong_key, rate, crowd.",
             "cause",
         )
+        self.lines_dropped = Elsewhere("rfgw_log_lines_dropped", "Log lines that were not written.")
+        self.registry.register(self.lines_dropped)
         self.crashes = self._counter("rfgw_crashes", "Exceptions that nobody handled: bugs.")
 
         self.shared = SharedCacheMetrics(self.registry)

@@ -128,6 +128,7 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least serious log line that is written."
     )
+    log_requests: bool = Field(True, description="Write a log line for every request.")
     log_format: Literal["json", "console"] = Field("json", description="`console` for people.")
 
     @field_validator(*SECRETS)

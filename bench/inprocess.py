@@ -14,6 +14,7 @@ from typing import Any, cast
 import uvloop
 
 from app.environment import load_settings
+from app.lines import LINES
 from app.main import create_app
 from bench import servers
 from bench.load import CHROME
@@ -149,6 +150,7 @@ def measure(options: Options, farm_port: int) -> dict[str, list[float]]:
             for name, (app, scope) in asked.items()
         }
         taken = interleaved(works, rounds=options.rounds, times=options.fewer(20, 2))
+        LINES.flush(60)
     return {name: [used / AT_ONCE for used in found] for name, found in taken.items()}
 
 

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import cli
 from app.environment import load_settings
+from app.lines import LINES
 from app.main import create_app
 from app.sandbox.data import LIVES
 from app.sandbox.script import MAGIC
@@ -242,6 +243,7 @@ def test_the_command_line_tells_no_secret_nonce_or_signature(
     monkeypatch.setenv("RFGW_PORT", SECRET)
     monkeypatch.setenv("RFGW_SIGNING", TOKEN_SECRET)
     assert cli.main(["serve"]) == 2
+    LINES.flush()
     shown = "".join(capfd.readouterr())
     assert "RFGW_PORT: " in shown
     assert not leaks(shown, WORD, KEY, SECRET, TOKEN, TOKEN_SECRET)

@@ -43,7 +43,7 @@ def frozen_edge(origins: str, **settings: object) -> Edge:
 
 def with_front(edge: Edge, keys: dict[str, str]) -> Edge:
     state = edge.app.state  # type: ignore[attr-defined]
-    edge._front = Front(state.gateway, state.replies, keys)
+    edge._front = Front(state.gateway, state.replies, keys, edge._observer.expect)
     return edge
 
 

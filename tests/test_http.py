@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import httpx
 import pytest
 
+from app.lines import LINES
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import running, serving
@@ -623,6 +624,7 @@ def test_a_crash_of_the_front_is_logged_and_the_route_answers(
 ) -> None:
     monkeypatch.setattr("app.api.front.Front.answer", boom)
     assert start_gateway().get("/sessions/1008").status_code == 200
+    LINES.flush()
     logged = capfd.readouterr().err
     assert '"event": "crash"' in logged
     assert "secret" not in logged

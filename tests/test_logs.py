@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from app import logs
 from app.flight import Flights
 from tests.conftest import Farm
-from tests.programs import DEMO, RFGW, await_port, finish, free_port, started
+from tests.programs import DEMO, RFGW, WITHIN, await_port, finish, free_port, started
 
 SECRET = "s3cret-message"
 
@@ -205,9 +206,101 @@ def test_what_the_farm_is_asked_is_logged_under_the_request_that_asked(
                 client.get("/sessions/1003", headers={"X-Request-ID": request_id})
         program.send_signal(signal.SIGTERM)
         told = [json.loads(text) for text in finish(program).stderr.splitlines()]
-    by = [(event["event"], event["request_id"]) for event in told if "request_id" in event]
+    known = [event for event in told if "request_id" in event and event["event"] != "request"]
+    by = [(event["event"], event["request_id"]) for event in known]
     asking = ["retried", "retried", minted, *failing]
     assert by == [
         *[("upstream_attempt", request_id) for request_id in asking],
         ("upstream_breaker", failing[-1]),
     ]
+
+
+Told = list[dict[str, Any]]
+
+
+@contextmanager
+def serving_told(tmp_path: Path, farm: Farm, told: Told, **settings: str) -> Iterator[httpx.Client]:
+    """A gateway of its own process; what it says is ``told`` once it has ended."""
+    port = free_port()
+    given = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port), **settings}
+    with started(tmp_path, *RFGW, "serve", settings=given) as program:
+        await_port(port, program)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            yield client
+        program.send_signal(signal.SIGTERM)
+        done = finish(program)
+        assert done.returncode == 0
+        told += [json.loads(text) for text in done.stderr.splitlines()]
+
+
+def test_every_request_has_one_line_and_every_problem_is_found_by_its_id(
+    tmp_path: Path, farm: Farm
+) -> None:
+    told: Told = []
+    asked: list[tuple[str, int, str, int | None, str | None]] = []
+    odd = f"/{SECRET}?{SECRET}=%0a"
+    requests = [
+        ("GET", "/sessions/1008", "getSession", 1008, "miss"),
+        ("GET", "/sessions/1008", "getSession", 1008, "hit"),
+        ("HEAD", "/sessions/1008", "getSession", 1008, "hit"),
+        ("GET", f"/sessions/1008?{SECRET}", "getSession", 1008, "hit"),
+        ("GET", "/sessions/300001", "getSession", 300001, "miss"),
+        ("GET", "/sessions/300001", "getSession", 300001, "negative"),
+        ("GET", "/sessions/707001", "getSession", 707001, "failed"),
+        ("GET", "/sessions/007", "getSession", None, None),
+        ("GET", f"/sessions/{SECRET}", "getSession", None, None),
+        ("POST", "/sessions/1008", "getSession", 1008, None),
+        ("GET", "/problems/overloaded", "getProblem", None, None),
+        ("GET", "/health/live", "getLiveness", None, None),
+        ("GET", "/metrics", "other", None, None),
+        ("PURGE", odd, "other", None, None),
+        ("GET", odd, "other", None, None),
+    ]
+    problems = []
+    with serving_told(tmp_path, farm, told) as client:
+        for method, path, operation, number, cache in requests:
+            answer = client.request(method, path)
+            asked.append((method, answer.status_code, operation, number, cache))
+            if answer.is_error and method != "HEAD":
+                problems.append(answer.json()["requestId"])
+        tag = client.get("/sessions/1008", headers={"X-Request-ID": "mine"}).headers["etag"]
+        asked.append(("GET", 200, "getSession", 1008, "hit"))
+        client.get("/sessions/1008", headers={"If-None-Match": tag})
+        asked.append(("GET", 304, "getSession", 1008, "hit"))
+    lines = [event for event in told if event["event"] == "request"]
+    assert [
+        (line["method"], line["status"], line["operation"], line["id"], line["cache"])
+        for line in lines
+    ] == asked
+    ids = [line["request_id"] for line in lines]
+    assert len(set(ids)) == len(ids)
+    assert len(problems) == 8
+    assert set(problems) <= set(ids)
+    assert ids[-2] == "mine"
+    assert all(0 < line["ms"] < 60_000 for line in lines)
+    assert len({tuple(line) for line in lines}) == 1, "all have the same members"
+    assert SECRET not in json.dumps(told)
+    assert "127.0.0.1" not in json.dumps(lines), "no address of a client"
+
+
+@pytest.mark.parametrize("settings", [{"RFGW_LOG_REQUESTS": "false"}, {"RFGW_LOG_LEVEL": "error"}])
+def test_the_lines_of_requests_can_be_left_out(
+    tmp_path: Path, farm: Farm, settings: dict[str, str]
+) -> None:
+    told: Told = []
+    with serving_told(tmp_path, farm, told, **settings) as client:
+        for path in ("/sessions/1008", "/sessions/1008", "/sessions/007"):
+            client.get(path)
+    assert "request" not in {event["event"] for event in told}
+
+
+def test_a_reader_that_has_stopped_holds_nobody_up(tmp_path: Path, farm: Farm) -> None:
+    port = free_port()
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
+    with started(tmp_path, *RFGW, "serve", settings=settings) as program:
+        await_port(port, program)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            for _ in range(700):  # a pipe holds some 400 lines
+                assert client.get("/sessions/1008").status_code == 200
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(WITHIN) == 0

@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors, logs
 from app.api.admission import Crowd, Gate, Verdict
 from app.api.catalogue import Code
-from app.api.front import Front
+from app.api.front import Front, Kept
 from app.api.problems import CODES, Problems
-from app.api.replies import Header, Prepared
+from app.api.replies import Header
 from app.api.seen import SEEN, Observer, Seen
 
 MAX_FIELDS = 100
@@ -98,13 +98,13 @@ class Edge:
         if plain and not _refused(fields, given):
             kept = self._kept(scope, given, request_id)
             if kept is not None:
-                status, headers, body = kept
+                status, headers, hit, body = kept
                 headers = [*headers, *own, JSON_POLICY]
                 await send({"type": START, "status": status, "headers": headers})
                 await send({"type": BODY, "body": body})
-                self._observer.hit(scope["path"], status, began)
+                self._observer.hit(hit, request_id, began)
                 return
-        seen = Seen(began)
+        seen = Seen(began, scope["method"])
         try:
             await self._route(scope, receive, send, request_id.decode(), own, seen, refusal)
         finally:
@@ -119,9 +119,7 @@ class Edge:
             self._on_crash(request_id.decode(), error)
             return errors.Crashed("gate"), []
 
-    def _kept(
-        self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
-    ) -> Prepared | None:
+    def _kept(self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes) -> Kept | None:
         try:
             return self._front.answer(scope, given)
         except Exception as error:  # noqa: BLE001 - the route answers as well, only slower

@@ -5,13 +5,14 @@ leaves to the route, which gives the same bytes: both take them from ``Replies.p
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from starlette.types import Scope
 
 from app.answer import NO_WISH
-from app.api.replies import Header, Prepared, Replies, hit_words, matches, takes_json, wish_of
+from app.api.replies import Header, Replies, hit_words, matches, takes_json, wish_of
+from app.api.seen import Hit
 from app.entry import Entry
 from app.gateway import Gateway
 
@@ -19,18 +20,24 @@ MAX_READY = 4096
 """How many entries have their header fields ready at most; beyond, all are made anew."""
 
 
+Kept = tuple[int, list[Header], Hit, bytes]
+"""Status, header fields, who counts it, and body."""
+
+
 class Ready(NamedTuple):
     """The header fields of both answers that an entry can give, good until ``until``.
 
-    That is when the entry's age or its ttl reach another whole second. Holds no body: the entry
-    may be gone from the store by then.
+    That is when the entry's age or its ttl reach another whole second. With each goes how it is
+    counted. Holds no body: the entry may be gone from the store by then.
     """
 
     digest: str
     asked_at: float
     until: float
     ok: list[Header]
+    ok_hit: Hit
     not_modified: list[Header]
+    not_modified_hit: Hit
 
 
 class Front:
@@ -40,15 +47,22 @@ class Front:
     ``community.getSession(42)``: a path that is not strictly written finds nothing.
     """
 
-    def __init__(self, gateway: Gateway, replies: Replies, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        replies: Replies,
+        keys: Mapping[str, str],
+        expect: Callable[[str, int], Hit],
+    ) -> None:
         self._store = gateway.store
         self._clock = gateway.clock
         self._replies = replies
         self._keys = dict(keys)
+        self._expect = expect
         self._ready: dict[str, Ready] = {}
 
-    def answer(self, scope: Scope, given: Mapping[bytes, bytes]) -> Prepared | None:
-        """Status, header fields and body, or None: the route shall answer.
+    def answer(self, scope: Scope, given: Mapping[bytes, bytes]) -> Kept | None:
+        """The answer, or None: the route shall give it.
 
         ``given`` are the request's header fields, none of them doubled.
         """
@@ -73,13 +87,13 @@ class Front:
         ):
             if entry.ttl(now) <= 0:
                 return None
-            ready = self._make_ready(key, entry, now)
+            ready = self._make_ready(scope["path"], key, entry, now)
         tags = given.get(b"if-none-match")
         if tags is not None and matches(tags, entry.digest):
-            return 304, ready.not_modified, b""
-        return 200, ready.ok, entry.body
+            return 304, ready.not_modified, ready.not_modified_hit, b""
+        return 200, ready.ok, ready.ok_hit, entry.body
 
-    def _make_ready(self, key: str, entry: Entry, now: float) -> Ready:
+    def _make_ready(self, path: str, key: str, entry: Entry, now: float) -> Ready:
         if len(self._ready) >= MAX_READY:
             self._ready.clear()
         status = b"rfgw; " + hit_words(entry, now).encode()
@@ -89,6 +103,8 @@ class Front:
             entry.asked_at,
             now + min(1 - math.modf(age)[0], math.modf(ttl)[0]),
             self._replies.prepared(entry, now, status)[1],
+            self._expect(path, 200),
             self._replies.prepared(entry, now, status, not_modified=True)[1],
+            self._expect(path, 304),
         )
         return ready

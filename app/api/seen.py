@@ -3,15 +3,21 @@
 Knows ASGI scopes and a clock. Must not know how series are named or lines are written.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from time import perf_counter
+from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
-from app.metrics import Requests
+from app import logs
+from app.lines import LINES, Cut
+from app.metrics import HIT, Requests, Tally, add
 
 SEEN = "rfgw.seen"
 """Where a scope holds its request's ``Seen``."""
+
+NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 OTHER = "other"
 """The operation of a request whose route has no operationId, or that has no route."""
@@ -20,10 +26,11 @@ OTHER = "other"
 class Seen:
     """One request that the front did not answer. Times are the observer's, in seconds."""
 
-    __slots__ = ("began", "first", "outcome", "scope", "status")
+    __slots__ = ("began", "first", "method", "outcome", "scope", "status")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, method: str) -> None:
         self.began = began
+        self.method = method
         self.first = 0.0  # when its answer began
         self.status = 0  # of its answer, 0 before that
         self.outcome = ""  # how the cache took part, see Answer.outcome
@@ -41,29 +48,73 @@ class Seen:
 
 def seen_of(scope: Scope) -> Seen:
     """What is known of the request of ``scope``; of one that came past no edge, nothing."""
-    seen: Seen = scope.setdefault(SEEN, Seen(0.0))
+    seen: Seen = scope.setdefault(SEEN, Seen(0.0, ""))
     return seen
 
 
+class Hit(NamedTuple):
+    """What is known beforehand of requests that a kept answer serves."""
+
+    tally: Tally
+    cut: Cut | None  # None: no lines are written
+
+
 class Observer:
-    """Hears of every request once. ``operations`` has the operationId behind a path's head."""
+    """Hears of every request once: counts it, and logs it unless ``form`` is None.
+
+    ``operations`` has the operationId behind a path's head. ``clock`` is ``perf_counter``,
+    or a test's.
+    """
 
     def __init__(
         self,
         requests: Requests,
+        form: logs.Form | None,
         operations: Mapping[str, str],
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.clock = clock
         self._requests = requests
+        self._form = form
         self._operations = operations
 
-    def hit(self, path: str, status: int, began: float) -> None:
+    def expect(self, path: str, status: int) -> Hit:
+        """What to ``hit`` with when a kept answer serves this path with this status."""
+        head, _, last = path.rpartition("/")
+        operation = self._operations[head]
+        fields = _fields("GET", operation, last, status, HIT)
+        cut = self._form.cut("request", fields) if self._form else None
+        return Hit(self._requests.hits(operation, status), cut)
+
+    def hit(self, hit: Hit, request_id: bytes, began: float) -> None:
         """The front has answered. Every tenth of a microsecond counts here."""
-        operation = self._operations[path[: path.rfind("/")]]
-        self._requests.count_hit(operation, status, self.clock() - began)
+        now = self.clock()
+        add(hit.tally, now - began)
+        if hit.cut is not None:
+            LINES.add((hit.cut, request_id, now, now - began))
 
     def routed(self, seen: Seen) -> None:
-        """An answer has ended, or will never be."""
-        latency = (seen.first or self.clock()) - seen.began
-        self._requests.count(seen.operation, seen.status, latency)
+        """An answer has ended, or will never be. A stream's latency is that of its beginning."""
+        now = self.clock()
+        operation = seen.operation
+        self._requests.count(operation, seen.status, (seen.first or now) - seen.began)
+        if self._form:
+            last = str(seen.scope.get("path_params", {}).get("id", ""))
+            fields = _fields(seen.method, operation, last, seen.status, seen.outcome)
+            fields["ms"] = round((now - seen.began) * 1000, 3)
+            logs.event("request", **fields)
+
+
+def _fields(method: str, operation: str, last: str, status: int, outcome: str) -> dict[str, Any]:
+    """What a line says of a request between its id and its time.
+
+    Of the path nothing but a number is told, and of the query nothing: who knows what is in them.
+    """
+    number = int(last) if NUMBER.fullmatch(last) else None
+    return {
+        "method": method,
+        "operation": operation,
+        "id": number,
+        "status": status or None,
+        "cache": outcome or None,
+    }

@@ -1,0 +1,136 @@
+"""Lines on their way to standard error: a thread of their own writes them, many at once.
+
+Knows text, moments and a thread. Must not know what a line says.
+"""
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+ROOM = 20_000
+"""Lines that wait at most, about 5 MB: half a second of the fastest answers."""
+EVERY = 0.1
+"""Seconds that lines are gathered for."""
+BATCH = 500
+LAST = 1.0
+"""Seconds that the end of the process waits for the last lines."""
+
+
+class Cut(NamedTuple):
+    """A line but for its moment, a name and milliseconds, which come when it is written."""
+
+    moment: Callable[[float], str]  # the text of a Unix time
+    start: str
+    upto_name: str
+    upto_ms: str
+    end: str
+
+
+Filling = tuple[Cut, bytes, float, float]
+"""A cut line, its name, its moment by ``time.perf_counter``, and seconds."""
+
+
+def to_stderr(text: str) -> None:
+    """Write past Python's own buffer: a thread that is stuck in there would break the exit."""
+    try:
+        number = sys.stderr.fileno()
+    except OSError:  # what stands in for it is no file
+        sys.stderr.write(text)
+        return
+    left = memoryview(text.encode())
+    while left:
+        left = left[os.write(number, left) :]
+
+
+class Lines:
+    """Whoever adds a line never waits, not even for a reader that has stopped.
+
+    When ``room`` lines wait, more are ``dropped`` and counted.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None] = to_stderr, *, room: int = ROOM, every: float = EVERY
+    ) -> None:
+        self._write = write
+        self._room = room
+        self._every = every
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # threads and their work stay behind
+
+    def _begin(self) -> None:
+        self.dropped = 0
+        self._waiting: deque[str | Filling] = deque()
+        self._idle = True
+        self._wake, self._hurry = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, line: str | Filling) -> None:
+        """Have one line written, soon. One that is cut costs nearly nothing until then."""
+        waiting = self._waiting
+        if len(waiting) >= self._room:
+            self.dropped += 1
+            return
+        waiting.append(line)
+        if self._idle:
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log lines", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._idle = True  # said before the look, so that no line is overlooked
+            if not self._waiting:
+                self._wake.wait()
+            self._idle = False
+            self._wake.clear()
+            self._hurry.wait(self._every)
+            while self._waiting:
+                self._write_some()
+
+    def _write_some(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+        try:
+            self._write("\n".join([*filled(batch), ""]))
+        except (OSError, ValueError):  # nobody can read any more
+            self.dropped += len(batch)
+
+    def flush(self, within: float = LAST) -> None:
+        """Wait until all is written, for so many seconds at most."""
+        until = time.monotonic() + within
+        self._hurry.set()
+        while (self._waiting or not self._idle) and time.monotonic() < until:
+            time.sleep(0.002)
+        self._hurry.clear()
+
+
+def filled(batch: Iterable[str | Filling]) -> list[str]:
+    """The lines as text. Many share a millisecond, and so its text."""
+    offset = time.time() - time.perf_counter()
+    moment, known = "", -1
+    lines = []
+    for line in batch:
+        if isinstance(line, str):
+            lines.append(line)
+            continue
+        (to_text, start, upto_name, upto_ms, end), name, at, seconds = line
+        millisecond = int((at + offset) * 1000)
+        if millisecond != known:
+            moment, known = to_text(millisecond / 1000), millisecond
+        ms = f"{seconds * 1000:.3f}"
+        lines.append(f"{start}{moment}{upto_name}{name.decode()}{upto_ms}{ms}{end}")
+    return lines
+
+
+LINES = Lines()
+"""The process's own: there is one standard error."""
+
+atexit.register(LINES.flush)

@@ -1,0 +1,134 @@
+"""Lines are written soon and together; whoever adds one never waits, and none is kept for ever."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from app import logs
+from app.lines import Lines, filled, to_stderr
+from tests.programs import WITHIN
+
+
+def until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + WITHIN
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_lines_are_written_in_their_order_and_together() -> None:
+    written: list[str] = []
+    lines = Lines(written.append, every=0)
+    for number in range(2000):
+        lines.add(str(number))
+    lines.flush(WITHIN)
+    assert "".join(written).split() == [str(number) for number in range(2000)]
+    assert len(written) < 2000
+    lines.add("again")
+    until(lambda: written[-1] == "again\n")
+    assert lines.dropped == 0
+
+
+def test_lines_of_many_threads_are_all_written() -> None:
+    written: list[str] = []
+    lines = Lines(written.append, every=0)
+
+    def add(name: str) -> None:
+        for number in range(500):
+            lines.add(f"{name}-{number}")
+
+    threads = [threading.Thread(target=add, args=[name]) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: len("".join(written).split()) == 2000)
+
+
+def test_a_reader_that_has_stopped_costs_lines_and_nothing_else() -> None:
+    stuck = threading.Event()
+    written: list[str] = []
+
+    def write(text: str) -> None:
+        stuck.wait(WITHIN)
+        written.append(text)
+
+    lines = Lines(write, room=10, every=0)
+    lines.add("first")
+    until(lambda: not lines._waiting)
+    for number in range(25):
+        lines.add(str(number))
+    assert lines.dropped == 15
+    lines.flush(within=0.01)  # returns
+    assert written == []
+    stuck.set()
+    lines.flush(WITHIN)
+    assert "".join(written).split() == ["first", *map(str, range(10))]
+
+
+def test_nobody_there_to_read_is_no_error() -> None:
+    def write(text: str) -> None:
+        raise BrokenPipeError
+
+    lines = Lines(write, every=0)
+    lines.add("lost")
+    lines.flush(WITHIN)
+    assert lines.dropped == 1
+
+
+def test_a_forked_process_writes_its_own_lines_and_none_of_its_parent_s() -> None:
+    reader, writer = os.pipe()
+
+    def to_pipe(text: str) -> None:
+        os.write(writer, text.encode())
+
+    lines = Lines(to_pipe, every=3600)
+    lines.add("parent")
+    child = os.fork()
+    if not child:
+        lines.add("child")
+        lines.flush(WITHIN)
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        assert told.read() == "child\n"
+    lines._write = lambda text: None
+    lines.flush(WITHIN)
+
+
+def test_what_stands_in_for_standard_error_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stand_in)
+    to_stderr("told\n")
+    assert stand_in.getvalue() == "told\n"
+
+
+def test_the_last_lines_are_written_before_the_process_ends() -> None:
+    script = (
+        "from app import logs; logs.configure('info', 'json'); logs.event('x'); logs.event('y')"
+    )
+    code = [sys.executable, "-c", script]
+    told = subprocess.run(code, capture_output=True, text=True, check=True, timeout=WITHIN)
+    assert [json.loads(line)["event"] for line in told.stderr.splitlines()] == ["x", "y"]
+
+
+@pytest.mark.parametrize("form", [logs.JsonLines(), logs.Readable()])
+def test_a_cut_line_is_the_line_that_any_event_would_be(form: logs.Form) -> None:
+    fields = {"method": "GET", "id": 42, "cache": "hit", "odd": "\x1b%{}"}
+    cut = form.cut("request", fields)
+    at, offset = time.perf_counter(), time.time() - time.perf_counter()
+    lines = filled(["text", (cut, b"r-1", at, 0.012345), (cut, b"r-1", at, 0.012345)])
+    fields = {"request_id": "r-1", **fields, "ms": 12.345}
+    same = [form.line(at + offset + odd, "info", "request", fields) for odd in (0.0, 0.001, -0.001)]
+    assert lines[0] == "text"
+    assert lines[1] == lines[2]
+    assert lines[1] in same, "to the millisecond"
+    assert lines[1].isprintable()
