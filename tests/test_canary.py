@@ -6,6 +6,7 @@ searched.
 """
 
 import base64
+import hashlib
 import json
 import signal
 import sys
@@ -33,6 +34,7 @@ from tests.running import running
 # All begin with a word that no escaping changes, so that none hides behind an unusual one.
 WORD = "c4nary"
 KEY, SECRET = "canary/k3y", 'canary+s3cret/=%&ü~\\"<'
+API_KEY, WRONG_KEY = "rfgw_c4nary-k3y", "rfgw_c4nary-wr0ng"
 TOKEN, TOKEN_SECRET = "c4nary/t0ken", "c4nary+t0ken+s3cret%"
 
 # The program itself, with three more routes that crash, each with a secret in its message.
@@ -173,8 +175,12 @@ def paths() -> list[str]:
     return [f"/sessions/{number}" for number in sessions] + odd + pages
 
 
-def provoke(client: httpx.Client) -> str:
-    """Ask for everything, some of it in odd ways; gives all that was answered."""
+def provoke(client: httpx.Client, keys: Path) -> str:
+    """Ask for everything, some of it in odd ways; gives all that was answered.
+
+    Meanwhile the file of keys is broken, as by somebody who writes the key itself into it.
+    """
+    keys.write_text(f"site-a {API_KEY}")
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(client.get, paths()))
     answers += [
@@ -183,6 +189,9 @@ def provoke(client: httpx.Client) -> str:
         client.post("/sessions/42", content=b"x"),
         client.head("/sessions/42"),
         client.options("/sessions/42"),
+        client.get("/sessions/42", headers={"x-api-key": WRONG_KEY}),
+        client.get("/sessions/42", headers={"authorization": f"Bearer {WRONG_KEY}"}),
+        client.get(f"/sessions/42?api_key={WRONG_KEY}", headers={"x-api-key": ""}),
         client.get("/crash"),
         client.get("/crash/task"),
         client.get("/metrics"),
@@ -202,7 +211,14 @@ def test_a_gateway_tells_no_secret_nonce_or_signature(
 ) -> None:
     before = len(sent.nonces)
     port = free_port()
-    settings = {**settings_over(farm_url), "RFGW_PORT": str(port)}
+    keys = tmp_path / "keys"
+    keys.write_text(f"site-a sha256:{hashlib.sha256(API_KEY.encode()).hexdigest()}")
+    settings = {
+        **settings_over(farm_url),
+        "RFGW_PORT": str(port),
+        "RFGW_API_KEYS_FILE": str(keys),
+        "RFGW_RATE_LIMIT": "9999/60",
+    }
     with (
         (tmp_path / "log").open("w+") as log,
         started(tmp_path, sys.executable, "-X", "dev", "-c", CRASHING, settings=settings, log=log)
@@ -210,19 +226,30 @@ def test_a_gateway_tells_no_secret_nonce_or_signature(
     ):  # fmt: skip
         await_port(port, program)
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=WITHIN
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"x-api-key": API_KEY},
+            trust_env=False,
+            timeout=WITHIN,
         ) as client:
-            answered = provoke(client)
+            answered = provoke(client, keys)
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
         logged = (tmp_path / "log").read_text()
     assert len(sent.nonces) - before >= len(LIVES)
-    for word in ("upstream_attempt", "crash", "RuntimeError", "KeyError", "uvicorn.error"):
+    for word in (
+        "upstream_attempt",
+        "crash",
+        "RuntimeError",
+        "KeyError",
+        "uvicorn.error",
+        "api_keys_refused",
+    ):
         assert word in logged  # what is searched is there
     assert logged.count("RuntimeError") >= 4
     assert "Traceback" not in logged
     assert "Warning" not in logged
-    assert not leaks(answered + logged, WORD, KEY, SECRET, TOKEN, TOKEN_SECRET)
+    assert answered.count("invalid_token") == 3
+    assert not leaks(answered + logged, WORD, KEY, SECRET, TOKEN, TOKEN_SECRET, API_KEY, WRONG_KEY)
     assert not leaks(answered + logged, *sent.nonces, *sent.signatures)
 
 
