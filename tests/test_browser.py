@@ -30,6 +30,7 @@ from playwright.sync_api import (
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.keys import new_key
 from app.gateway import Gateway
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
@@ -499,3 +500,67 @@ def test_only_pages_of_the_listed_origins_can_read(
         page.context.close()
     assert (told["status"], told["headers"]["x-request-id"]) == (200, "page-3")
     assert hidden == [{"error": "TypeError"}] * 2
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    """A valid key; ``tmp_path / "keys"`` is its file."""
+    key, line = new_key("site-a")
+    (tmp_path / "keys").write_text(line)
+    return key
+
+
+def test_a_page_of_a_listed_origin_reads_by_its_key_and_others_read_nothing(
+    open_page: OpenPage, farm: Farm, foreign_url: str, key: str, tmp_path: Path
+) -> None:
+    settings = settings_for(
+        farm.url,
+        cors_origins=foreign_url.removesuffix("/"),
+        api_keys_file=tmp_path / "keys",
+        rate_limit="4/9999",
+    )
+    bearer, field = {"Authorization": f"Bearer {key}"}, {"X-API-Key": key}
+    with running(serving(create_app(settings))) as url:
+        page = open_page(foreign_url).page
+        session = f"{url}/sessions/1008"
+        keyless = ask(page, session)
+        assert (keyless["status"], keyless["body"]["code"]) == (401, "unauthorized")
+        assert keyless["headers"]["x-request-id"] == keyless["body"]["requestId"]
+        wrong = ask(page, session, headers={"X-API-Key": "wrong"})
+        assert wrong["body"]["code"] == "unauthorized"
+        answers = [ask(page, session, headers=headers) for headers in (bearer, field)]
+        assert [answer["status"] for answer in answers] == [200, 200]
+        assert answers[1]["headers"]["ratelimit"].startswith('"default";r=2;')
+        assert answers[1]["headers"]["cache-control"].startswith("private, max-age=")
+        problem = ask(page, f"{url}/sessions/300002", headers=bearer)
+        assert (problem["status"], problem["body"]["code"]) == (404, "session_not_found")
+        assert problem["headers"]["cache-status"].startswith("rfgw; ")
+        ask(page, session, headers=field)
+        spent = ask(page, session, headers=field)
+        assert (spent["status"], spent["body"]["code"]) == (429, "rate_limited")
+        assert int(spent["headers"]["retry-after"]) > 1
+        assert spent["headers"]["ratelimit-policy"] == '"default";q=4;w=9999'
+        page.goto(foreign_url.replace("127.0.0.1", "localhost"))
+        hidden = [ask(page, session, headers=headers) for headers in ({}, bearer, field)]
+        page.context.close()
+    assert hidden == [{"error": "TypeError"}] * 3
+
+
+def test_the_reference_sends_the_key_that_a_reader_authorizes_with(
+    open_page: OpenPage, farm: Farm, key: str, tmp_path: Path
+) -> None:
+    settings = settings_for(farm.url, api_keys_file=tmp_path / "keys")
+    with running(serving(create_app(settings))) as url:
+        visit = open_page(f"{url}/docs#/sessions/getSession")
+        page = visit.page
+        page.locator(".auth-wrapper .authorize").first.click()
+        form = page.locator(".auth-container").filter(has_text="X-API-Key")
+        form.locator("input").fill(key)
+        form.get_by_role("button", name="Apply credentials").click()
+        expect(form.get_by_role("button", name="Remove authorization")).to_be_visible()
+        visit.picture("authorizing", whole=False)
+        page.locator(".modal-ux .close-modal").click()
+        expect(execute(page).locator(".response-col_status").first).to_contain_text("200")
+        visit.picture("authorized")
+        assert visit.complaints == []
+        page.context.close()
