@@ -12,6 +12,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.keys import new_key
 from app.main import create_app
 from app.sandbox.server import create_farm, farm_server
 from tests.conftest import settings_for
@@ -19,7 +20,7 @@ from tests.running import running, serving
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-ENOUGH = 5_000
+ENOUGH, ENOUGH_GATED = 5_000, 300
 LONGEST = 240  # seconds
 DEADLINE = 0.3  # seconds: a farm that hangs is to be met often
 VARIED = {200, 304, 403, 404, 405, 409, 422, 502}
@@ -44,12 +45,12 @@ class Counting:
         await self.app(scope, receive, counted)
 
 
-def fuzz(document: str, gateway: str, folder: Path) -> tuple[int, int]:
+def fuzz(gateway: str, folder: Path, *options: str) -> tuple[int, int]:
     """The exit code of Schemathesis, and how many cases it tried."""
     report = folder / "report.json"
     done = subprocess.run(
-        [SCHEMATHESIS, f"--config-file={CONFIG}", "run", document, f"--url={gateway}",
-         f"--report-json-path={report}"],
+        [SCHEMATHESIS, f"--config-file={CONFIG}", "run", f"{gateway}/openapi.json",
+         f"--url={gateway}", f"--report-json-path={report}", *options],
         cwd=folder,
         timeout=LONGEST,
     )  # fmt: skip
@@ -57,20 +58,42 @@ def fuzz(document: str, gateway: str, folder: Path) -> tuple[int, int]:
     return done.returncode, told.get("test_cases", {}).get("generated", 0)
 
 
-def main() -> int:
-    """Run everything against a gateway of our own; 1 if anything is wrong."""
-    with tempfile.TemporaryDirectory() as folder, running(farm_server(create_farm())) as farm:
-        settings = settings_for(farm, upstream_deadline=DEADLINE, log_level="error")
-        app = Counting(create_app(settings))
-        with running(serving(app)) as gateway:
-            code, tried = fuzz(f"{gateway}/openapi.json", gateway, Path(folder))
-    missed = sorted(VARIED - app.statuses.keys())
-    print(
-        f"{tried} cases tried, of at least {ENOUGH}. Answers: {dict(sorted(app.statuses.items()))}."
+def tried(
+    name: str, farm: str, options: list[str], enough: int, varied: set[int], **settings: object
+) -> bool:
+    """Whether a gateway with these settings passes, after enough cases and answers."""
+    app = Counting(
+        create_app(
+            settings_for(farm, upstream_deadline=DEADLINE, log_level="error", **settings),
+        )
     )
+    with tempfile.TemporaryDirectory() as folder, running(serving(app)) as gateway:
+        code, number = fuzz(gateway, Path(folder), *options)
+    missed = sorted(varied - app.statuses.keys())
+    answers = dict(sorted(app.statuses.items()))
+    print(f"{name}: {number} cases tried, of at least {enough}. Answers: {answers}.")
     if missed:
         print(f"Never answered, so not tried: {missed}.")
-    return code or int(tried < ENOUGH or bool(missed))
+    return not code and number >= enough and not missed
+
+
+def main() -> int:
+    """Run everything against gateways of our own, with keys and a limit too; 1 if it fails."""
+    key, line = new_key("fuzz")
+    with tempfile.TemporaryDirectory() as folder, running(farm_server(create_farm())) as farm:
+        keys = Path(folder, "keys")
+        keys.write_text(line)
+        few = ["--max-examples=40", "--phases=examples,coverage,fuzzing"]
+        bearer = f"--header=Authorization: Bearer {key}"
+        passed = [
+            tried("Keyless", farm, few, ENOUGH_GATED, {200, 401}, api_keys_file=keys),
+            tried(
+                "Keyed", farm, [*few, bearer], ENOUGH_GATED, {200, 404, 422, 429},
+                api_keys_file=keys, rate_limit="20/1",
+            ),
+            tried("Open", farm, [], ENOUGH, VARIED),
+        ]  # fmt: skip
+    return int(not all(passed))
 
 
 if __name__ == "__main__":
