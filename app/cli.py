@@ -7,10 +7,10 @@ import argparse
 import asyncio
 import io
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from app import logs
 from app.api.catalogue import Code
@@ -158,29 +158,19 @@ def _serve(_parsed: argparse.Namespace) -> int:
         print(f"rfgw serve: {settings.host} port {settings.port}: {why}", file=sys.stderr)
         return FAILED
 
-    import uvicorn
-
     from app.main import create_app
+    from app.server import Config, serve
 
     with listener:
-        config = uvicorn.Config(
-            create_app(settings),
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            log_config=None,
-            ws="none",
-            lifespan="on",
-            timeout_graceful_shutdown=10,
-        )
-        server = uvicorn.Server(config)
-        # The server sends a signal that ended it again. Taken as it takes them itself, one that
-        # comes early ends the start, and none makes the exit code a failure's.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, server.handle_exit)
         host, port = listener.getsockname()[:2]
+        logs.configure(settings.log_level, settings.log_format)
         logs.event("listening", host=host, port=port)
-        server.run(sockets=[listener])
+        config = Config(
+            partial(create_app, settings),
+            workers=settings.workers,
+            grace=settings.shutdown_grace,
+        )
+        serve(config, listener)
     return 0
 
 

@@ -56,6 +56,7 @@ def run_demo(port: int, sandbox_port: int, speed: int) -> int:
     environment = {
         "RFGW_LOG_FORMAT": "console",
         "RFGW_LOG_LEVEL": "warning",
+        "RFGW_SHUTDOWN_GRACE": "0",
         **os.environ,
         **CREDENTIALS,
         "RFGW_CONSUMER_KEY": DEMO_CONSUMER_KEY,

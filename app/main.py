@@ -73,13 +73,14 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     problems = Problems(settings.public_url)
     metrics = Metrics()
     gate = _gate(settings, metrics)
-    app = _api(settings, problems, drain or Drain(), metrics)
+    drain = drain or Drain()
+    app = _api(settings, problems, drain, metrics)
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
     observer = Observer(metrics.requests, form if wanted else None, FRONT_OPERATIONS)
     front = Front(app.state.gateway, app.state.replies, FRONT_KEYS, observer.expect)
     crowd = Crowd(settings.max_requests, problems, metrics.count_refused)
     crashed = _crashed(metrics)
-    return Edge(app, front, problems, settings.origins, crashed, observer, gate, crowd)
+    return Edge(app, front, problems, settings.origins, crashed, observer, gate, crowd, drain)
 
 
 def create_api(settings: Settings) -> FastAPI:

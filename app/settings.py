@@ -125,6 +125,10 @@ class Settings(BaseModel):
     demo_dir: Path | None = Field(
         None, description="Folder of the built demo page, served at `/demo`."
     )
+    workers: int = Field(1, ge=1, le=64, description="Processes that answer on the one port.")
+    shutdown_grace: float = Field(
+        5, ge=0, le=10, description="How long requests are still welcome after SIGTERM."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least serious log line that is written."
     )

@@ -216,6 +216,7 @@ class Stage:
         return {
             "PORT": str(port),
             "NODE_ENV": "production",
+            "RFGW_SHUTDOWN_GRACE": "0",
             "BENCH_FARM_URL": farm,
             "BENCH_LIFETIME": lifetime,
             "BENCH_MAX_ENTRIES": str(self.max_entries),

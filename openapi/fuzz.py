@@ -16,7 +16,7 @@ from app.api.keys import new_key
 from app.main import create_app
 from app.sandbox.server import create_farm, farm_server
 from tests.conftest import settings_for
-from tests.running import running, serving
+from tests.running import Wrapped, running, serving
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -62,15 +62,13 @@ def tried(
     name: str, farm: str, options: list[str], enough: int, varied: set[int], **settings: object
 ) -> bool:
     """Whether a gateway with these settings passes, after enough cases and answers."""
-    app = Counting(
-        create_app(
-            settings_for(farm, upstream_deadline=DEADLINE, log_level="error", **settings),
-        )
-    )
+    given = settings_for(farm, upstream_deadline=DEADLINE, log_level="error", **settings)
+    edge = create_app(given)
+    app = Wrapped(Counting(edge), edge)
     with tempfile.TemporaryDirectory() as folder, running(serving(app)) as gateway:
         code, number = fuzz(gateway, Path(folder), *options)
-    missed = sorted(varied - app.statuses.keys())
-    answers = dict(sorted(app.statuses.items()))
+    missed = sorted(varied - app.app.statuses.keys())
+    answers = dict(sorted(app.app.statuses.items()))
     print(f"{name}: {number} cases tried, of at least {enough}. Answers: {answers}.")
     if missed:
         print(f"Never answered, so not tried: {missed}.")

@@ -13,10 +13,10 @@ import httpx
 
 from app.api.admission import is_open
 from app.api.catalogue import MEANINGS, Code
-from app.api.edge import MAX_FIELDS_BYTES
 from app.api.openapi import EXAMPLES, as_text, document
 from app.api.openapi_3_0 import as_3_0
 from app.api.openapi_words import HEADERS
+from app.connection import MAX_HEAD
 from app.drain import Drain
 from app.main import create_api, create_app
 from app.sandbox.data import RENDER_BEGIN
@@ -56,6 +56,7 @@ class Run(NamedTuple):
     field: tuple[str, str] | None = None
     gateway: str = "usual"
     items: int | None = None  # of a long list, so many are shown
+    target: str = ""  # what the request line says instead of the path
 
 
 def anything(operation: str, path: str) -> list[Run]:
@@ -67,8 +68,9 @@ def anything(operation: str, path: str) -> list[Run]:
     ]
     return [
         *([] if is_open(path) else gate),
+        Run(operation, Code.MALFORMED_REQUEST, path, target=f"http://elsewhere.example{path}"),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("Transfer-Encoding", "chunked")),
-        Run(operation, Code.REQUEST_TOO_LARGE, path, field=("X-Long", "x" * MAX_FIELDS_BYTES)),
+        Run(operation, Code.REQUEST_TOO_LARGE, path, field=("X-Long", "x" * MAX_HEAD)),
         Run(operation, Code.INTERNAL_ERROR, path, gateway="broken"),
     ]
 
@@ -174,7 +176,8 @@ def _answer(run: Run, farm: str) -> httpx.Response:
         if run.gateway == "rationed":
             edge._gate._clock = lambda: MOMENT
             client.get("/nothing")  # is counted all the same
-        return client.get(run.path)
+        extensions = {"target": run.target.encode()} if run.target else {}
+        return client.get(run.path, extensions=extensions)
 
 
 async def _bug(*_: object) -> None:

@@ -29,7 +29,7 @@ def started(
     settings: Mapping[str, str] | None = None,
     log: IO[str] | None = None,
 ) -> Iterator[Program]:
-    """A program in ``directory``, with these ``RFGW_*`` settings and no others.
+    """A program in ``directory``, with these ``RFGW_*`` settings and no others. It leaves at once.
 
     What it says is there to be read; standard error of one that says much goes to ``log``.
     """
@@ -37,7 +37,7 @@ def started(
     program = subprocess.Popen(
         command,
         cwd=directory,
-        env={**inherited, "PYTHONPATH": str(ROOT), **(settings or {})},
+        env={**inherited, "PYTHONPATH": str(ROOT), "RFGW_SHUTDOWN_GRACE": "0", **(settings or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log or subprocess.PIPE,

@@ -8,6 +8,8 @@ from typing import Any
 
 import uvicorn
 
+from app.server import Config, Server
+
 
 @contextmanager
 def running(server: uvicorn.Server) -> Iterator[str]:
@@ -28,17 +30,19 @@ def running(server: uvicorn.Server) -> Iterator[str]:
         assert not thread.is_alive(), "the server did not stop"
 
 
-def serving(app: Any) -> uvicorn.Server:
-    """A server for ``app`` with the settings that ``rfgw serve`` uses."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            log_config=None,
-            ws="none",
-            lifespan="on",
-            timeout_graceful_shutdown=5,
-        )
-    )
+class Wrapped:
+    """An application around a gateway: the server asks the gateway itself for the rest."""
+
+    def __init__(self, app: Any, gateway: Any) -> None:
+        self.app = app
+        self.drain = gateway.drain
+        self.refusal = gateway.refusal
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """As the application does."""
+        await self.app(scope, receive, send)
+
+
+def serving(app: Any, **more: Any) -> Server:
+    """A server for ``app``, as ``rfgw serve`` runs it; ``more`` as ``Config`` takes it."""
+    return Server(Config(lambda: app, **more))

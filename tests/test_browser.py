@@ -34,7 +34,7 @@ from app.api.keys import new_key
 from app.gateway import Gateway
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.running import running, serving
+from tests.running import Wrapped, running, serving
 
 FLAGS = [
     "--no-sandbox",  # a container's root has none to be had
@@ -410,8 +410,8 @@ def test_a_tag_that_a_page_sets_itself_forces_no_refresh_with_max_age_0(
 
 
 def test_the_pages_work_behind_a_path_prefix(open_page: OpenPage, farm: Farm) -> None:
-    app = behind_a_prefix(create_app(settings_for(farm.url)), "/farm")
-    with running(serving(app)) as url:
+    edge = create_app(settings_for(farm.url))
+    with running(serving(Wrapped(behind_a_prefix(edge, "/farm"), edge))) as url:
         visit = open_page(f"{url}/farm/")
         visit.page.get_by_role("link", name="API reference").click()
         expect(visit.page.locator(".opblock-summary-path").first).to_be_visible()

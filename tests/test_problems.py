@@ -31,6 +31,7 @@ def test_the_errors_docstring_draws_the_tree_as_it_is() -> None:
 
 
 STATUSES = {
+    "malformed_request": 400,
     "invalid_request": 422,
     "upstream_rejected_parameters": 400,
     "unauthorized": 401,

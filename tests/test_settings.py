@@ -413,7 +413,8 @@ def test_documented_defaults_limits_and_meanings_are_the_real_ones(name: str, fi
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_has_a_documented_unit(name: str) -> None:
-    assert re.match(r"(seconds|bytes|share|calls|answers|requests|port), ", _documented()[name][1])
+    units = r"(seconds|bytes|share|calls|answers|requests|port|processes), "
+    assert re.match(units, _documented()[name][1])
 
 
 def test_the_example_env_file_is_right_as_it_stands() -> None:

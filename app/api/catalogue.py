@@ -10,6 +10,7 @@ from typing import NamedTuple
 class Code(StrEnum):
     """What went wrong, in one word that never changes its meaning. Branch on this."""
 
+    MALFORMED_REQUEST = "malformed_request"
     INVALID_REQUEST = "invalid_request"
     UPSTREAM_REJECTED_PARAMETERS = "upstream_rejected_parameters"
     UNAUTHORIZED = "unauthorized"
@@ -50,6 +51,14 @@ class Meaning(NamedTuple):
 
 
 MEANINGS: dict[Code, Meaning] = {
+    Code.MALFORMED_REQUEST: Meaning(
+        400,
+        "Malformed request",
+        "What came is not a request in HTTP/1.1 or HTTP/1.0, or could be read in two ways.",
+        "The request line, a header field or the framing is wrong: no Host or two of them, for "
+        "example. The connection is closed.",
+        "Send a valid request, on a new connection.",
+    ),
     Code.INVALID_REQUEST: Meaning(
         422,
         "Invalid request",

@@ -6,7 +6,8 @@ Knows ASGI and the Fetch standard's CORS protocol. Must not know routes or what 
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, count
+from functools import partial
+from itertools import count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,9 +18,7 @@ from app.api.front import Front, Kept
 from app.api.problems import CODES, Problems
 from app.api.replies import Header
 from app.api.seen import SEEN, Observer, Seen
-
-MAX_FIELDS = 100
-MAX_FIELDS_BYTES = 16 * 1024
+from app.drain import Drain
 
 START, BODY = "http.response.start", "http.response.body"
 
@@ -40,6 +39,7 @@ EVERYWHERE: list[Header] = [
     (b"access-control-expose-headers", EXPOSED_HEADERS.encode()),
 ]
 ANY_ORIGIN = (b"access-control-allow-origin", b"*")
+CLOSE = {"connection": "close"}
 JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 Crash = Callable[[str, BaseException], None]
@@ -59,8 +59,10 @@ class Edge:
         observer: Observer,
         gate: Gate | None,
         crowd: Crowd,
+        drain: Drain,
     ) -> None:
         self.app = app
+        self.drain = drain  # for whoever runs this application: to be begun before its end
         self._front = front
         self._problems = problems
         self._origins = frozenset(origin.encode("latin-1") for origin in origins)
@@ -86,16 +88,13 @@ class Edge:
         began = self._observer.clock()
         fields = scope["headers"]
         given = dict(fields)
-        request_id = self._request_id(given.get(b"x-request-id"))
-        own = [(b"x-request-id", request_id), *self._everywhere]
-        if not self._any_origin:
-            own += self._cors(fields, given.get(b"origin"))
+        request_id, own = self._own(fields, given)
         refusal = None
         if self._gate is not None:
             refusal, told = self._admit(self._gate, scope, given, request_id)
             own += told
         plain = scope["method"] == "GET" and len(given) == len(fields) and refusal is None
-        if plain and not _refused(fields, given):
+        if plain and not _brings_body(given):
             kept = self._kept(scope, given, request_id)
             if kept is not None:
                 status, headers, hit, body = kept
@@ -104,11 +103,36 @@ class Edge:
                 await send({"type": BODY, "body": body})
                 self._observer.hit(hit, request_id, began)
                 return
-        seen = Seen(began, scope["method"])
-        try:
-            await self._route(scope, receive, send, request_id.decode(), own, seen, refusal)
-        finally:
-            self._observer.routed(seen)
+        choose = partial(self._application, refusal)
+        await self._route(scope, receive, send, choose, request_id.decode(), own, began)
+
+    def refusal(self, status: int) -> ASGIApp:
+        """What answers a request that the server could not read: 400, or 431 (RFC 6585).
+
+        What the rest of such a request is, is anyone's guess: nothing more is to be read from it.
+        """
+        code = Code.REQUEST_TOO_LARGE if status == 431 else Code.MALFORMED_REQUEST
+
+        def problem(scope: Scope) -> ASGIApp:
+            return self._problems.response(code, scope, status=status, headers=CLOSE)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            fields = scope["headers"]
+            request_id, own = self._own(fields, dict(fields))
+            began = self._observer.clock()
+            await self._route(scope, receive, send, problem, request_id.decode(), own, began)
+
+        return answer
+
+    def _own(
+        self, fields: Sequence[Header], given: Mapping[bytes, bytes]
+    ) -> tuple[bytes, list[Header]]:
+        """The request's id, and the header fields that its answer has whatever it is."""
+        request_id = self._request_id(given.get(b"x-request-id"))
+        own = [(b"x-request-id", request_id), *self._everywhere]
+        if not self._any_origin:
+            own += self._cors(fields, given.get(b"origin"))
+        return request_id, own
 
     def _admit(
         self, gate: Gate, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
@@ -131,12 +155,12 @@ class Edge:
         scope: Scope,
         receive: Receive,
         send: Send,
+        choose: Callable[[Scope], ASGIApp],
         request_id: str,
         own: list[Header],
-        seen: Seen,
-        refusal: errors.GatewayError | None,
+        began: float,
     ) -> None:
-        ended = False
+        seen, ended = Seen(began, scope["method"]), False
 
         async def dressed(message: Message) -> None:
             nonlocal ended
@@ -153,29 +177,26 @@ class Edge:
         seen.scope = scope
         logs.request_id.set(request_id)
         try:
-            await self._application(scope, refusal)(scope, receive, dressed)
+            await choose(scope)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here
             self._on_crash(request_id, error)
             if not seen.status:
                 await self._problems.response(Code.INTERNAL_ERROR, scope)(scope, receive, dressed)
             elif not ended:
                 raise  # the answer cannot be completed: let the server cut the connection
+        finally:
+            self._observer.routed(seen)
 
-    def _application(self, scope: Scope, refusal: errors.GatewayError | None) -> ASGIApp:
+    def _application(self, refusal: errors.GatewayError | None, scope: Scope) -> ASGIApp:
         """What answers a request that the front did not."""
-        fields = scope["headers"]
-        given = dict(fields)
+        given = dict(scope["headers"])
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
             return _preflight
         if refusal is not None:
             return self._problems.response(CODES[type(refusal)], scope, error=refusal)
-        status = _refused(fields, given) if scope["method"] == "GET" else 0
-        if not status:
-            return self._crowd.around(self.app)
-        # What the rest of such a request is, is anyone's guess: nothing more is read from it.
-        return self._problems.response(
-            Code.REQUEST_TOO_LARGE, scope, status=status, headers={"connection": "close"}
-        )
+        if scope["method"] == "GET" and _brings_body(given):
+            return self._problems.response(Code.REQUEST_TOO_LARGE, scope, headers=CLOSE)
+        return self._crowd.around(self.app)
 
     def _request_id(self, given: bytes | None) -> bytes:
         if given is not None and REQUEST_ID.fullmatch(given):
@@ -198,13 +219,8 @@ def _dress(headers: Iterable[Header], own: list[Header]) -> list[Header]:
     return dressed
 
 
-def _refused(fields: Sequence[Header], given: Mapping[bytes, bytes]) -> int:
-    """413 or 431 (RFC 6585) for a GET that brings a body or too many header fields, else 0."""
-    if given.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in given:
-        return 413
-    if len(fields) > MAX_FIELDS or sum(map(len, chain.from_iterable(fields))) > MAX_FIELDS_BYTES:
-        return 431
-    return 0
+def _brings_body(given: Mapping[bytes, bytes]) -> bool:
+    return given.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in given
 
 
 async def _preflight(scope: Scope, receive: Receive, send: Send) -> None:

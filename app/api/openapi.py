@@ -73,8 +73,8 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
     recorded: Node = json.loads(EXAMPLES.read_text(encoding="utf-8"))
     names = {operation["operationId"] for operation in operations(made)}
     for path, operation in _placed(made):
-        edge = {**_anywhere(), **({} if is_open(path) else _at_the_gate())}
-        operation["responses"] = dict(sorted({**edge, **operation["responses"]}.items()))
+        gate = {} if is_open(path) else _at_the_gate()
+        operation["responses"] = _with_anywhere({**gate, **operation["responses"]})
         if not is_open(path):
             operation["security"] = [{}, *({name: []} for name in SECURITY)]
         _ask(operation)
@@ -109,14 +109,19 @@ def _placed(document: Node) -> Iterator[tuple[str, Node]]:
             yield path, operation
 
 
-def _anywhere() -> Node:
-    """What the edge may answer with, whatever is asked."""
-    large, crash = problem_responses(Code.REQUEST_TOO_LARGE, Code.INTERNAL_ERROR).values()
+def _with_anywhere(own: Node) -> Node:
+    """An operation's responses, and what the edge may answer with, whatever is asked."""
+    malformed, large, crash = problem_responses(
+        Code.MALFORMED_REQUEST, Code.REQUEST_TOO_LARGE, Code.INTERNAL_ERROR
+    ).values()
     body, fields = (
         {**deepcopy(large), "description": f"{large['description']} {which}"}
         for which in ("It brings a body.", "Its header fields are too many or too long.")
     )
-    return {"413": body, "431": fields, "500": crash}
+    anywhere = {"400": malformed, "413": body, "431": fields, "500": crash}
+    if "400" in own:
+        malformed["description"] += f" {own['400']['description']}"
+    return dict(sorted({**own, **anywhere}.items()))
 
 
 def _at_the_gate() -> Node:

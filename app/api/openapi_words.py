@@ -61,9 +61,10 @@ HEADERS = {
         always=False,
     ),
     "Cache-Status": _header(
-        "How the gateway's cache took part (RFC 9211): `hit`, or `fwd` and why the farm was asked.",
+        "How the gateway's cache took part (RFC 9211): `hit`, or `fwd` and why the farm was asked."
+        " Absent if it took none.",
         TEXT,
-        always=True,
+        always=False,
     ),
     "Vary": _header("Which request headers choose the form of the answer.", TEXT, always=True),
     "Retry-After": _header(

@@ -166,7 +166,7 @@ export interface components {
          * @description What went wrong, in one word that never changes its meaning. Branch on this.
          * @enum {string}
          */
-        Code: "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "session_forbidden" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "request_too_large" | "rate_limited" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "shutting_down" | "upstream_timeout" | "not_cached";
+        Code: "malformed_request" | "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "session_forbidden" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "request_too_large" | "rate_limited" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "shutting_down" | "upstream_timeout" | "not_cached";
         /** @description The answer of a health route. */
         Health: {
             /**
@@ -379,7 +379,7 @@ export interface components {
         "Cache-Control": string;
         /** @description Seconds since the farm was asked for the answer. Absent from answers that are not kept. */
         Age: number;
-        /** @description How the gateway's cache took part (RFC 9211): `hit`, or `fwd` and why the farm was asked. */
+        /** @description How the gateway's cache took part (RFC 9211): `hit`, or `fwd` and why the farm was asked. Absent if it took none. */
         "Cache-Status": string;
         /** @description Which request headers choose the form of the answer. */
         Vary: string;
@@ -474,7 +474,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description Parameters rejected by the farm (`upstream_rejected_parameters`). */
+            /** @description Malformed request (`malformed_request`). Parameters rejected by the farm (`upstream_rejected_parameters`). */
             400: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
@@ -705,6 +705,18 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Malformed request (`malformed_request`). */
+            400: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description API key missing or wrong (`unauthorized`). */
             401: {
                 headers: {
@@ -846,6 +858,18 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Malformed request (`malformed_request`). */
+            400: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Not acceptable (`not_acceptable`). */
             406: {
                 headers: {
@@ -939,6 +963,18 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Malformed request (`malformed_request`). */
+            400: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such path (`route_not_found`). */
             404: {
                 headers: {
@@ -1021,6 +1057,18 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description Malformed request (`malformed_request`). */
+            400: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Request too large (`request_too_large`). It brings a body. */
             413: {
                 headers: {
@@ -1077,6 +1125,18 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description Malformed request (`malformed_request`). */
+            400: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */

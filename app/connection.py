@@ -1,0 +1,315 @@
+"""A client's connection: uvicorn's protocol with strict HTTP/1.1, bounds in size and deadlines.
+
+Knows RFC 9112, bytes and seconds. Must not know what is answered, not even to what it refuses:
+the application makes that answer too.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import httptools
+from uvicorn._types import HTTPScope
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.drain import Drain
+
+MAX_FIELDS = 100
+MAX_HEAD = 16 * 1024
+"""Bytes of a request's target and of its header fields' names and values, all together."""
+
+MALFORMED, TOO_LARGE = 400, 431
+"""The statuses of what is refused here (RFC 9112 section 2.2, RFC 6585 section 5)."""
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+GUARDED = frozenset({b"host", b"expect", b"transfer-encoding"})
+
+
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Limits(NamedTuple):
+    """Seconds that a client may take."""
+
+    receive: float = 10.0
+    """For a whole request, counted from the connection's start or the end of the last answer."""
+    send: float = 30.0
+    """Without taking anything of what is ready for it."""
+
+
+LIMITS = Limits()
+
+
+class Application(Protocol):
+    """What a connection needs to know of the ASGI application behind it."""
+
+    drain: Drain
+
+    def refusal(self, status: int) -> Asgi:
+        """What answers a request that could not be read."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """What answers all others."""
+
+
+class Refused(Exception):
+    """Raised amid the parsing of a head that is to be answered with ``status``."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. The server has to ``look`` at it once a second.
+
+    Whatever is refused is answered once, in its turn; then nothing more is read as a request. What
+    the parser lets through and this class does not is listed in docs/adr/0008.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: Limits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.application: Application = config.loaded_app
+        self.limits = limits
+        self.over = False  # whatever still comes is no request
+        self.in_body = False
+        self.received = 0  # whole requests
+        self._answering: RequestResponseCycle | None = None
+        self._room = MAX_HEAD
+        self._hosts = 0
+        self._pending = 0  # bytes of a head that is not whole yet
+        self._since = self.loop.time()
+        self._seen = (0, 0)
+
+    # --- What comes ---
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, or pass over what comes after the end."""
+        if self.over:
+            return
+        received = self.received
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The answer is an ordinary one. What follows may be of the other protocol already.
+            self.over = True
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause.status if isinstance(cause, Refused) else MALFORMED)
+        else:
+            if self.in_body or self.received != received:
+                self._pending = 0
+            else:
+                self._pending += len(data)
+                if self._pending > 2 * MAX_HEAD:  # the parser keeps a field until it is whole
+                    self._refuse(TOO_LARGE)
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        self.url += url
+        self._take_room(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A whole field: of the head, or a trailer, which is only counted."""
+        name = name.lower()
+        self._room -= len(name) + len(value)
+        if self._room < 0:
+            raise Refused(TOO_LARGE)
+        self.headers.append((name, value))
+        if name in GUARDED:
+            self._guard(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: refuse it, or let the application answer."""
+        version = self.parser.get_http_version()
+        if self._hosts != 1 and (self._hosts or version == "1.1"):
+            raise Refused(MALFORMED)
+        if version not in ("1.1", "1.0"):
+            raise Refused(MALFORMED)
+        if len(self.headers) > MAX_FIELDS:
+            raise Refused(TOO_LARGE)
+        if self.url[:1] != b"/" or b"#" in self.url:
+            self._check_target()
+        super().on_headers_complete()
+        self.in_body = True
+        self.headers = []  # trailers never join the fields that the application has
+        if self.application.drain.begun:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """The request is whole; the next one may begin."""
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+        self.in_body = False
+        self.received += 1
+        self._room = MAX_HEAD
+        self._hosts = 0
+
+    def _take_room(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise Refused(TOO_LARGE)
+
+    def _guard(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        elif value.lower() != b"chunked":  # the parser takes any coding before it
+            raise Refused(MALFORMED)
+
+    def _check_target(self) -> None:
+        """Absolute form must name the Host's own authority (RFC 9112 section 3.2)."""
+        host = next((value for name, value in self.headers if name == b"host"), b"")
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            raise Refused(MALFORMED) from None
+        if b"#" in self.url or parts.scheme not in (b"http", b"https"):
+            raise Refused(MALFORMED)
+        if parts.netloc.lower() != host.lower():
+            raise Refused(MALFORMED)
+
+    # --- What goes ---
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer for each request: ``look`` sees who is idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there any more: uvicorn tells the newest of several requests alone."""
+        self._abandon()
+        super().connection_lost(exc)
+
+    def _abandon(self) -> None:
+        """Nothing more is written, not even by an answer that is just being made."""
+        self.pipeline.clear()
+        for cycle in (self._answering, self.cycle):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
+    def _refuse(self, status: int) -> None:
+        """Answer what was being read with ``status``, after all that came before it, and end."""
+        self.over = True
+        if self.in_body:  # an application has the request already: its answer is the only one
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
+            return
+        before: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
+        self.cycle = RequestResponseCycle(
+            scope=self._unread(),
+            transport=_Lingering(self.transport),  # type: ignore[arg-type]
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        refusal = self.application.refusal(status)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, refusal)
+        else:
+            self.pipeline.appendleft((self.cycle, refusal))
+
+    def _unread(self) -> HTTPScope:
+        """What is known of a request that could not be read: the fields so far, no target."""
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "method": "HEAD" if self.parser.get_method() == b"HEAD" else "GET",
+            "root_path": "",
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": list[tuple[bytes, bytes]](self.headers or ()),
+            "state": self.app_state.copy(),
+        }
+
+    # --- How long it takes ---
+
+    def look(self, now: float) -> None:
+        """Close the connection if its client has let us wait for too long.
+
+        Only what is whole counts as progress: a request, or fewer bytes that wait to be sent. So
+        nobody gains time by dripping. ``now`` is the loop's time, in seconds.
+        """
+        unsent = self.transport.get_write_buffer_size()
+        received, before = self._seen
+        self._seen = (self.received, unsent)
+        cycle: RequestResponseCycle | None = self.cycle
+        answering = cycle is not None and not cycle.response_complete
+        ours = answering and not self.in_body and not unsent
+        if ours or self.received != received or unsent < before or (unsent and not before):
+            self._since = now
+        elif unsent:
+            if now - self._since >= self.limits.send:
+                self._reset()
+        elif now - self._since >= self.limits.receive:
+            self._abandon()
+            self.transport.close()
+
+    def _reset(self) -> None:
+        """End it, and what the kernel holds for a client that will not take it."""
+        self._abandon()
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def leave(self) -> None:
+        """The drain has begun: what is being answered now is the last."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None:
+            cycle.keep_alive = False
+
+
+class _Lingering:
+    """A transport that closes in stages (RFC 9112 section 9.6).
+
+    To close it amid what a client still sends would reset the connection, and the answer be lost.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write_eof()

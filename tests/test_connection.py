@@ -1,0 +1,403 @@
+"""Connections as the worst of clients make them: raw bytes, silence, no reading, hanging up."""
+
+import asyncio
+import json
+import select
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from app.connection import MAX_FIELDS, MAX_HEAD, Limits
+from app.main import create_app
+from tests.conftest import Farm, settings_for
+from tests.running import Wrapped, running, serving
+
+WITHIN = 20.0
+"""Seconds: a bound for what takes one or two."""
+
+
+class Answer(NamedTuple):
+    """One answer as it stood in the stream."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+
+def connect(url: str) -> socket.socket:
+    """A connection to the server at ``url``."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=WITHIN)
+
+
+def rest_of(client: socket.socket) -> bytes:
+    """All that comes until the other side closes, or breaks, the connection."""
+    pieces = list[bytes]()
+    with suppress(ConnectionError):
+        while piece := client.recv(65536):
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+def answers_in(stream: bytes) -> list[Answer]:
+    """The answers of a stream, one after the other; each has a Content-Length."""
+    answers = []
+    while stream:
+        head, _, stream = stream.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        fields = dict(line.lower().split(": ", 1) for line in lines)
+        length = int(fields.get("content-length", 0))
+        answers.append(Answer(int(first.split()[1]), fields, stream[:length]))
+        stream = stream[length:]
+    return answers
+
+
+def exchange(url: str, *pieces: bytes) -> list[Answer]:
+    """Everything that the server answers to these bytes until it closes."""
+    with connect(url) as client:
+        with suppress(ConnectionError):
+            for piece in pieces:
+                client.sendall(piece)
+        return answers_in(rest_of(client))
+
+
+def holds(condition: Callable[[], bool]) -> bool:
+    """Whether it comes to hold before long."""
+    deadline = time.monotonic() + WITHIN
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture(scope="module")
+def url(_farm: Farm) -> Iterator[str]:
+    """A gateway that this file's tests share."""
+    with running(serving(create_app(settings_for(_farm.url)))) as url:
+        yield url
+
+
+# --- What is no request, or could be two -----------------------------------------------------
+
+GET = b"GET /health/live HTTP/1.1\r\nHost: gw\r\n"
+POST = b"POST /health/live HTTP/1.1\r\nHost: gw\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+REFUSED = {
+    "Content-Length, then Transfer-Encoding": POST
+    + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding, then Content-Length": POST
+    + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "the same length twice": POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    "two lengths": POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+    "a list of lengths": POST + b"Content-Length:  5,5\r\n\r\nhello",
+    "a signed length": POST + b"Content-Length: +5\r\n\r\nhello",
+    "a negative length": POST + b"Content-Length: -1\r\n\r\n",
+    "a hexadecimal length": POST + b"Content-Length: 0x5\r\n\r\nhello",
+    "an empty length": POST + b"Content-Length:\r\n\r\n",
+    "a length beyond 64 bits": POST + b"Content-Length: 99999999999999999999\r\n\r\n",
+    "chunked not last": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "another coding first": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "no chunked at all": POST + b"Transfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "nearly chunked": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": POST
+    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a control character before chunked": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "bare line feeds": b"GET /health/live HTTP/1.1\nHost: gw\n\n",
+    "one bare line feed": GET + b"X: y\n\r\n",
+    "a line feed at the end": GET + b"\n",
+    "a bare carriage return": GET + b"X: y\rZ: z\r\n\r\n",
+    "a folded field": GET + b"X: a\r\n b\r\n\r\n",
+    "a folded first field": b"GET /health/live HTTP/1.1\r\n X: a\r\nHost: gw\r\n\r\n",
+    "a blank before the colon": b"GET /health/live HTTP/1.1\r\nHost : gw\r\n\r\n",
+    "no colon": GET + b"nothing\r\n\r\n",
+    "no name": GET + b": nothing\r\n\r\n",
+    "no Host": b"GET /health/live HTTP/1.1\r\n\r\n",
+    "two Hosts": GET + b"Host: gw\r\n\r\n",
+    "two Hosts in HTTP/1.0": b"GET /health/live HTTP/1.0\r\nHost: gw\r\nHost: gw\r\n\r\n",
+    "an absolute target elsewhere": b"GET http://other/health/live HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "an absolute target of another scheme": b"GET ftp://gw/x HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "a target that is no address": b"GET http://[gw/x HTTP/1.1\r\nHost: [gw\r\n\r\n",
+    "an authority as target": b"GET gw:80 HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "CONNECT": b"CONNECT gw:80 HTTP/1.1\r\nHost: gw:80\r\n\r\n",
+    "a star as target": b"GET * HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "a fragment in the target": b"GET /health/live#x HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "NUL in the target": b"GET /health\x00 HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "a control character in the target": b"GET /health\x01 HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "a blank in the target": b"GET /health /live HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "an 8-bit target": b"GET /\xe9 HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "NUL in a value": GET + b"X: a\x00b\r\n\r\n",
+    "a control character in a value": GET + b"X: a\x01b\r\n\r\n",
+    "HTTP/0.9 by name": b"GET /health/live HTTP/0.9\r\nHost: gw\r\n\r\n",
+    "HTTP/2.0 by name": b"GET /health/live HTTP/2.0\r\nHost: gw\r\n\r\n",
+    "an unknown version": b"GET /health/live HTTP/1.2\r\nHost: gw\r\n\r\n",
+    "no version number": b"GET /health/live HTTP/11\r\nHost: gw\r\n\r\n",
+    "a version in lower case": b"GET /health/live http/1.1\r\nHost: gw\r\n\r\n",
+    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+    "an unknown method": b"BREW /health/live HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "a method in lower case": b"get /health/live HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "garbage": b"\x00\x01\x02\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
+def test_a_malformed_request_is_one_problem_and_the_end(url: str, sent: bytes) -> None:
+    (answer,) = exchange(url, sent + GET + b"\r\n")
+    assert answer.status == 400
+    assert json.loads(answer.body)["code"] == "malformed_request"
+    assert json.loads(answer.body)["requestId"] == answer.fields["x-request-id"]
+    assert answer.fields["connection"] == "close"
+    assert answer.fields["cache-control"] == "no-store"
+    assert answer.fields["content-type"] == "application/problem+json"
+    assert answer.fields["access-control-allow-origin"] == "*"
+    assert answer.fields["x-content-type-options"] == "nosniff"
+
+
+def test_a_refusal_does_not_depend_on_how_the_bytes_come(url: str) -> None:
+    sent = REFUSED["two Hosts"]
+    (answer,) = exchange(url, *(sent[i : i + 1] for i in range(len(sent))))
+    assert answer.status == 400
+
+
+def test_a_refusal_takes_the_request_id_that_it_could_read(url: str) -> None:
+    (answer,) = exchange(url, GET + b"X-Request-ID: mine\r\nAccept: */*\r\nbroken\r\n\r\n")
+    assert (answer.status, answer.fields["x-request-id"]) == (400, "mine")
+
+
+def test_the_refusal_of_a_head_has_no_body(url: str) -> None:
+    with connect(url) as client:
+        client.sendall(b"HEAD /health/live HTTP/1.1\r\n\r\n")
+        head, _, body = rest_of(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert body == b""
+
+
+BROKEN_BODIES = {
+    "a prefixed size": b"0x5\r\nhello\r\n0\r\n\r\n",
+    "no size": b"\r\nhello\r\n0\r\n\r\n",
+    "bare line feeds": b"5\nhello\n0\n\n",
+    "a blank behind the size": b"5 \r\nhello\r\n0\r\n\r\n",
+    "more than its size": b"5\r\nhello, world\r\n0\r\n\r\n",
+    "a size beyond 64 bits": b"fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
+def test_what_follows_a_broken_body_is_never_a_request(url: str, body: bytes) -> None:
+    (answer,) = exchange(url, CHUNKED + body + GET + b"\r\n")
+    assert answer.status == 405
+    assert answer.fields["connection"] == "close"
+
+
+def test_a_body_that_breaks_after_its_answer_ends_the_connection(url: str) -> None:
+    with connect(url) as client:
+        client.sendall(CHUNKED)
+        first = client.recv(65536)
+        client.sendall(b"0x5\r\nhello\r\n0\r\n\r\n" + GET + b"\r\n")
+        (answer,) = answers_in(first + rest_of(client))
+    assert answer.status == 405
+
+
+def test_trailers_join_no_header_fields(url: str) -> None:
+    trailer = b"0\r\nHost: other\r\nX-Request-ID: trailing\r\n\r\n"
+    post, get = exchange(url, CHUNKED + trailer + GET + b"Connection: close\r\n\r\n")
+    assert post.fields["x-request-id"] != "trailing"
+    assert (post.status, get.status) == (405, 200)
+
+
+GOOD = {
+    "plain": GET + b"\r\n",
+    "an empty body": GET + b"Content-Length: 0\r\n\r\n",
+    "an absolute target": b"GET http://GW/health/live HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "HTTP/1.0": b"GET /health/live HTTP/1.0\r\n\r\n",
+    "an empty Host": b"GET /health/live HTTP/1.1\r\nHost:\r\n\r\n",
+    "empty lines before": b"\r\n\r\n" + GET + b"\r\n",
+    "an upgrade to WebSocket": GET
+    + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    "an upgrade to HTTP/2": GET
+    + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", GOOD.values(), ids=GOOD)
+def test_what_can_be_read_in_one_way_is_answered(
+    url: str, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(url) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        (answer,) = answers_in(rest_of(client))
+    assert answer.status == 200
+    # pytest lends the access log, which nobody hears, a handler of its own
+    assert {record.name for record in caplog.records} <= {"uvicorn.access"}
+
+
+def test_a_refused_request_is_answered_in_its_turn(url: str, farm: Farm) -> None:
+    farm.next({"do": "late", "seconds": 0.3})
+    slow = b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\nCache-Control: no-cache\r\n\r\n"
+    statuses = [answer.status for answer in exchange(url, slow + b"\x00" + GET + b"\r\n")]
+    assert statuses == [200, 400]
+
+
+def test_a_burst_is_answered_in_order(url: str) -> None:
+    paths = ["/health/live", "/nope", "/sessions/x", "/health/ready"] * 50
+    burst = "".join(f"GET {path} HTTP/1.1\r\nHost: gw\r\n\r\n" for path in paths).encode()
+    last = GET + b"Connection: close\r\n\r\n"
+    statuses = [answer.status for answer in exchange(url, burst + last)]
+    assert statuses == [200, 404, 422, 200] * 50 + [200]
+
+
+def test_a_body_on_get_is_refused_without_being_asked_for(url: str) -> None:
+    sent = GET + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    (answer,) = exchange(url, sent)
+    assert answer.status == 413
+    assert json.loads(answer.body)["code"] == "request_too_large"
+
+
+# --- Size -------------------------------------------------------------------------------------
+
+
+def fields(count: int) -> bytes:
+    """So many fields, the Host among them."""
+    return b"Host: gw\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(count - 1))
+
+
+def padded(size: int) -> bytes:
+    """A head whose target, names and values are so many bytes."""
+    used = len("/health/live") + len("Hostgw") + len("X")
+    return GET + b"X: " + b"y" * (size - used) + b"\r\n\r\n"
+
+
+TOO_LARGE = {
+    "one field too many": b"GET /health/live HTTP/1.1\r\n" + fields(MAX_FIELDS + 1) + b"\r\n",
+    "one byte too many": padded(MAX_HEAD + 1),
+    "a long name": GET + b"X" * MAX_HEAD + b": y\r\n\r\n",
+    "a long target": b"GET /" + b"x" * MAX_HEAD + b" HTTP/1.1\r\nHost: gw\r\n\r\n",
+    "many small fields": b"GET /health/live HTTP/1.1\r\n" + fields(5000) + b"\r\n",
+    "a field without an end": GET + b"X: " + b"y" * 1_000_000,
+    "a target without an end": b"GET /" + b"x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("sent", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_a_head_beyond_its_bounds_is_a_431_and_the_end(url: str, sent: bytes) -> None:
+    (answer,) = exchange(url, sent)
+    assert answer.status == 431
+    assert json.loads(answer.body)["code"] == "request_too_large"
+    assert answer.fields["connection"] == "close"
+    assert answer.fields["access-control-allow-origin"] == "*"
+
+
+def test_a_head_at_its_bounds_is_taken_again_and_again(url: str) -> None:
+    most = b"GET /health/live HTTP/1.1\r\n" + fields(MAX_FIELDS) + b"\r\n"
+    last = GET + b"Connection: close\r\n\r\n"
+    answers = exchange(url, *[most, padded(MAX_HEAD)] * 20, last)
+    assert [answer.status for answer in answers] == [200] * 41
+
+
+# --- Time -------------------------------------------------------------------------------------
+
+
+async def endless() -> AsyncIterator[bytes]:
+    """Bytes without an end."""
+    while True:
+        yield b"x" * 65536
+        await asyncio.sleep(0)
+
+
+async def stream(request: Request) -> Response:
+    return StreamingResponse(endless())
+
+
+async def body(request: Request) -> Response:
+    return Response(await request.body())
+
+
+def streaming() -> Any:
+    """An application with a stream, behind the edge of a gateway."""
+    app = Starlette(routes=[Route("/stream", stream), Route("/body", body, methods=["POST"])])
+    edge = create_app(settings_for("http://127.0.0.1:1"))
+    return Wrapped(app, edge)
+
+
+@pytest.fixture(scope="module")
+def impatient(_farm: Farm) -> Iterator[str]:
+    """A gateway that waits for a second only."""
+    server = serving(create_app(settings_for(_farm.url)), limits=Limits(receive=1, send=1))
+    with running(server) as url:
+        yield url
+
+
+UNFINISHED = {
+    "silence": b"",
+    "half a request line": b"GET /heal",
+    "half a head": GET,
+    "half a body": POST + b"Content-Length: 10\r\n\r\nhell",
+    "half a line of HTTP/0.9": b"GET /health/live\r\n",
+    "silence after an answer": GET + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
+def test_who_does_not_finish_a_request_is_hung_up_on(impatient: str, sent: bytes) -> None:
+    with connect(impatient) as client:
+        client.sendall(sent)
+        assert len(answers_in(rest_of(client))) <= 1
+
+
+def test_a_body_that_the_application_waits_for_has_a_deadline_too() -> None:
+    with running(serving(streaming(), limits=Limits(receive=1))) as url, connect(url) as client:
+        client.sendall(b"POST /body HTTP/1.1\r\nHost: gw\r\nContent-Length: 9\r\n\r\nhalf")
+        assert rest_of(client) == b""
+
+
+def test_dripping_gains_no_time(impatient: str) -> None:
+    began = time.monotonic()
+    with connect(impatient) as client, suppress(ConnectionError):
+        while time.monotonic() - began < WITHIN:
+            client.sendall(b"\r\n")
+            client.settimeout(0.1)
+            with suppress(TimeoutError):
+                assert client.recv(1) == b""
+                return
+    assert time.monotonic() - began < WITHIN
+
+
+def test_who_goes_on_asking_stays_connected(impatient: str) -> None:
+    with connect(impatient) as client:
+        for _ in range(20):
+            client.sendall(GET + b"\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.15)  # three times the deadline, all together
+
+
+def test_a_slow_answer_is_not_the_clients_fault(impatient: str, farm: Farm) -> None:
+    farm.next({"do": "late", "seconds": 3})
+    slow = b"GET /sessions/1009 HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n"
+    assert [answer.status for answer in exchange(impatient, slow)] == [200]
+
+
+@pytest.mark.parametrize("path", ["/stream", "/openapi.json"])
+def test_who_does_not_read_is_hung_up_on(impatient: str, path: str) -> None:
+    """By a stream, which waits for the client; and with answers that are complete on our side."""
+    with ExitStack() as stack:
+        if path == "/stream":
+            server = serving(streaming(), limits=Limits(send=1))
+            url = stack.enter_context(running(server))
+        else:
+            url = impatient
+        client = stack.enter_context(connect(url))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: gw\r\n\r\n".encode() * 200)
+        poll = select.poll()
+        poll.register(client, select.POLLERR | select.POLLHUP)
+        assert poll.poll(WITHIN * 1000), "it is still connected"

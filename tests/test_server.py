@@ -1,0 +1,191 @@
+"""How the server leaves, and several workers on one port: real processes and real signals."""
+
+import json
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import Farm
+from tests.programs import DEMO, RFGW, WITHIN, Program, finish, free_port, started
+
+
+@contextmanager
+def serving(directory: Path, farm: Farm, **more: str) -> Iterator[tuple[Program, int]]:
+    """``rfgw serve``, ready, and its port."""
+    port = free_port()
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port), **more}
+    with (
+        (directory / "log").open("w") as log,
+        started(directory, *RFGW, "serve", settings=settings, log=log) as program,
+    ):
+        await_ready(port)
+        yield program, port
+
+
+def await_ready(port: int) -> None:
+    """Wait until it says that it is ready."""
+    deadline = time.monotonic() + WITHIN
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("it does not become ready")
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=WITHIN)
+
+
+def ask(client: socket.socket, path: str) -> bytes:
+    """The answer to a GET, whose body ends with a brace."""
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: gw\r\n\r\n".encode())
+    return answer_on(client)
+
+
+def answer_on(client: socket.socket) -> bytes:
+    """The next answer: all of it, as its Content-Length tells."""
+    answer = b""
+    while True:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if length and len(body) >= int(length[1]):
+            return answer
+        piece = client.recv(65536)
+        assert piece, answer
+        answer += piece
+
+
+def test_a_leaving_gateway_says_so_first_and_still_answers(tmp_path: Path, farm: Farm) -> None:
+    with (
+        serving(tmp_path, farm, RFGW_SHUTDOWN_GRACE="2") as (program, port),
+        connect(port) as kept,
+        connect(port) as idle,
+    ):
+        assert b"connection: close" not in ask(kept, "/health/live")
+        assert b"200 OK" in ask(idle, "/health/live")
+        program.send_signal(signal.SIGTERM)
+        while True:
+            with connect(port) as probe:
+                ready = ask(probe, "/health/ready")
+            if b" 503 " in ready:
+                break
+            assert b" 200 " in ready
+        assert b"shutting_down" in ready
+        assert b"connection: close" in ready
+        last = ask(kept, "/sessions/1008")
+        assert b" 200 OK" in last
+        assert b"connection: close" in last
+        assert kept.recv(1) == b""
+        assert idle.recv(1) == b""
+        assert finish(program).returncode == 0
+
+
+def test_what_is_under_way_is_finished(tmp_path: Path, farm: Farm) -> None:
+    farm.next({"do": "late", "seconds": 2})
+    with serving(tmp_path, farm) as (program, port), connect(port) as client:
+        client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        while not farm.calls():
+            pass
+        program.send_signal(signal.SIGTERM)
+        answer = answer_on(client)
+        assert b" 200 OK" in answer
+        assert b"connection: close" in answer
+        assert finish(program).returncode == 0
+
+
+def test_ctrl_c_does_not_wait_for_the_grace(tmp_path: Path, farm: Farm) -> None:
+    with serving(tmp_path, farm, RFGW_SHUTDOWN_GRACE="10") as (program, _):
+        began = time.monotonic()
+        program.send_signal(signal.SIGINT)
+        assert finish(program).returncode == 0
+        assert time.monotonic() - began < 8
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, farm: Farm) -> None:
+    farm.next({"do": "hang"})
+    settings = {"RFGW_SHUTDOWN_GRACE": "10", "RFGW_UPSTREAM_DEADLINE": "60"}
+    with serving(tmp_path, farm, **settings) as (program, port), connect(port) as client:
+        client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        while not farm.calls():
+            pass
+        began = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        while True:
+            with connect(port) as probe:
+                if b" 503 " in ask(probe, "/health/ready"):
+                    break
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+        assert time.monotonic() - began < 8
+
+
+def test_what_does_not_end_is_ended(tmp_path: Path, farm: Farm) -> None:
+    farm.next({"do": "hang"})
+    with (
+        serving(tmp_path, farm, RFGW_UPSTREAM_DEADLINE="60") as (program, port),
+        connect(port) as client,
+    ):
+        client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        while not farm.calls():
+            pass
+        began = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+        assert time.monotonic() - began < 15
+
+
+# --- Several workers ---------------------------------------------------------------------------
+
+
+def children(pid: int) -> set[int]:
+    """The workers of a supervisor; not the tracker that multiprocessing starts beside them."""
+    told = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {
+        int(child) for child in told if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    }
+
+
+def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(
+    tmp_path: Path, farm: Farm
+) -> None:
+    with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, port):
+        while len(before := children(program.pid)) < 2:
+            time.sleep(0.05)
+        os.kill(min(before), signal.SIGKILL)
+        while len(after := children(program.pid)) < 2 or after == before:
+            time.sleep(0.05)
+        assert max(before) in after
+        await_ready(port)
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+        log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        assert [line["event"] for line in log].count("listening") == 1
+        assert all(line["event"] != "crash" for line in log)
+
+
+def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
+    settings = {"RFGW_WORKERS": "2", "RFGW_SHUTDOWN_GRACE": "0.5"}
+    with serving(tmp_path, farm, **settings) as (program, port):
+        while len(before := children(program.pid)) < 2:
+            time.sleep(0.05)
+        address = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=address, trust_env=False) as client:
+            for _ in range(3):
+                program.send_signal(signal.SIGHUP)
+                deadline = time.monotonic() + WITHIN
+                while children(program.pid) & before or len(children(program.pid)) != 2:
+                    assert client.get("/sessions/1008").status_code == 200
+                    assert time.monotonic() < deadline
+                before = children(program.pid)
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
