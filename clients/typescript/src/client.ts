@@ -3,8 +3,8 @@
 import createFetch, { type Client, type ClientOptions } from "openapi-fetch";
 
 import type { Open } from "./stream.js";
-import { poll, type PollOptions } from "./poll.js";
-import type { Code, paths, Problem, ProblemPage, Session } from "./schema.js";
+import { hasEnded, hasSettled, poll, type PollOptions } from "./poll.js";
+import type { Code, paths, Problem, ProblemPage, Session, SessionList } from "./schema.js";
 import { watch, type Watched, type WatchOptions } from "./watch.js";
 
 /** `data`, or `error`: never both. `response` has the status and the header fields. */
@@ -21,6 +21,8 @@ export interface AskOptions {
 export interface Gateway {
   /** One session. Rejects only if there is no answer at all: no network, or `signal` aborted. */
   getSession(id: number, options?: AskOptions): Promise<Answer<Session>>;
+  /** 1 to 50 sessions, each with its own outcome: one that cannot be had does not fail the others. */
+  getSessions(ids: readonly number[], options?: AskOptions): Promise<Answer<SessionList>>;
   /** What a problem's code means, when it happens and what to do: for help texts. */
   getProblem(code: Code, options?: AskOptions): Promise<Answer<ProblemPage>>;
   /**
@@ -30,6 +32,11 @@ export interface Gateway {
    * changed. Goes on through passing failures; throws `PollError` at one that will not pass.
    */
   pollSession(id: number, options?: PollOptions): AsyncGenerator<Session, void, void>;
+  /** Like `pollSession` for 1 to 50 sessions: all of them at once, and whenever one has changed. */
+  pollSessions(
+    ids: readonly number[],
+    options?: PollOptions,
+  ): AsyncGenerator<SessionList, void, void>;
   /**
    * All that a page shows of a session, now and whenever any of it changes, until the session has
    * ended or `signal` is aborted.
@@ -51,9 +58,15 @@ export function createClient(
   baseUrl: string,
   options: Omit<ClientOptions, "baseUrl"> = {},
 ): Gateway {
-  const http = createFetch<paths>({ ...options, baseUrl });
+  const http = createFetch<paths>({
+    querySerializer: { array: { style: "form", explode: false } },
+    ...options,
+    baseUrl,
+  });
   const getSession: Gateway["getSession"] = (id, { headers = {}, signal = null } = {}) =>
     http.GET("/sessions/{id}", { params: { path: { id } }, headers, signal });
+  const getSessions: Gateway["getSessions"] = (ids, { headers = {}, signal = null } = {}) =>
+    http.GET("/sessions", { params: { query: { ids: [...ids] } }, headers, signal });
   const openEvents = (id: number): Open => ({ headers = {}, signal = null }) =>
     (http as any).GET("/sessions/{id}/events", {
       params: { path: { id } },
@@ -64,13 +77,16 @@ export function createClient(
     });
   return {
     getSession,
+    getSessions,
     getProblem: (code, { headers = {}, signal = null } = {}) =>
       http.GET("/problems/{code}", {
         params: { path: { code } },
         headers: { ...headers, Accept: TYPES },
         signal,
       }) as Promise<Answer<ProblemPage>>,
-    pollSession: (id, pace) => poll((ask) => getSession(id, ask), pace),
+    pollSession: (id, pace) => poll((ask) => getSession(id, ask), hasEnded, pace),
+    pollSessions: (ids, pace) =>
+      poll((ask) => getSessions(ids, ask), ({ items }) => items.every(hasSettled), pace),
     watchSession: (id, options) => watch((ask) => getSession(id, ask), openEvents(id), options),
     http,
   };

@@ -19,6 +19,8 @@ export type {
   ProblemPage,
   Progress,
   Session,
+  SessionItem,
+  SessionList,
   State,
   Thumbnail,
   Timestamps,

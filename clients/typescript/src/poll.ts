@@ -1,9 +1,9 @@
-/** Watches a session without asking more often than the gateway wants. Must not know addresses. */
+/** Asks again and again, no more often than the gateway wants. Must not know addresses. */
 
 import type { Answer, AskOptions } from "./client.js";
 import { PollError } from "./failure.js";
 import { ageOf, Pace } from "./pace.js";
-import type { Phase, Session } from "./schema.js";
+import type { Phase, Session, SessionItem } from "./schema.js";
 
 /** Timers take no more milliseconds: a longer wait would end at once. */
 const LONGEST = 2 ** 31 - 1;
@@ -21,58 +21,60 @@ export interface PollOptions {
   maxFailures?: number | undefined;
   /** Told of each failure that is waited out. */
   onFailure?: ((failure: PollError) => void) | undefined;
+  /** Told of each answer, news or not: when it was right, as `Date.now()` has it. */
+  onAnswer?: ((asOf: number) => void) | undefined;
   /** How to wait, for tests: resolves after so many milliseconds, or once `signal` is aborted. */
   wait?: ((milliseconds: number, signal?: AbortSignal) => Promise<void>) | undefined;
 }
 
 /** Makes one request. */
-export type Ask = (options: AskOptions) => Promise<Answer<Session>>;
+export type Ask<T> = (options: AskOptions) => Promise<Answer<T>>;
 
-/** What one request brought: a session that is new, or a failure that will pass, or no news. */
-export interface Turn {
-  session: Session | null;
-  failure: PollError | null;
-  /** Milliseconds as `Date.now()` has them: how new the session is, whether it has changed or not. */
-  asOf: number | null;
-}
+/** What one request brought: data that are new, or a failure that will pass, or no news. */
+export type Turn<T> =
+  | { data: T | null; failure: null; asOf: number }
+  | { data: null; failure: PollError; asOf: null };
 
-/** See `Gateway.pollSession`. */
-export async function* poll(
-  ask: Ask,
+/** See `Gateway.pollSession`. `isLast` tells after which data nothing new will come. */
+export async function* poll<T>(
+  ask: Ask<T>,
+  isLast: (data: T) => boolean,
   options: PollOptions = {},
-): AsyncGenerator<Session, void, void> {
-  for await (const { session, failure } of turns(ask, options)) {
+): AsyncGenerator<T, void, void> {
+  for await (const { data, failure, asOf } of turns(ask, isLast, options)) {
     if (failure) options.onFailure?.(failure);
-    if (session) yield session;
+    else options.onAnswer?.(asOf);
+    if (data) yield data;
   }
 }
 
-/** Each request's outcome, until the session has ended. Throws a failure that will not pass. */
-export async function* turns(
-  ask: Ask,
+/** Each request's outcome. Throws a failure that will not pass. */
+export async function* turns<T>(
+  ask: Ask<T>,
+  isLast: (data: T) => boolean,
   { signal, maxFailures = 10, wait = sleep }: PollOptions,
-): AsyncGenerator<Turn, void, void> {
+): AsyncGenerator<Turn<T>, void, void> {
   const pace = new Pace();
   let etag: string | null = null;
   let failures = 0;
   for (;;) {
-    const answer = await outcome(ask, etag, signal);
+    const answer: Outcome<T> = await outcome(ask, etag, signal);
     if (signal?.aborted) return;
-    const failure = answer instanceof PollError ? answer : null;
-    const headers = answer.response?.headers ?? new Headers();
-    if (answer instanceof PollError) {
+    const failed = answer instanceof PollError;
+    const headers: Headers = answer.response?.headers ?? new Headers();
+    if (failed) {
       failures += 1;
       if (!answer.retryable || failures >= maxFailures) throw answer;
-      yield { session: null, failure: answer, asOf: null };
+      yield { data: null, failure: answer, asOf: null };
     } else {
       failures = 0;
-      const tag = headers.get("etag");
-      const session = tag === null || tag !== etag ? (answer.data ?? null) : null;
+      const tag: string | null = headers.get("etag");
+      const data = tag === null || tag !== etag ? (answer.data ?? null) : null;
       etag = tag ?? etag;
-      yield { session, failure: null, asOf: Date.now() - ageOf(headers) * 1000 };
-      if (session && hasEnded(session)) return;
+      yield { data, failure: null, asOf: Date.now() - ageOf(headers) * 1000 };
+      if (data && isLast(data)) return;
     }
-    await wait(Math.min(LONGEST, pace.next(headers, failure !== null) * 1000), signal);
+    await wait(Math.min(LONGEST, pace.next(headers, failed) * 1000), signal);
   }
 }
 
@@ -81,12 +83,19 @@ export function hasEnded(session: Session): boolean {
   return ENDED.includes(session.progress.phase);
 }
 
+/** The same of one in a list: a problem that will not pass is an end too. */
+export function hasSettled({ session, problem }: SessionItem): boolean {
+  return session ? hasEnded(session) : problem?.retryable === false;
+}
+
+type Outcome<T> = { data?: T; response: Response } | PollError;
+
 /** One request made and judged: 200, or 304 which has no `data`; anything else is a PollError. */
-async function outcome(
-  ask: Ask,
+async function outcome<T>(
+  ask: Ask<T>,
   etag: string | null,
   signal: AbortSignal | undefined,
-): Promise<{ data?: Session; response: Response } | PollError> {
+): Promise<Outcome<T>> {
   try {
     const headers = etag === null ? KEPT : { ...KEPT, "If-None-Match": etag };
     const { data, error, response } = await ask({ headers, signal });

@@ -40,7 +40,7 @@ type Wait = NonNullable<PollOptions["wait"]>;
 
 /** See `Gateway.watchSession`. `ask` makes one request for the session, `open` for its stream. */
 export async function* watch(
-  ask: Ask,
+  ask: Ask<Session>,
   open: Open,
   options: WatchOptions = {},
 ): AsyncGenerator<Watched, void, void> {
@@ -106,19 +106,19 @@ class Watcher {
   }
 
   /** Polls until the waits make so many seconds, or the session has ended. */
-  async *poll(ask: Ask, seconds: number, wait: Wait): AsyncGenerator<Watched, void> {
+  async *poll(ask: Ask<Session>, seconds: number, wait: Wait): AsyncGenerator<Watched, void> {
     let waited = 0;
     const counting: Wait = (milliseconds, signal) => {
       waited += milliseconds / 1000;
       return wait(milliseconds, signal);
     };
     const options = { signal: this.options.signal, maxFailures: Infinity, wait: counting };
-    for await (const { session, failure, asOf } of turns(ask, options)) {
+    for await (const { data, failure, asOf } of turns(ask, hasEnded, options)) {
       if (failure) {
         this.#fail(failure);
         this.#tell({ connection: "reconnecting" });
       } else {
-        this.#learn(session ?? this.#seen.session, asOf, "polling");
+        this.#learn(data ?? this.#seen.session, asOf, "polling");
       }
       yield this.#seen;
       if (this.isOver || waited >= seconds) return;

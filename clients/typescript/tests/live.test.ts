@@ -104,6 +104,16 @@ async function attempts(): Promise<number> {
   return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
+test("several sessions come at once, each with its own outcome", async () => {
+  const { data } = await gateway.getSessions([42, 300003, 1008]);
+  assert.deepEqual(data?.items.map(({ id, status }) => [id, status]), [[42, 200], [300003, 404], [1008, 200]]);
+  assert.equal(data?.items[0]?.session?.title, "Sandbox session 42");
+  assert.ok(isProblem(data?.items[1]?.problem, "session_not_found"));
+  const all = [];
+  for await (const { items } of gateway.pollSessions([42, 300003, 1008])) all.push(items.length);
+  assert.deepEqual(all, [3], "nothing of it will change");
+});
+
 test("what a code means is read from where a problem's type points", async () => {
   const refused = await gateway.getSession(300002);
   assert.ok(refused.error);

@@ -224,3 +224,42 @@ test("an aborted signal ends a request that is under way", async () => {
   const turn = await gateway.pollSession(1005, { signal: stop.signal, onFailure }).next();
   assert.deepEqual(turn, { done: true, value: undefined });
 });
+
+test("several are told whenever one has changed, until all have ended or will never come", async () => {
+  const item = (id: number, phase: string) => ({ id, session: { id, progress: { phase } }, problem: null });
+  const lost = { id: 9, session: null, problem: { status: 404, retryable: false } };
+  const list = (tag: string, first: string, second: string): Reply => ({
+    status: 200,
+    headers: { ETag: tag, "Cache-Control": "max-age=5" },
+    body: { items: [item(7, first), item(8, second), lost] },
+  });
+  const replies = [
+    list('"a"', "rendering", "queued"),
+    unchanged(),
+    list('"b"', "completed", "queued"),
+    list('"c"', "completed", "rejected"),
+  ];
+  const asked: (string | undefined)[] = [];
+  const answers: number[] = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url);
+    const reply = replies.shift() as Exclude<Reply, string>;
+    response.writeHead(reply.status, reply.headers).end(JSON.stringify(reply.body));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const phases: (string | undefined)[][] = [];
+  const polled = createClient(`http://127.0.0.1:${port}`).pollSessions([7, 8, 9], {
+    wait: async () => {},
+    onAnswer: (asOf) => answers.push(asOf),
+  });
+  for await (const { items } of polled) phases.push(items.map((it) => it.session?.progress.phase));
+  server.close();
+  assert.deepEqual(phases, [
+    ["rendering", "queued", undefined],
+    ["completed", "queued", undefined],
+    ["completed", "rejected", undefined],
+  ]);
+  assert.equal(asked[0], "/sessions?ids=7,8,9");
+  assert.equal(answers.length, 4, "an answer without news is an answer too");
+});

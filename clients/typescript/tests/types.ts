@@ -74,10 +74,15 @@ export async function answers(): Promise<void> {
   // @ts-expect-error: an id is a number
   await gateway.getSession("1005");
   // @ts-expect-error: there is no such path
-  await gateway.http.GET("/sessions");
+  await gateway.http.GET("/nowhere");
   const { data: health } = await gateway.http.GET("/health/ready");
   health?.status satisfies "ok" | undefined;
 
+  const list = await gateway.getSessions([1, 2]);
+  if (list.data) holds<Equal<Vague<typeof list.data>, never>>();
+  for await (const { items } of gateway.pollSessions([1, 2])) {
+    holds<Equal<(typeof items)[number]["session"], Session | null>>();
+  }
   for await (const session of gateway.pollSession(1005)) holds<Equal<typeof session, Session>>();
   for await (const { session, failure, connection } of gateway.watchSession(1005)) {
     holds<Equal<typeof session, Session | null>>();
