@@ -2,7 +2,7 @@
 
 export { createClient, type Answer, type AskOptions, type Gateway } from "./client.js";
 export { PollError } from "./failure.js";
-export { type PollOptions } from "./poll.js";
+export { hasEnded, type PollOptions } from "./poll.js";
 export { isProblem } from "./problem.js";
 export { type Connection, type Watched, type WatchOptions } from "./watch.js";
 export type {
