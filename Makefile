@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint check bench clients openapi contract fuzz deploy lock package vendor-docs image clean
+.PHONY: help install run demo test lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --require-hashes --no-deps --only-binary :all:
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --system-certs
+
+DASHBOARD := examples/dashboard
 
 SWAGGER_UI := 5.35.0
 SWAGGER_UI_FILES := LICENSE NOTICE favicon-32x32.png swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt swagger-ui.css
@@ -28,6 +30,9 @@ install: $(VENV)/.dev ## Make the environment in .venv, from the locked requirem
 
 run: $(VENV)/.run ## Run the sandbox farm and the gateway against it, until Ctrl-C
 	@exec $(BIN)/python -m app demo
+
+demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, three times as fast as life (needs Node.js >= 20.19 with npm)
+	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3
 
 test: $(VENV)/.dev ## Run the whole test suite
 	$(BIN)/python -m pytest --cov --cov-report=term
@@ -61,6 +66,18 @@ clients/typescript/node_modules/.package-lock.json: clients/typescript/package-l
 
 clients: $(VENV)/.dev clients/check/.venv/.done clients/typescript/node_modules/.package-lock.json ## Make clients of the documents, and try them on a live gateway (needs Node.js >= 20.19 with npm)
 	$(BIN)/python -m pytest clients/check
+
+$(DASHBOARD)/node_modules/.package-lock.json: $(DASHBOARD)/package-lock.json
+	cd $(DASHBOARD) && npm ci --ignore-scripts --loglevel=error
+
+$(DASHBOARD)/dist/index.html: clients/typescript/node_modules/.package-lock.json $(DASHBOARD)/node_modules/.package-lock.json \
+		$(wildcard clients/typescript/src/* $(addprefix $(DASHBOARD)/,index.html public/* src/* *.json *.js))
+	cd clients/typescript && npm run --silent build
+	cd $(DASHBOARD) && npm run --silent build -- --logLevel warn
+
+dashboard: $(VENV)/.dev $(DASHBOARD)/dist/index.html ## Build the dashboard, and look at it in a browser (needs chromium, and Node.js >= 20.19 with npm)
+	$(BIN)/ruff check $(DASHBOARD)
+	$(BIN)/python -m pytest $(DASHBOARD)/check
 
 openapi: $(VENV)/.dev ## Record the examples, and write the OpenAPI documents with them
 	$(BIN)/python -m openapi.record
@@ -115,6 +132,6 @@ image: ## Build the container image (needs docker)
 	docker build --tag renderfarm-gateway .
 
 clean: ## Remove the environment and everything generated
-	rm -rf openapi/node_modules fuzz/.venv fuzz/found clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build clients/typescript/LICENSE
+	rm -rf openapi/node_modules $(DASHBOARD)/node_modules $(DASHBOARD)/dist fuzz/.venv fuzz/found clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build clients/typescript/LICENSE
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

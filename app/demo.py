@@ -26,7 +26,7 @@ WELCOME = """
 
 """
 PAGE = """
-    the dashboard  {gateway}/demo"""
+    the dashboard  {gateway}/demo?ids=1005,1004,1006,1008,1011,300001"""
 START_WITHIN = 20.0
 """Seconds; a start takes about one."""
 STOP_WITHIN = 15.0

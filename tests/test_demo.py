@@ -50,7 +50,7 @@ def test_the_demo_tells_where_the_page_is_and_runs_as_fast_as_asked(tmp_path: Pa
     with started(tmp_path, *RFGW, "demo", *ports, "--speed", "1000", settings=settings) as demo:
         assert demo.stdout is not None
         address = f"http://127.0.0.1:{port}"
-        assert any(f"{address}/demo\n" in line for line in demo.stdout)
+        assert any(f"{address}/demo?ids=1005," in line for line in demo.stdout)
         with httpx.Client(base_url=address, trust_env=False, timeout=WITHIN) as client:
             assert client.get("/demo/").text == "a page"
             deadline = time.monotonic() + WITHIN

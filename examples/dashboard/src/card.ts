@@ -60,14 +60,14 @@ export class Card {
     this.#picture.addEventListener("load", () => this.#picture.classList.add("loaded"));
     this.#picture.addEventListener("error", () => this.#picture.classList.remove("loaded"));
     const picture = html("div", { class: "picture" });
-    picture.append(scene(id), this.#picture, this.#phase, this.remove);
+    picture.append(scene(id), this.#picture, this.#phase, this.remove, this.#licence);
     const body = html("div", { class: "body" });
     body.append(
       html("h3", { id: heading }, this.#title),
       this.#form,
       this.#meter,
       this.#trouble,
-      html("div", { class: "foot" }, this.#link, this.#age, this.#licence, this.#retry),
+      html("div", { class: "foot" }, this.#link, this.#age, this.#retry),
     );
     const article = html("article", { "aria-labelledby": heading }, picture, body);
     this.element = html("li", { class: "card" }, article);
@@ -77,10 +77,12 @@ export class Card {
   draw(shown: Shown): void {
     this.#shown = shown;
     const { session, failure, connection } = shown;
-    const [word, tone] = session ? phaseOf(session) : [CONNECTIONS[connection], "none" as const];
+    const held = heldUp(shown);
+    const [word, tone] = session ? phaseOf(session) : [held ?? CONNECTIONS[connection], "none" as const];
+    const sign = ICONS[connection] ?? (connection as IconName);
     Object.assign(this.element.dataset, { tone, connection, empty: session === null });
     this.element.firstElementChild?.setAttribute("aria-busy", String(connection === "loading"));
-    mark(this.#phase, session ? tone : (ICONS[connection] ?? (connection as IconName)), word);
+    mark(this.#phase, session ? tone : held ? "wait" : sign, word);
     say(this.#title, titleOf(this.id, session));
     say(this.#form, session ? formOf(session) : `No. ${this.id}`);
     this.#drawMeter(shown);
@@ -91,9 +93,8 @@ export class Card {
     say(this.#troubleTitle, trouble?.title ?? "");
     say(this.#troubleText, trouble?.text ?? "");
     this.#retry.hidden = connection !== "lost";
-    const held = session !== null && failure?.problem ? "Farm trouble" : CONNECTIONS[connection];
-    mark(this.#link, held === "Farm trouble" ? "stop" : (ICONS[connection] ?? (connection as IconName)), held);
-    this.#link.dataset["state"] = held === "Farm trouble" ? "trouble" : connection;
+    mark(this.#link, held ? "wait" : sign, held ? "Trying again" : CONNECTIONS[connection]);
+    this.#link.dataset["state"] = held ? "held" : connection;
     this.tick(Date.now());
   }
 
@@ -105,9 +106,9 @@ export class Card {
     say(this.#age, isTold ? `${verb} ${ago(asOf, now)}` : "");
   }
 
-  #drawMeter({ session }: Shown): void {
+  #drawMeter({ session, connection }: Shown): void {
     const percent = session?.progress.percent ?? null;
-    this.#meter.classList.toggle("bone", session === null);
+    this.#meter.classList.toggle("bone", connection === "loading");
     this.#bar.value = percent ?? 0;
     this.#bar.setAttribute("aria-valuetext", session ? `${percent ?? "?"} %, ${doneOf(session)}` : "Not known yet");
     say(this.#percent, percent === null ? "–" : `${percent} %`);
@@ -126,6 +127,12 @@ export class Card {
     if (address) this.#licence.href = address;
     say(this.#licence, licence?.name || "Licence");
   }
+}
+
+/** What holds up a session that the gateway does answer for; null if nothing does. */
+function heldUp({ session, failure, connection }: Shown): string | null {
+  if (!failure?.problem || connection === "lost") return null;
+  return session ? "Held up" : "Not available yet";
 }
 
 /** An icon and its word; drawn anew only when the word is another. */

@@ -24,12 +24,15 @@ export function icon(name: IconName): SVGElement {
   return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, stroke);
 }
 
+/** Skies that go well together, in degrees. */
+const HUES = [12, 28, 165, 190, 208, 224, 250, 280, 325];
+
 /** A landscape of its own for each session, in quiet colours. */
 export function scene(id: number): SVGElement {
   let state = id * 2_654_435_761;
   const next = () => ((state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32) >>> 0) / 2 ** 32;
   for (let n = 0; n < 4; n++) next();
-  const hue = Math.floor(next() * 360);
+  const hue = HUES[Math.floor(next() * HUES.length)]!;
   const tint = (turn: number, light: number, rich = 34) => `hsl(${(hue + turn) % 360} ${rich}% ${light}%)`;
   const sky = svg(
     "linearGradient",

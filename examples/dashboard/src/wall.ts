@@ -100,6 +100,7 @@ export class Wall {
       if (signal.aborted) return;
       this.#tell(id, { failure: toFailure(error), connection: "lost" });
     }
+    this.#streams.delete(id);
     this.#change(id, { settled: true });
   }
 
@@ -126,6 +127,7 @@ export class Wall {
         this.#change(id, { settled: true });
       }
     }
+    if (this.#list?.stop === stop) this.#list = null;
   }
 
   #item({ id, session, problem }: SessionItem, asOf: number): void {
