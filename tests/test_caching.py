@@ -16,9 +16,10 @@ import pytest
 
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
+from tests.hostile_farm import member, session
 from tests.running import running, serving
 from tests.test_http import EXPOSED, listed, problem_of, raw
-from tests.test_upstream import body, member, session, wait_for
+from tests.test_upstream import body, wait_for
 
 MISS = "rfgw; fwd=uri-miss; fwd-status=200; stored"
 WINDOWS = "stale-while-revalidate=30, stale-if-error=600"

@@ -9,9 +9,10 @@ from app.api.fields import cut, fields_of
 from app.entry import Entry, digest
 from app.resources.session_model import Session
 from tests.conftest import Farm
+from tests.hostile_farm import member, session
 from tests.test_caching import Clock, clock, wound
 from tests.test_http import problem_of
-from tests.test_upstream import body, member, session
+from tests.test_upstream import body
 
 __all__ = ["clock", "wound"]  # fixtures
 

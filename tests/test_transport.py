@@ -5,6 +5,7 @@ import ssl
 from email.utils import formatdate
 
 import aiohttp
+import h11
 import httpx
 import pytest
 from hypothesis import given
@@ -76,6 +77,7 @@ def behind(error: BaseException, *more: BaseException) -> BaseException:
         (behind(httpx.ConnectError("x"), OSError(), ssl.SSLError()), "tls"),
         (behind(httpx.ConnectTimeout("x")), "connect_timeout"),
         (behind(httpx.RemoteProtocolError("x")), "closed"),
+        (behind(httpx.RemoteProtocolError("x"), h11.RemoteProtocolError("x")), "not_http"),
         (aiohttp.ServerDisconnectedError(), "closed"),
         (UnicodeDecodeError("utf-8", b"", 0, 1, "x"), "not_http"),
         (OSError("x"), "network"),

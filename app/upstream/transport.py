@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 
 import aiohttp
+import h11
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
@@ -29,6 +30,7 @@ CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "refused"),
     (ConnectionError, "reset"),
     (aiohttp.ServerDisconnectedError, "closed"),
+    (h11.RemoteProtocolError, "not_http"),
     (httpx.RemoteProtocolError, "closed"),
     (aiohttp.ConnectionTimeoutError, "connect_timeout"),
     (httpx.ConnectTimeout, "connect_timeout"),
@@ -204,12 +206,24 @@ class _Connector(aiohttp.TCPConnector):
 class _Protocol(ResponseHandler):
     """One connection. aiohttp's gives an answer that nobody asked for to the next call."""
 
+    _begun = False  # whether bytes have come since the last call was sent
+
+    def set_response_params(self, **params: Any) -> None:
+        """A call begins."""
+        self._begun = False
+        super().set_response_params(**params)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End like any other that ends amid an answer: its reset is no reason to call again."""
+        super().connection_lost(None if self._begun else exc)
+
     def is_connected(self) -> bool:
         """Whether the next call may have it: asked of each connection that has been kept."""
         return super().is_connected() and not self.should_close
 
     def data_received(self, data: bytes) -> None:
         """End a flood of interim answers: they are taken in unbounded, and nothing else runs."""
+        self._begun = True
         super().data_received(data)
         if len(self) > MAX_INTERIM and self.transport is not None:
             self.set_exception(HttpProcessingError(message="interim answers without end"))
