@@ -1,5 +1,7 @@
 """Dates, pauses and causes, as HTTP and its client tell them."""
 
+import gc
+import os
 import socket
 import ssl
 from email.utils import formatdate
@@ -11,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.upstream.transport import MAX_PAUSE, cause_of, http_date, retry_after
+from app.upstream.transport import MAX_PAUSE, _Socket, cause_of, http_date, retry_after
+from tests.conftest import StartGateway
+from tests.hostile_farm import GOOD, raw_farm
+from tests.hostile_faults import HTTPX
 
 NOW = 1_790_000_000.0
 
@@ -86,3 +91,29 @@ def behind(error: BaseException, *more: BaseException) -> BaseException:
 )
 def test_the_most_telling_exception_names_the_cause(error: BaseException, cause: str) -> None:
     assert cause_of(error) == cause
+
+
+def test_a_socket_that_becomes_garbage_closes_no_file() -> None:
+    mine, other = socket.socketpair()
+    kept = _Socket(fileno=mine.detach())
+    number = kept.fileno()
+    del kept
+    gc.collect()
+    os.fstat(number)  # uvloop may have closed it, and somebody else may have it now
+    os.close(number)
+    other.close()
+
+
+@pytest.mark.skipif(HTTPX, reason="httpx makes its own sockets")
+def test_the_farm_is_called_through_such_sockets(start_gateway: StartGateway) -> None:
+    def answer(connection: socket.socket) -> None:
+        ports.append(connection.getpeername()[1])
+        ours = [found for found in gc.get_objects() if isinstance(found, _Socket)]
+        called.extend(found.getsockname()[1] for found in ours if found.fileno() >= 0)
+        connection.sendall(GOOD)
+
+    ports: list[int] = []
+    called: list[int] = []
+    with raw_farm(answer) as farm:
+        assert start_gateway(upstream_url=farm.url).get("/sessions/1001").status_code == 200
+    assert ports[0] in called

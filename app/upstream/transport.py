@@ -190,8 +190,27 @@ def open_http(
 
 
 def _session(verify: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
-    connector = _Connector(ssl=verify, limit=connections, keepalive_timeout=15)
+    connector = _Connector(
+        ssl=verify, limit=connections, keepalive_timeout=15, socket_factory=_socket
+    )
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol, *_ = address
+    return _Socket(family, kind, protocol)
+
+
+class _Socket(socket.socket):
+    """Closed by the event loop alone, never as garbage.
+
+    When a connection is reset as soon as it is made, uvloop 0.23 closes the file descriptor and
+    does not tell the socket object (a cousin of MagicStack/uvloop#645). As garbage it would close
+    that number once more: by then it may be a client's connection.
+    """
+
+    def __del__(self) -> None:
+        self.detach()
 
 
 class _Connector(aiohttp.TCPConnector):
