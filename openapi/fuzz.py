@@ -15,12 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.keys import new_key
 from app.main import create_app
 from app.sandbox.server import create_farm, farm_server
+from openapi.sick import KEPT_SHORTLY, ROUND, create_sick_farm
 from tests.conftest import settings_for
 from tests.running import Wrapped, running, serving
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-ENOUGH, ENOUGH_GATED = 5_000, 300
+ENOUGH, ENOUGH_GATED, ENOUGH_SICK = 5_000, 300, 1_500
 LONGEST = 240  # seconds
 DEADLINE = 0.3  # seconds: a farm that hangs is to be met often
 VARIED = {200, 304, 403, 404, 405, 409, 422, 502}
@@ -75,8 +76,21 @@ def tried(
     return not code and number >= enough and not missed
 
 
+def tried_sick() -> bool:
+    """The same over a farm that goes wrong all the time, through all its misbehaviours."""
+    # Not stateful: a session that fails now and then is no state.
+    some = ["--max-examples=500", "--phases=examples,coverage,fuzzing"]
+    varied = {200, 304, 404, 422, 502, 503}
+    app = create_sick_farm()
+    with running(farm_server(app)) as farm:
+        passed = tried("Over a sick farm", farm, some, ENOUGH_SICK, varied, **KEPT_SHORTLY)
+    calls = app.state.farm.records.told()["total"]
+    print(f"The sick farm was called {calls} times, of at least {len(ROUND)}.")
+    return passed and calls >= len(ROUND)
+
+
 def main() -> int:
-    """Run everything against gateways of our own, with keys and a limit too; 1 if it fails."""
+    """Run everything: with keys, with a limit, over a sick farm, and open; 1 if anything fails."""
     key, line = new_key("fuzz")
     with tempfile.TemporaryDirectory() as folder, running(farm_server(create_farm())) as farm:
         keys = Path(folder, "keys")
@@ -89,6 +103,7 @@ def main() -> int:
                 "Keyed", farm, [*few, bearer], ENOUGH_GATED, {200, 404, 422, 429},
                 api_keys_file=keys, rate_limit="20/1",
             ),
+            tried_sick(),
             tried("Open", farm, [], ENOUGH, VARIED),
         ]  # fmt: skip
     return int(not all(passed))
