@@ -233,7 +233,8 @@ def _gate(settings: Settings, metrics: Metrics) -> Gate | None:
     except KeysError as error:
         raise SettingsError(f"{env_name('api_keys_file')}: {error}") from None
     counter = Rate(*rate) if rate else None
-    return Gate(Clients(proxies), keys, counter, time.monotonic, metrics.count_refused)
+    told = metrics.count_refused, metrics.keys.numbers
+    return Gate(Clients(proxies), keys, counter, time.monotonic, *told)
 
 
 def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics) -> FastAPI:

@@ -100,6 +100,25 @@ class Requests:
         yield from (requests, latency, answers)
 
 
+class ByName:
+    """A counter with one label, in plain numbers, as ``Requests`` are: add to ``numbers``."""
+
+    def __init__(self, name: str, words: str, label: str) -> None:
+        self.numbers: defaultdict[str, int] = defaultdict(int)
+        self._name, self._words, self._label = name, words, label
+
+    def describe(self) -> list[Metric]:
+        """The family, empty."""
+        return [CounterMetricFamily(self._name, self._words, labels=[self._label])]
+
+    def collect(self) -> list[Metric]:
+        """The family with its samples."""
+        family = CounterMetricFamily(self._name, self._words, labels=[self._label])
+        for name, number in self.numbers.items():
+            family.add_metric([name], number)
+        return [family]
+
+
 class Elsewhere:
     """A counter whose number somebody else keeps: ``read`` gives it at each scrape."""
 
@@ -171,6 +190,8 @@ class Metrics:
             states=["closed", "open", "probing"],
             registry=self.registry,
         )
+        self.keys = ByName("rfgw_key_requests", "Requests with a valid key, by its name.", "key")
+        self.registry.register(self.keys)
         self.refused = self._counter(
             "rfgw_refused",
             "Requests that were refused before anything was answered, by cause: no_key, "

@@ -64,6 +64,7 @@ def test_a_key_is_taken_as_bearer_token_and_as_field(keyed: httpx.Client, key: s
     ):
         assert keyed.get("/sessions/1008", headers=headers).status_code == 200, headers
     assert refused(keyed) == {}
+    assert 'rfgw_key_requests_total{key="site-a"} 6.0' in keyed.get("/metrics").text
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])

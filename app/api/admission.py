@@ -4,7 +4,7 @@ Knows how a key comes with a request (RFC 6750), and the fields that tell of it.
 keys are kept, how is counted, or what is answered.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,7 +40,10 @@ ADMITTED: Verdict = (None, [])
 
 
 class Gate:
-    """Asked once for each request, before anything else. Without keys, everybody may ask."""
+    """Asked once for each request, before anything else. Without keys, everybody may ask.
+
+    ``by_key`` counts requests by the names of their keys; a name that is not there counts as 0.
+    """
 
     def __init__(
         self,
@@ -49,12 +52,14 @@ class Gate:
         counter: Counter | None,
         clock: Callable[[], float],
         refused: Refused,
+        by_key: MutableMapping[str, int],
     ) -> None:
         self._clients = clients
         self._keys = keys
         self._counter = counter
         self._clock = clock
         self._refused = refused
+        self._by_key = by_key
 
     def admit(self, scope: Scope, given: Mapping[bytes, bytes]) -> Verdict:
         """Whether this request is answered. ``given`` are its header fields by name.
@@ -67,9 +72,11 @@ class Gate:
         if self._keys is not None:
             key = _key(scope["headers"], given)
             name = None if key is None else self._keys.name_of(key, now)
-            if name is not None and self._counter is None:
-                scope["rfgw.client"] = name
-                return ADMITTED
+            if name is not None:
+                self._by_key[name] += 1
+                if self._counter is None:
+                    scope["rfgw.client"] = name
+                    return ADMITTED
         client = scope["rfgw.client"] = name or self._clients.of(scope)
         if is_open(scope["path"]) or scope["method"] == "OPTIONS":
             return ADMITTED
