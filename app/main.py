@@ -26,6 +26,7 @@ from app.api.problems import CODES, Problem, Problems
 from app.api.rate import Rate
 from app.api.replies import Replies
 from app.api.seen import Observer
+from app.api.sse import Live
 from app.cache.memory import MemoryStore
 from app.call import Call
 from app.drain import Drain
@@ -34,6 +35,7 @@ from app.environment import SettingsError, load_settings
 from app.flight import Flights
 from app.gateway import Gateway, Keeping
 from app.lines import LINES
+from app.live import Hub
 from app.metrics import Metrics
 from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
 from app.settings import Settings, env_name
@@ -241,6 +243,8 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
     farm = farm_of(settings, metrics)
     gateway = gateway_of(settings, farm, metrics)
     group = join_group(settings, gateway, metrics)
+    hub = Hub(gateway, most=settings.events_max_streams, per_client=settings.events_per_client)
+    drain.listen(hub.end)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -253,6 +257,7 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
         if group is not None:
             await group.start()
         yield
+        await hub.aclose()
         await gateway.aclose()
         if group is not None:
             await group.aclose()
@@ -274,6 +279,8 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
     private = settings.api_keys_file is not None
     app.state.replies = Replies(gateway, problems, gateway.keeping.windows, private=private)
     app.state.lists = Lists(app.state.replies, settings.upstream_deadline + QUEUE_WAIT)
+    app.state.live = live = Live(gateway, hub, problems, metrics.count_stream_event)
+    metrics.streams.set_function(lambda: live.streams)
     for router in ROUTERS:
         app.include_router(router)
     known = {CODES[kind]: number for number, kind in FAULTS.items()}

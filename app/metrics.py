@@ -200,6 +200,13 @@ class Metrics:
         )
         self.lines_dropped = Elsewhere("rfgw_log_lines_dropped", "Log lines that were not written.")
         self.registry.register(self.lines_dropped)
+        self.streams = Gauge("rfgw_streams", "Event streams under way.", registry=self.registry)
+        self.stream_events = Counter(
+            "rfgw_stream_events",
+            "Events sent to streams, by their name.",
+            ["event"],
+            registry=self.registry,
+        )
         self.crashes = self._counter("rfgw_crashes", "Exceptions that nobody handled: bugs.")
 
         self.shared = SharedCacheMetrics(self.registry)
@@ -213,6 +220,10 @@ class Metrics:
     def count_refused(self, cause: str) -> None:
         """One request was refused before anything was answered."""
         self.refused.labels(cause).inc()
+
+    def count_stream_event(self, event: str) -> None:
+        """One event was sent to one reader."""
+        self.stream_events.labels(event).inc()
 
     def count_drift(self, field: str) -> None:
         """One answer field was not as documented."""

@@ -102,6 +102,13 @@ class Settings(BaseModel):
         description="Address of a Redis or Valkey server that several gateway processes share.",
     )
 
+    events_max_streams: int = Field(
+        1000, ge=0, le=1_000_000, description="Readers who watch for changes at once."
+    )
+    events_per_client: int = Field(
+        20, ge=0, le=1_000_000, description="How many of them may be of one client."
+    )
+
     cors_origins: str = Field(
         "*", description="Origins whose pages may read answers, comma-separated; `*` for all."
     )

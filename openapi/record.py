@@ -6,7 +6,9 @@ and brings its own id: each recording gives the same bytes.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import httpx
@@ -30,9 +32,12 @@ HERE = Path(__file__).parent
 RENDERED = 100  # parts of session 1005, at the moment of the recording
 MOMENT = RENDER_BEGIN + RENDERED
 REQUEST_ID = "5e1f0c2a9b7d4e36-1"
-HANGING = 700002
+HANGING = count(700002)  # ids that nobody else asks for
 NO_FORM = ("Accept", "image/png")
 UNCHANGED = ("If-None-Match", "*")
+
+BUILDING = Lock()
+"""FastAPI mutes warnings of its own while it builds, which only one thread can do at a time."""
 
 GATEWAYS: dict[str, dict[str, object]] = {
     "usual": {},
@@ -42,6 +47,7 @@ GATEWAYS: dict[str, dict[str, object]] = {
     "rationed": {"rate_limit": "1/60"},
     "broken": {},
     "leaving": {},
+    "known": {},
 }
 """The kinds of gateways that runs choose from, by what is special in their settings."""
 
@@ -77,7 +83,16 @@ def anything(operation: str, path: str) -> list[Run]:
 
 def fetching(operation: str, base: str, good: dict[str, tuple[int, str]]) -> list[Run]:
     """What any route that fetches answers with; ``good`` answers by name: id and summary."""
-    some = f"{base}/{next(iter(good.values()))[0]}"
+    return [
+        *(Run(operation, name, f"{base}/{id}", words) for name, (id, words) in good.items()),
+        Run(operation, "unchanged", f"{base}/1008", field=UNCHANGED),
+        Run(operation, Code.NOT_CACHED, f"{base}/1001", field=("Cache-Control", "only-if-cached")),
+        *failing(operation, f"{base}/%d", next(iter(good.values()))[0]),
+    ]
+
+
+def failing(operation: str, path: str, some: int) -> list[Run]:
+    """What may go wrong there: ``path`` takes an id, and ``some`` id is a good one."""
     magic = {
         101001: Code.UPSTREAM_REJECTED_PARAMETERS,
         100001: Code.UPSTREAM_REJECTED_CALL,
@@ -89,16 +104,24 @@ def fetching(operation: str, base: str, good: dict[str, tuple[int, str]]) -> lis
         503001: Code.UPSTREAM_UNAVAILABLE,
     }
     return [
-        *(Run(operation, name, f"{base}/{id}", words) for name, (id, words) in good.items()),
-        *(Run(operation, code, f"{base}/{id}") for id, code in magic.items()),
-        Run(operation, "unchanged", f"{base}/1008", field=UNCHANGED),
-        Run(operation, Code.INVALID_REQUEST, f"{base}/007"),
-        Run(operation, Code.NOT_ACCEPTABLE, some, field=NO_FORM),
-        Run(operation, Code.NOT_CACHED, f"{base}/1001", field=("Cache-Control", "only-if-cached")),
-        Run(operation, Code.UPSTREAM_TIMEOUT, f"{base}/700001", gateway="hurried"),
-        *anything(operation, some),
+        *(Run(operation, code, path % id) for id, code in magic.items()),
+        Run(operation, Code.INVALID_REQUEST, path.replace("%d", "007")),
+        Run(operation, Code.NOT_ACCEPTABLE, path % some, field=NO_FORM),
+        Run(operation, Code.UPSTREAM_TIMEOUT, path % 700001, gateway="hurried"),
+        *anything(operation, path % some),
     ]
 
+
+def refused(operation: str, path: str) -> list[Run]:
+    """What the farm may say no to, of a session."""
+    return [
+        Run(operation, Code.SESSION_NOT_FOUND, path % 300001),
+        Run(operation, Code.SESSION_NOT_ATTACHED, path % 301001),
+        Run(operation, Code.SESSION_FORBIDDEN, path % 103001),
+    ]
+
+
+EVENTS = "/sessions/%d/events"
 
 RUNS = [
     *fetching(
@@ -110,14 +133,16 @@ RUNS = [
             "unknown": (1012, "The farm leaves much out"),
         },
     ),
-    Run("getSession", Code.SESSION_NOT_FOUND, "/sessions/300001"),
-    Run("getSession", Code.SESSION_NOT_ATTACHED, "/sessions/301001"),
-    Run("getSession", Code.SESSION_FORBIDDEN, "/sessions/103001"),
+    *refused("getSession", "/sessions/%d"),
     Run("getSessions", "some", "/sessions?ids=1005,300001", "One of two is missing"),
     Run("getSessions", "unchanged", "/sessions?ids=42", field=UNCHANGED),
     Run("getSessions", Code.INVALID_REQUEST, "/sessions?ids=42,007"),
     Run("getSessions", Code.NOT_ACCEPTABLE, "/sessions?ids=42", field=NO_FORM),
     *anything("getSessions", "/sessions?ids=42"),
+    Run("streamSessionEvents", "ended", EVENTS % 42, "A session that has ended"),
+    Run("streamSessionEvents", "known", EVENTS % 42, gateway="known"),
+    *refused("streamSessionEvents", EVENTS),
+    *failing("streamSessionEvents", EVENTS, 42),
     Run("listProblems", "all", "/problems", "All codes, of which two are shown", items=2),
     Run("listProblems", "unchanged", "/problems", field=UNCHANGED),
     Run("listProblems", Code.NOT_ACCEPTABLE, "/problems", field=NO_FORM),
@@ -159,7 +184,8 @@ def _answer(run: Run, farm: str) -> httpx.Response:
     """The answer of a gateway that has answered nobody else."""
     settings = settings_for(farm, log_level="error", **GATEWAYS[run.gateway])
     drain = Drain()
-    edge: Any = create_app(settings, drain)
+    with BUILDING:
+        edge: Any = create_app(settings, drain)
     edge.app.state.gateway.upstream.now = lambda: MOMENT
     given = {"X-Request-ID": REQUEST_ID, **dict([run.field] if run.field else [])}
     with (
@@ -176,6 +202,9 @@ def _answer(run: Run, farm: str) -> httpx.Response:
         if run.gateway == "rationed":
             edge._gate._clock = lambda: MOMENT
             client.get("/nothing")  # is counted all the same
+        if run.gateway == "known":
+            tag = client.get(run.path.removesuffix("/events")).headers["ETag"]
+            client.headers["Last-Event-ID"] = tag
         extensions = {"target": run.target.encode()} if run.target else {}
         return client.get(run.path, extensions=extensions)
 
@@ -187,21 +216,23 @@ async def _bug(*_: object) -> None:
 def _while_busy(client: httpx.Client, farm: str, path: str) -> httpx.Response:
     """The answer while a call to the farm is under way."""
     with ThreadPoolExecutor() as pool, httpx.Client(base_url=farm, trust_env=False) as other:
-        pool.submit(client.get, f"/sessions/{HANGING}")
-        while [HANGING] not in [r["arguments"] for r in other.get("/__records").json()["records"]]:
+        hanging = next(HANGING)
+        pool.submit(client.get, f"/sessions/{hanging}")
+        while [hanging] not in [r["arguments"] for r in other.get("/__records").json()["records"]]:
             pass
         return client.get(path)
 
 
 def _told(run: Run, answer: httpx.Response) -> Node:
-    body: Any = answer.json() if answer.content else None
+    media_type = answer.headers.get("content-type", "")
+    body: Any = answer.json() if "json" in media_type else answer.text or None
     if answer.is_error and body["code"] != run.name:
         raise ValueError(f"{run} was answered with {body['code']}")
     if run.items:
         body["items"] = body["items"][: run.items]
     return {
-        "summary": run.summary or (MEANINGS[Code(run.name)].title if body else ""),
-        "media_type": answer.headers.get("content-type", ""),
+        "summary": run.summary or (MEANINGS[Code(run.name)].title if answer.is_error else ""),
+        "media_type": media_type,
         "headers": {name: answer.headers[name] for name in HEADERS if name in answer.headers},
         "body": body,
     }

@@ -59,16 +59,11 @@ def test_a_change_elsewhere_leaves_the_tag_of_a_projection(
     assert farm.calls() == 4
 
 
-def rendered(parts: int) -> dict[str, object]:
+def rendered(parts: int, state: str = "active") -> dict[str, object]:
     """Session 1005 with so many parts, as the farm tells it once."""
-    return body(
-        session(
-            member("title", "t"),
-            member("partsRendered", f"<i4>{parts}</i4>"),
-            member("state", "active"),
-            number=1005,
-        )
-    )
+    members = {"title": "t", "state": state, "partsRendered": f"<i4>{parts}</i4>"}
+    inner = (member(name, value) for name, value in members.items())
+    return body(session(*inner, number=1005))
 
 
 @pytest.mark.parametrize(

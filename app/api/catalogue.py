@@ -111,9 +111,9 @@ MEANINGS: dict[Code, Meaning] = {
     Code.NOT_ACCEPTABLE: Meaning(
         406,
         "Not acceptable",
-        "This path sends JSON, and the Accept header excludes it.",
+        "The Accept header excludes what this path sends.",
         "Every media type that the path can send is excluded by Accept, or has q=0.",
-        "Send Accept: application/json, or no Accept header.",
+        "Send no Accept header, or application/json; for live updates, text/event-stream.",
     ),
     Code.SESSION_NOT_ATTACHED: Meaning(
         409,
@@ -134,7 +134,7 @@ MEANINGS: dict[Code, Meaning] = {
         429,
         "Too many requests",
         "This client has used up its share of requests.",
-        "More requests came from one client than its share; RateLimit tells how much is left.",
+        "More requests came from one client than its share, or it watches as much as it may.",
         "Wait as long as Retry-After says.",
         retry_after=1,
     ),

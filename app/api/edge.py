@@ -173,7 +173,12 @@ class Edge:
 
         # A HEAD is answered like its GET; the server leaves the body out.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        scope = {**scope, "method": method, "rfgw.request_id": request_id, SEEN: seen}
+        own_words = {
+            "rfgw.request_id": request_id,
+            "rfgw.head": scope["method"] == "HEAD",
+            SEEN: seen,
+        }
+        scope = {**scope, "method": method, **own_words}
         seen.scope = scope
         logs.request_id.set(request_id)
         try:

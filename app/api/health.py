@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from app import errors
 from app.api.catalogue import Code
-from app.api.openapi import problem_responses
+from app.api.responses import problem_responses
 from app.drain import Drain
 
 

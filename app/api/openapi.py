@@ -1,4 +1,4 @@
-"""The OpenAPI document: how answers are described, and the document as text.
+"""The OpenAPI document, and the document as text.
 
 Knows OpenAPI 3.1, the catalogue and the framework's own document. Must not know any resource.
 Headers and examples of answers are not written here: they are recorded from runs against the
@@ -9,62 +9,17 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 
 from app.api.admission import is_open
-from app.api.catalogue import MEANINGS, Code
+from app.api.catalogue import Code
 from app.api.openapi_words import HEADERS, INFO, LOCAL, PARAMETERS, SECURITY, TAGS, Node
 from app.api.problems import PROBLEM_JSON, Problem
-
-FETCH_CODES = (
-    Code.INVALID_REQUEST,
-    Code.UPSTREAM_REJECTED_PARAMETERS,
-    Code.NOT_ACCEPTABLE,
-    Code.UPSTREAM_REJECTED_CALL,
-    Code.UPSTREAM_REFUSED_CREDENTIALS,
-    Code.UPSTREAM_FAULT,
-    Code.UPSTREAM_UNREADABLE,
-    Code.UPSTREAM_MISMATCH,
-    Code.UPSTREAM_UNREACHABLE,
-    Code.UPSTREAM_UNAVAILABLE,
-    Code.OVERLOADED,
-    Code.UPSTREAM_TIMEOUT,
-    Code.NOT_CACHED,
-)
-"""What any route that fetches from the farm may answer with, besides its own codes."""
+from app.api.responses import problem_responses
+from app.api.sse import StreamEnd
 
 EXAMPLES = Path(__file__).with_name("examples.json")
-
-
-def problem_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of these codes, by status."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    for code in sorted(codes, key=lambda code: MEANINGS[code].status):
-        response = responses.setdefault(
-            MEANINGS[code].status,
-            {
-                "description": "",
-                "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            },
-        )
-        joined = [response["description"], f"{MEANINGS[code].title} (`{code}`)."]
-        response["description"] = " ".join(filter(None, joined))
-    return responses
-
-
-UNCHANGED = {"description": "Not modified: what If-None-Match names is still right."}
-
-
-def reply_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The responses of a route that answers by Reply, with the route's own codes."""
-    return {304: UNCHANGED, **problem_responses(*codes, *FETCH_CODES)}
-
-
-def list_responses() -> dict[int | str, dict[str, Any]]:
-    """The responses of a route that answers by ReplyAll: whatever else happens is an item's."""
-    return {304: UNCHANGED, **problem_responses(Code.INVALID_REQUEST, Code.NOT_ACCEPTABLE)}
 
 
 def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
@@ -199,7 +154,8 @@ def _schemas(schemas: Node) -> Node:
     problem = Problem.model_json_schema(
         mode="serialization", ref_template="#/components/schemas/{model}"
     )
-    own = {**schemas, **problem.pop("$defs"), "Problem": problem}
+    end = StreamEnd.model_json_schema(mode="serialization")
+    own = {**schemas, **problem.pop("$defs"), "Problem": problem, "StreamEnd": end}
     return {
         name: _tidy(own[name])
         for name in sorted(own.keys() - {"HTTPValidationError", "ValidationError"})

@@ -36,6 +36,29 @@ LOCAL = {
 """The server of the committed document: the one that everybody can have."""
 
 
+STREAM = """\
+Server-sent events (WHATWG HTML, section 9.2). `{event}`: the data is one line of JSON, a {schema};
+the id is its `ETag`. It comes at once, and after every change. `problem`: a Problem, once, when the
+answer can no longer be had; the stream goes on, and the next `{event}` says that it can be had
+again. `end`: a StreamEnd, the last one. A comment line comes in times of silence."""
+"""What a stream is made of."""
+
+LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last event that you have, as browsers send it when they come"
+    " again: what you have is not repeated.",
+    "schema": {"type": "string"},
+}
+PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=20`, with `If-None-Match`: answer when there is a change, or with 304"
+    " after so many seconds, 20 at most (RFC 7240). `Preference-Applied` tells that it was so.",
+    "schema": {"type": "string"},
+}
+
+
 def _header(description: str, schema: Node, *, always: bool) -> Node:
     return {"description": description, "required": always, "schema": schema}
 

@@ -17,8 +17,8 @@ from app import errors
 from app.api.accept import quality
 from app.api.catalogue import MEANINGS, Code
 from app.api.docs import KEEP_PAGE, LANDING_POLICY, Kept, html_page
-from app.api.openapi import problem_responses
 from app.api.problems import CODES, InvalidPart, Problem, Problems
+from app.api.responses import problem_responses
 
 KINDS = {code: kind for kind, code in CODES.items()}
 INVALID = InvalidPart(

@@ -13,9 +13,11 @@ from pydantic_core import PydanticCustomError
 from app.api.catalogue import Code
 from app.api.fields import Fields, comma_separated, fields_of
 from app.api.lists import ReplyAll
-from app.api.openapi import list_responses, reply_responses
+from app.api.openapi_words import LAST_EVENT_ID
 from app.api.problems import Problem
 from app.api.replies import Reply
+from app.api.responses import list_responses, reply_responses, stream_responses
+from app.api.sse import Watch
 from app.call import Call, Pace
 from app.resources.progress import Phase
 from app.resources.session_model import MAX_ID, Session
@@ -151,3 +153,25 @@ async def get_sessions(ids: SessionIds, fields: SessionFields, reply_all: ReplyA
     then. `max-age` is what is left until the first of them may have changed.
     """
     return await reply_all("session", {id: GetSession(id=id) for id in ids}, fields)
+
+
+@router.get(
+    "/sessions/{id}/events",
+    operation_id="streamSessionEvents",
+    summary="A render session while it changes",
+    response_class=Response,
+    responses=stream_responses(
+        "session",
+        "Session",
+        Code.SESSION_NOT_FOUND,
+        Code.SESSION_NOT_ATTACHED,
+        Code.SESSION_FORBIDDEN,
+    ),
+    openapi_extra={"parameters": [LAST_EVENT_ID]},
+)
+async def stream_session_events(id: SessionId, watch: Watch) -> Response:
+    """One render session now, and again after every change, until it has ended.
+
+    For `EventSource`. However many watch a session, the farm is asked as if it were one.
+    """
+    return watch("session", GetSession(id=id))

@@ -1,0 +1,176 @@
+"""A watched call as server-sent events (WHATWG HTML section 9.2): news becomes frames.
+
+Knows the event stream's grammar and its connection. Must not know what is watched, nor how often
+the farm is asked for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
+
+from app import errors
+from app.api.accept import quality
+from app.api.problems import CODES, Problems
+from app.api.replies import cache_status, matches
+from app.call import Call
+from app.entry import Entry
+from app.gateway import Gateway
+from app.live import Hub, News, Watcher
+
+EVENT_STREAM = "text/event-stream"
+
+START, BODY = "http.response.start", "http.response.body"
+
+NO_STORE, VARY = (b"cache-control", b"no-store"), (b"vary", b"Accept")
+HEADERS = [
+    (b"content-type", EVENT_STREAM.encode()),
+    NO_STORE,
+    VARY,
+    (b"x-accel-buffering", b"no"),  # nginx: pass each frame on as it comes
+]
+
+RETRY = b"retry: 3000\n\n"
+"""Milliseconds after which a browser that lost its stream asks for it again."""
+HEARTBEAT = b":\n\n"
+HEARTBEAT_EVERY = 12.0
+"""Seconds of silence, at most: proxies close what is silent for long."""
+
+
+class StreamEnd(BaseModel):
+    """The data of a stream's last event."""
+
+    reason: Literal["final"] = Field(description="What was watched is not expected to change.")
+
+
+END = b"event: end\ndata: %b\n\n" % StreamEnd(reason="final").model_dump_json().encode()
+
+
+class Live:
+    """What every stream needs. ``count`` hears the name of each event that is sent."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        hub: Hub,
+        problems: Problems,
+        count: Callable[[str], None],
+        heartbeat_every: float = HEARTBEAT_EVERY,
+    ) -> None:
+        self.gateway = gateway
+        self.hub = hub
+        self.problems = problems
+        self.count = count
+        self.heartbeat_every = heartbeat_every
+        self.streams = 0
+
+
+class Stream(Response):
+    """The events of one call for one reader. What goes wrong before the first is a problem.
+
+    Each frame waits until the connection takes more: a slow reader gets the newest event next,
+    however many there were meanwhile.
+    """
+
+    def __init__(self, live: Live, name: str, call: Call) -> None:
+        super().__init__()
+        self._live = live
+        self._name = name
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request of ``scope``. Raises errors.GatewayError if it must not watch."""
+        headers = Request(scope).headers
+        if not quality(",".join(headers.getlist("accept")), EVENT_STREAM):
+            raise errors.NotAcceptable
+        with self._live.hub.watch(self._call, client_of(scope)) as watcher:
+            answer = await self._live.gateway.fetch(self._call)
+            if answer.error is not None:
+                words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
+                problem = self._live.problems.of(answer.error, scope, words)
+                await problem(scope, receive, send)
+                return
+            assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
+            last = headers.get("last-event-id", "").encode("latin-1")
+            known = bool(last) and matches(last, answer.entry.digest)
+            over = known and answer.entry.final  # 204 tells a browser not to come again
+            fields = [NO_STORE, VARY] if over else HEADERS
+            await send({"type": START, "status": 204 if over else 200, "headers": fields})
+            if not over and not scope["rfgw.head"]:
+                gone = asyncio.create_task(_await_end(receive, watcher))
+                self._live.streams += 1
+                try:
+                    await self._tell(answer.entry, watcher, scope, send, known=known)
+                finally:
+                    self._live.streams -= 1
+                    gone.cancel()
+            await send({"type": BODY, "body": b""})
+
+    async def _tell(
+        self, entry: Entry, watcher: Watcher, scope: Scope, send: Send, *, known: bool
+    ) -> None:
+        """The entry, unless it is ``known``, and then all news, until there will be no more."""
+        await _write(send, RETRY)
+        news: News | None = News(entry)
+        told = entry.digest if known else ""
+        while news is not None:
+            if news.state != told:
+                told = news.state
+                await _write(send, self._frame(news, scope))
+            if news.entry is not None and news.entry.final:
+                self._live.count("end")
+                await _write(send, END)
+                return
+            news = await self._next(watcher, send)
+
+    async def _next(self, watcher: Watcher, send: Send) -> News | None:
+        while True:
+            try:
+                async with asyncio.timeout(self._live.heartbeat_every):
+                    return await watcher.next()
+            except TimeoutError:
+                await _write(send, HEARTBEAT)
+
+    def _frame(self, news: News, scope: Scope) -> bytes:
+        """JSON has no line ends of its own, so that one data line holds it."""
+        if news.error is not None:
+            problem = self._live.problems.document(
+                CODES[type(news.error)],
+                scope["rfgw.request_id"],
+                error=news.error,
+                path=scope["path"],
+            )
+            self._live.count("problem")
+            return b"event: problem\ndata: %b\n\n" % problem.model_dump_json().encode()
+        assert news.entry is not None  # noqa: S101 - no error, so there is an entry
+        self._live.count(self._name)
+        words = (self._name.encode(), news.entry.digest.encode(), news.entry.body)
+        return b'event: %b\nid: "%b"\ndata: %b\n\n' % words
+
+
+def client_of(scope: Scope) -> str:
+    """Whose request it is: the name that the edge gave it, or the address that it came from."""
+    return str(scope.get("rfgw.client") or (scope.get("client") or ("",))[0])
+
+
+async def _write(send: Send, frame: bytes) -> None:
+    await send({"type": BODY, "body": frame, "more_body": True})
+
+
+async def _await_end(receive: Receive, watcher: Watcher) -> None:
+    """The reader has left as soon as the server says so: nothing else is to come from it."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    watcher.end()
+
+
+async def _watch(request: Request) -> Callable[[str, Call], Response]:
+    live: Live = request.app.state.live
+    return lambda name, call: Stream(live, name, call)
+
+
+Watch = Annotated[Callable[[str, Call], Response], Depends(_watch)]
+"""What a route streams with: ``return watch("session", GetSession(id=id))``."""

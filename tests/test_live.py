@@ -1,0 +1,169 @@
+"""The hub: who hears what, how often the farm is asked for it, and how many may watch."""
+
+import asyncio
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from app import errors
+from app.answer import Answer
+from app.entry import Entry
+from app.live import Hub, News, Watcher, pause
+from app.resources.sessions import GetSession
+from tests.test_gateway import CALL, FRESH, Clock, Farm, build
+
+ENTRY = Entry(b"{}", "one", 1000.0, 5.0, 5)
+
+
+@pytest.fixture
+def parts() -> tuple[Hub, Farm, Clock]:
+    """A hub over a gateway whose clock is wound by hand."""
+    gateway, farm, clock = build()
+    return Hub(gateway, most=3, per_client=2), farm, clock
+
+
+async def heard(watcher: Watcher) -> News | None:
+    async with asyncio.timeout(5):
+        return await watcher.next()
+
+
+def is_silent(watcher: Watcher) -> bool:
+    return not watcher._bell.is_set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "lifetime", "seconds"),
+    [
+        (Answer(ENTRY), 5.0, 3.0),
+        (Answer(ENTRY._replace(lifetime=3600.0)), 5.0, 3598.0),
+        (Answer(ENTRY._replace(lifetime=1.0)), 1.0, 1.0),  # stale already: not at once
+        (Answer(ENTRY._replace(lifetime=0.0)), 0.0, 1.0),
+        (Answer(error=errors.UpstreamTimeout()), 3.0, 3.0),
+        (Answer(error=errors.UpstreamTimeout()), 60.0, 5.0),
+        (Answer(error=errors.UpstreamTimeout()), 0.0, 1.0),
+        (Answer(error=errors.UpstreamUnavailable(retry_after=12.0)), 3.0, 12.0),
+        (Answer(error=errors.UpstreamUnavailable(retry_after=0.5)), 3.0, 3.0),
+    ],
+)
+def test_the_pause_is_what_is_left_of_the_answer_or_short_after_a_failure(
+    answer: Answer, lifetime: float, seconds: float
+) -> None:
+    assert pause(answer, 1002.0, lifetime) == seconds
+
+
+def test_failures_are_one_state_whatever_their_cause() -> None:
+    assert News(None, errors.UpstreamTimeout()).state == News(None, errors.Overloaded()).state
+    refused = ENTRY._replace(refused="SessionNotFound", digest="")
+    states = [News(ENTRY).state, News(refused).state, News(None, errors.Overloaded()).state]
+    assert len(set(states)) == 3
+
+
+async def test_all_watchers_hear_of_a_change_and_the_farm_is_asked_once(
+    parts: tuple[Hub, Farm, Clock],
+) -> None:
+    hub, farm, _ = parts
+    with hub.watch(CALL, "a") as first, hub.watch(CALL, "b") as second:
+        news = [await heard(watcher) for watcher in (first, second)]
+        assert news[0] == news[1]
+        assert farm.calls == 1
+
+
+async def test_a_fetch_of_anyone_is_news_at_once(parts: tuple[Hub, Farm, Clock]) -> None:
+    hub, farm, clock = parts
+    gateway = hub._gateway
+    with hub.watch(CALL, "a") as watcher:
+        await heard(watcher)
+        clock.now += FRESH
+        await gateway.latest(CALL)
+        assert is_silent(watcher), "nothing has changed"
+        clock.now += FRESH
+        farm.title = "two"
+        await gateway.latest(CALL)
+        news = await heard(watcher)
+        assert news is not None
+        assert news.entry is not None
+        assert b"two" in news.entry.body
+        clock.now += FRESH
+        farm.mood = "refusing"
+        await gateway.latest(CALL)
+        news = await heard(watcher)
+        assert news is not None
+        assert isinstance(news.error, errors.SessionNotFound)
+
+
+async def test_what_another_process_found_is_news_too(parts: tuple[Hub, Farm, Clock]) -> None:
+    hub, farm, _ = parts
+    with hub.watch(CALL, "a") as watcher:
+        await heard(watcher)
+        hub.heard(CALL.key, ENTRY)
+        assert await heard(watcher) == News(ENTRY)
+        hub.heard(GetSession(id=43).key, ENTRY)  # nobody watches
+        assert is_silent(watcher)
+    assert farm.calls == 1
+
+
+async def test_a_slow_reader_gets_the_newest_alone(parts: tuple[Hub, Farm, Clock]) -> None:
+    hub, _, _ = parts
+    with hub.watch(CALL, "a") as watcher:
+        for digest in ("two", "three", "four"):
+            hub.heard(CALL.key, ENTRY._replace(digest=digest))
+        assert await heard(watcher) == News(ENTRY._replace(digest="four"))
+        assert is_silent(watcher)
+
+
+async def test_who_comes_later_hears_what_is_known(parts: tuple[Hub, Farm, Clock]) -> None:
+    hub, farm, _ = parts
+    farm.mood = "failing"
+    with hub.watch(CALL, "a") as first:
+        news = await heard(first)
+        assert news is not None
+        assert news.state == "failing"
+        with hub.watch(CALL, "b") as second:
+            assert await heard(second) is news
+
+
+async def test_there_is_room_for_so_many_in_all_and_of_one_client(
+    parts: tuple[Hub, Farm, Clock],
+) -> None:
+    hub, _, _ = parts
+    with ExitStack() as stack:
+        for client in ("a", "a"):
+            stack.enter_context(hub.watch(CALL, client))
+        with pytest.raises(errors.RateLimited):
+            stack.enter_context(hub.watch(CALL, "a"))
+        stack.enter_context(hub.watch(GetSession(id=43), "b"))
+        with pytest.raises(errors.Overloaded):
+            stack.enter_context(hub.watch(CALL, "c"))
+        assert len(hub) == 3
+    assert len(hub) == 0
+    with hub.watch(CALL, "a"):
+        assert len(hub) == 1
+
+
+async def test_when_the_last_has_left_nothing_is_left_behind(
+    parts: tuple[Hub, Farm, Clock],
+) -> None:
+    hub, _, _ = parts
+    before = asyncio.all_tasks()
+    with hub.watch(CALL, "a") as watcher, hub.watch(CALL, "b"):
+        await heard(watcher)
+        assert len(asyncio.all_tasks() - before) == 1
+    assert hub._topics == {}
+    assert not hub._clients
+    await asyncio.wait(asyncio.all_tasks() - before, timeout=5)
+    assert asyncio.all_tasks() == before
+
+
+async def test_at_the_end_everyone_hears_that_there_is_no_more(
+    parts: tuple[Hub, Farm, Clock],
+) -> None:
+    hub, _, _ = parts
+    with hub.watch(CALL, "a") as first:
+        hub.end()
+        assert await heard(first) is None
+        with hub.watch(CALL, "b") as late:
+            assert await heard(late) is None
+        await hub.aclose()
+        poller: Any = hub._topics[CALL.key].poller
+        assert poller.cancelled()
