@@ -13,9 +13,10 @@ import pytest
 
 from app.answer import OUTCOMES
 from app.api.catalogue import Code
+from app.api.keys import new_key
 from app.environment import FILES, NAMES
 from app.metrics import Metrics
-from tests.conftest import Farm
+from tests.conftest import Farm, StartGateway
 from tests.programs import await_port, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +88,39 @@ def test_the_function_names_are_those_of_the_document(gateway: httpx.Client) -> 
     paths = gateway.get("/openapi.json").json()["paths"].values()
     ids = {operation["operationId"] for path in paths for operation in path.values()}
     assert ids == set(names(FRONTEND.split("The function names")[1]))
+
+
+KEY, KEY_LINE = new_key("guide")
+
+
+@pytest.fixture
+def gateway(
+    request: pytest.FixtureRequest, start_gateway: StartGateway, tmp_path: Path
+) -> httpx.Client:
+    """A gateway; if it is asked for with True, one that wants ``KEY`` and counts."""
+    if not getattr(request, "param", False):
+        return start_gateway()
+    (tmp_path / "keys").write_text(KEY_LINE)
+    return start_gateway(
+        api_keys_file=tmp_path / "keys", rate_limit="9/9999", forwarded_allow_ips="127.0.0.1"
+    )
+
+
+@pytest.mark.parametrize("gateway", [True], indirect=True)
+def test_nginx_keeps_no_answer_for_somebody_without_a_key_and_tells_who_asks(
+    nginx: httpx.Client, farm: Farm
+) -> None:
+    given = {"X-API-Key": KEY}
+    statuses = [
+        nginx.get("/sessions/1008", headers=headers).status_code
+        for headers in (given, given, {}, {"X-API-Key": "wrong"}, given)
+    ]
+    assert statuses == [200, 200, 401, 401, 200]
+    assert farm.calls() == 1, "the gateway kept it"
+    spent = [nginx.get("/sessions/1008").status_code for _ in range(8)]
+    assert spent == [401] * 7 + [429], "guesses count for the address that nginx tells"
+    other = nginx.get("/sessions/1008", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert other.status_code == 401, "whom a believed hop names is another client"
 
 
 @pytest.fixture
