@@ -163,13 +163,10 @@ def _serve(_parsed: argparse.Namespace) -> int:
 
     with listener:
         host, port = listener.getsockname()[:2]
-        logs.configure(settings.log_level, settings.log_format)
+        app = create_app(settings)  # what is wrong with it is told before anything else
+        build = partial(create_app, settings) if settings.workers > 1 else lambda: app
         logs.event("listening", host=host, port=port)
-        config = Config(
-            partial(create_app, settings),
-            workers=settings.workers,
-            grace=settings.shutdown_grace,
-        )
+        config = Config(build, workers=settings.workers, grace=settings.shutdown_grace)
         serve(config, listener)
     return 0
 

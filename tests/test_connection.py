@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+import logging
+import os
+import random
+import resource
 import select
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,11 +20,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from app.connection import MAX_FIELDS, MAX_HEAD, Limits
+from app.connection import MAX_FIELDS, MAX_HEAD, RESET_ON_CLOSE, Limits
 from app.main import create_app
 from tests.conftest import Farm, settings_for
 from tests.running import Wrapped, running, serving
 
+VANISHING = int(os.environ.get("VANISHING", "1000"))
+"""How many clients vanish."""
 WITHIN = 20.0
 """Seconds: a bound for what takes one or two."""
 
@@ -238,8 +245,7 @@ def test_what_can_be_read_in_one_way_is_answered(
         client.shutdown(socket.SHUT_WR)
         (answer,) = answers_in(rest_of(client))
     assert answer.status == 200
-    # pytest lends the access log, which nobody hears, a handler of its own
-    assert {record.name for record in caplog.records} <= {"uvicorn.access"}
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_a_refused_request_is_answered_in_its_turn(url: str, farm: Farm) -> None:
@@ -401,3 +407,83 @@ def test_who_does_not_read_is_hung_up_on(impatient: str, path: str) -> None:
         poll = select.poll()
         poll.register(client, select.POLLERR | select.POLLHUP)
         assert poll.poll(WITHIN * 1000), "it is still connected"
+
+
+# --- Many of them -----------------------------------------------------------------------------
+
+LOOK = b"GET /health/live HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+def _many_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, before[1]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def open_files() -> int:
+    """Descriptors of this process, which is client and server."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def narrow(url: str) -> socket.socket:
+    """A connection whose client's side takes next to nothing that is not read."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.settimeout(WITHIN)
+    client.connect((host, int(port)))
+    return client
+
+
+@pytest.mark.usefixtures("_many_files")
+@pytest.mark.parametrize(
+    ("count", "sent"),
+    [(1000, b""), (500, b"GET /openapi.json HTTP/1.1\r\nHost: gw\r\n\r\n" * 50)],
+    ids=["silent", "not reading"],
+)
+def test_a_crowd_that_only_waits_hinders_nobody_and_goes(
+    farm: Farm, count: int, sent: bytes
+) -> None:
+    server = serving(create_app(settings_for(farm.url)), limits=Limits(receive=3, send=3))
+    with running(server) as url, ExitStack() as stack:
+        assert [answer.status for answer in exchange(url, LOOK)] == [200]
+        assert holds(lambda: not server.server_state.connections)
+        before = open_files()
+        clients = [stack.enter_context(narrow(url)) for _ in range(count)]
+        for client in clients:
+            client.sendall(sent)
+        while server.server_state.connections:
+            assert [answer.status for answer in exchange(url, LOOK)] == [200]
+        for client in clients:
+            rest_of(client)  # comes to an end
+        assert holds(lambda: open_files() <= before + count)  # the clients' own
+        assert not server.server_state.tasks
+
+
+def test_clients_that_vanish_at_any_moment_leave_nothing_behind(
+    farm: Farm, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = random.Random(8)
+    edge: Any = create_app(settings_for(farm.url))
+    server = serving(edge)
+    with running(server) as url:
+        exchange(url, LOOK)
+        for number in range(VANISHING):
+            kept = b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n"
+            cold = b"GET /sessions/%d HTTP/1.1\r\nHost: gw\r\n\r\n" % (2000 + number)
+            sent = chance.choice([kept, cold, kept * 3, POST + b"Content-Length: 9\r\n\r\nabc"])
+            with connect(url) as client:
+                client.sendall(sent[: chance.randrange(len(sent) + 1)])
+                if chance.random() < 0.3:
+                    client.settimeout(0.001)
+                    with suppress(TimeoutError):
+                        client.recv(chance.randrange(1, 500))
+                if chance.random() < 0.5:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        assert holds(lambda: not server.server_state.connections)
+        assert holds(lambda: not server.server_state.tasks)
+        fresh = b"GET /sessions/42 HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n"
+        assert [answer.status for answer in exchange(url, fresh)] == [200]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

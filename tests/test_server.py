@@ -180,7 +180,7 @@ def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
             time.sleep(0.05)
         address = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=address, trust_env=False) as client:
-            for _ in range(3):
+            for _ in range(2):
                 program.send_signal(signal.SIGHUP)
                 deadline = time.monotonic() + WITHIN
                 while children(program.pid) & before or len(children(program.pid)) != 2:
