@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 from app.lines import LINES, Cut
+from app.trace import trace
 
 EVENTS = logging.getLogger("rfgw")
 
@@ -50,8 +51,10 @@ def configure(level: str, style: Literal["json", "console"]) -> "Form":
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log one event with its fields, and the request's id if there is one."""
-    asker = request_id.get()
+    asker, part_of = request_id.get(), trace.get()
     known = {"request_id": asker} if asker else {}
+    if part_of is not None:
+        known["trace_id"] = part_of.id
     EVENTS.log(level, name, extra={"fields": {**known, **fields}})
 
 

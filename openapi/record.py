@@ -5,6 +5,7 @@ Must not know how a document is made. Clocks stand still, every request meets a 
 and brings its own id: each recording gives the same bytes.
 """
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,8 @@ MOMENT = RENDER_BEGIN + RENDERED
 REQUEST_ID = "5e1f0c2a9b7d4e36-1"
 HANGING = count(700002)  # ids that nobody else asks for
 NO_FORM = ("Accept", "image/png")
+DURATION = re.compile(r"dur=[0-9.]+")
+"""No two runs take the same time: all are told as the shortest."""
 UNCHANGED = ("If-None-Match", "*")
 
 BUILDING = Lock()
@@ -233,7 +236,11 @@ def _told(run: Run, answer: httpx.Response) -> Node:
     return {
         "summary": run.summary or (MEANINGS[Code(run.name)].title if answer.is_error else ""),
         "media_type": media_type,
-        "headers": {name: answer.headers[name] for name in HEADERS if name in answer.headers},
+        "headers": {
+            name: DURATION.sub("dur=0.1", answer.headers[name])
+            for name in HEADERS
+            if name in answer.headers
+        },
         "body": body,
     }
 

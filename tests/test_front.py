@@ -1,6 +1,7 @@
 """The front and the route are one source of truth: the same request, the same bytes."""
 
 import itertools
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,13 @@ async def exchange(
     return sent
 
 
+def untimed(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same without the durations in its header fields."""
+    start, *body = sent
+    fields = [(name, re.sub(rb"dur=[0-9.]+", b"", value)) for name, value in start["headers"]]
+    return [{**start, "headers": fields}, *body]
+
+
 @pytest.mark.parametrize("origins", ["*", "https://site.example,https://other.example"])
 @pytest.mark.parametrize("gated", [False, True])
 async def test_the_front_and_the_route_send_the_same_bytes(
@@ -93,6 +101,7 @@ async def test_the_front_and_the_route_send_the_same_bytes(
         }  # fmt: skip
         fields = [(name.encode(), text.encode()) for name, text in given.items() if text]
         answers = [await exchange(edge, method, path, query, fields) for edge in (front, route)]
+        answers = [untimed(answer) for answer in answers]
         assert answers[0] == answers[1], (method, path, query, given)
         statuses.add(answers[0][0]["status"])
     assert statuses == {200, 304, 404, 406, 422, 504}

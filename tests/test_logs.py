@@ -283,6 +283,23 @@ def test_every_request_has_one_line_and_every_problem_is_found_by_its_id(
     assert "127.0.0.1" not in json.dumps(lines), "no address of a client"
 
 
+def test_a_valid_trace_is_in_every_line_of_its_request(tmp_path: Path, farm: Farm) -> None:
+    told: Told = []
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    with serving_told(tmp_path, farm, told) as client:
+        for trace in (trace_id, trace_id, "0" * 32, SECRET):
+            given = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "x-request-id": trace}
+            client.get("/sessions/1008", headers=given)
+    known = [event for event in told if "request_id" in event]
+    assert [(event["event"], event.get("cache"), event.get("trace_id")) for event in known] == [
+        ("upstream_attempt", None, trace_id),
+        ("request", "miss", trace_id),
+        ("request", "hit", trace_id),
+        ("request", "hit", None),
+        ("request", "hit", None),
+    ]
+
+
 @pytest.mark.parametrize("settings", [{"RFGW_LOG_REQUESTS": "false"}, {"RFGW_LOG_LEVEL": "error"}])
 def test_the_lines_of_requests_can_be_left_out(
     tmp_path: Path, farm: Farm, settings: dict[str, str]

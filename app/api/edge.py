@@ -17,8 +17,10 @@ from app.api.catalogue import Code
 from app.api.front import Front, Kept
 from app.api.problems import CODES, Problems
 from app.api.replies import Header
-from app.api.seen import SEEN, Observer, Seen
+from app.api.seen import HIT_TIMING, SEEN, Observer, Seen
 from app.drain import Drain
+from app.timings import timings
+from app.trace import trace, trace_of
 
 START, BODY = "http.response.start", "http.response.body"
 
@@ -98,10 +100,10 @@ class Edge:
             kept = self._kept(scope, given, request_id)
             if kept is not None:
                 status, headers, hit, body = kept
-                headers = [*headers, *own, JSON_POLICY]
+                headers = [*headers, *own, HIT_TIMING, JSON_POLICY]
                 await send({"type": START, "status": status, "headers": headers})
                 await send({"type": BODY, "body": body})
-                self._observer.hit(hit, request_id, began)
+                self._observer.hit(hit, request_id, began, given.get(b"traceparent"))
                 return
         choose = partial(self._application, refusal)
         await self._route(scope, receive, send, choose, request_id.decode(), own, began)
@@ -166,7 +168,8 @@ class Edge:
             nonlocal ended
             if message["type"] == START:
                 seen.begin(message["status"], self._observer.clock())
-                message = {**message, "headers": _dress(message["headers"], own)}
+                headers = _dress(message["headers"], [*own, seen.server_timing()])
+                message = {**message, "headers": headers}
             elif message["type"] == BODY:
                 ended = not message.get("more_body", False)
             await send(message)
@@ -181,6 +184,9 @@ class Edge:
         scope = {**scope, "method": method, **own_words}
         seen.scope = scope
         logs.request_id.set(request_id)
+        timings.set(seen.timings)
+        parents = [value for name, value in scope["headers"] if name == b"traceparent"]
+        trace.set(trace_of(parents[0]) if len(parents) == 1 else None)
         try:
             await choose(scope)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here

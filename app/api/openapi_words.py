@@ -109,6 +109,13 @@ HEADERS = {
         TEXT,
         always=False,
     ),
+    "Server-Timing": _header(
+        "Where the time went, in milliseconds (W3C Server Timing): `cache;desc=` how the cache took"
+        " part; of the call to the farm, if this request made one, `queue`, `sign`, `upstream` and"
+        " `decode`; `total`. A fresh kept answer has nothing but `cache;desc=hit`.",
+        TEXT,
+        always=True,
+    ),
     "X-Request-ID": _header(
         "The request's id, for reports: taken from the request if it is valid, else made.",
         {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},

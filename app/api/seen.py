@@ -13,9 +13,15 @@ from starlette.types import Scope
 from app import logs
 from app.lines import LINES, Cut
 from app.metrics import HIT, Requests, Tally, add
+from app.timings import Timings
+from app.trace import trace_of
 
 SEEN = "rfgw.seen"
 """Where a scope holds its request's ``Seen``."""
+
+SERVER_TIMING = b"server-timing"
+HIT_TIMING = (SERVER_TIMING, b"cache;desc=hit")
+"""Of a kept answer there is nothing to be timed that takes longer than the telling."""
 
 NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
@@ -26,7 +32,7 @@ OTHER = "other"
 class Seen:
     """One request that the front did not answer. Times are the observer's, in seconds."""
 
-    __slots__ = ("began", "first", "method", "outcome", "scope", "status")
+    __slots__ = ("began", "first", "method", "outcome", "scope", "status", "timings")
 
     def __init__(self, began: float, method: str) -> None:
         self.began = began
@@ -34,11 +40,21 @@ class Seen:
         self.first = 0.0  # when its answer began
         self.status = 0  # of its answer, 0 before that
         self.outcome = ""  # how the cache took part, see Answer.outcome
+        self.timings: Timings = {}  # of what it asked the farm itself
         self.scope: Scope = {}  # as the route left it
 
     def begin(self, status: int, now: float) -> None:
         """Its answer begins."""
         self.status, self.first = status, now
+
+    def server_timing(self) -> tuple[bytes, bytes]:
+        """The Server-Timing field (W3C Server Timing): milliseconds until the answer begins."""
+        if self.outcome == HIT:
+            return HIT_TIMING
+        words = [f"cache;desc={self.outcome}"] if self.outcome else []
+        steps = {**self.timings, "total": self.first - self.began}
+        words += [f"{name};dur={seconds * 1000:.1f}" for name, seconds in steps.items()]
+        return SERVER_TIMING, ", ".join(words).encode()
 
     @property
     def operation(self) -> str:
@@ -56,7 +72,8 @@ class Hit(NamedTuple):
     """What is known beforehand of requests that a kept answer serves."""
 
     tally: Tally
-    cut: Cut | None  # None: no lines are written
+    fields: dict[str, Any]
+    cut: Cut | None  # the same as a line; None: no lines are written
 
 
 class Observer:
@@ -84,14 +101,19 @@ class Observer:
         operation = self._operations[head]
         fields = _fields("GET", operation, last, status, HIT)
         cut = self._form.cut("request", fields) if self._form else None
-        return Hit(self._requests.hits(operation, status), cut)
+        return Hit(self._requests.hits(operation, status), fields, cut)
 
-    def hit(self, hit: Hit, request_id: bytes, began: float) -> None:
+    def hit(self, hit: Hit, request_id: bytes, began: float, traceparent: bytes | None) -> None:
         """The front has answered. Every tenth of a microsecond counts here."""
         now = self.clock()
         add(hit.tally, now - began)
-        if hit.cut is not None:
+        if hit.cut is None:
+            return
+        if traceparent is None or (trace := trace_of(traceparent)) is None:
             LINES.add((hit.cut, request_id, now, now - began))
+        else:
+            known: dict[str, Any] = {"request_id": request_id.decode(), "trace_id": trace.id}
+            logs.event("request", **known, **hit.fields, ms=round((now - began) * 1000, 3))
 
     def routed(self, seen: Seen) -> None:
         """An answer has ended, or will never be. A stream's latency is that of its beginning."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app import errors
+from app.timings import step
+from app.trace import trace
 from app.upstream.breaker import Verdict
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer, new_nonce
@@ -170,12 +172,16 @@ class Farm:
 
     async def _exchange(self, question: Question, timestamp: int) -> Value:
         method, arguments, _ = question
-        parameters = self.signer.sign(
-            self.base, method, arguments, timestamp=timestamp, nonce=new_nonce()
-        )
-        struct: dict[str, Value] = {**parameters}
-        call = dump_call(method, [struct, *arguments.values()])
-        received = await self.transport.post(self.signer.url(self.base, method), call)
+        with step("sign"):
+            parameters = self.signer.sign(
+                self.base, method, arguments, timestamp=timestamp, nonce=new_nonce()
+            )
+            struct: dict[str, Value] = {**parameters}
+            call = dump_call(method, [struct, *arguments.values()])
+        asker = trace.get()
+        fields = {"traceparent": asker.onward()} if asker else {}
+        with step("upstream"):
+            received = await self.transport.post(self.signer.url(self.base, method), call, fields)
         if received.date is not None:
             self.farm_clock.hear(received.date, self.now())
         load = functools.partial(
@@ -184,9 +190,10 @@ class Farm:
             max_bytes=self.transport.max_body,
             on_duplicate=self._duplicate,
         )
-        if len(received.body) > DECODE_IN_THREAD:
-            return await asyncio.to_thread(load)
-        return load()
+        with step("decode"):
+            if len(received.body) > DECODE_IN_THREAD:
+                return await asyncio.to_thread(load)
+            return load()
 
     def _duplicate(self, _name: str) -> None:
         self.drift("duplicate_member")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from app.errors import Overloaded, UpstreamUnavailable
+from app.timings import step
 from app.upstream.breaker import Breaker, Verdict, Window
 
 RETRY_NEEDS = 0.3
@@ -130,7 +131,8 @@ class Bulkhead:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold one place. Raises Overloaded if none is to be had soon."""
-        await self._enter()
+        with step("queue"):
+            await self._enter()
         self.held += 1
         try:
             yield

@@ -6,10 +6,11 @@ Knows the HTTP client and what HTTP says. Must not know XML, signatures or what 
 import functools
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import aiohttp
@@ -72,15 +73,18 @@ class Transport:
     max_body: int
     now: Callable[[], float]
 
-    async def post(self, url: str, content: bytes) -> Received:
+    async def post(
+        self, url: str, content: bytes, fields: Mapping[str, str] = MappingProxyType({})
+    ) -> Received:
         """The answer, read to its end but never beyond the bound. Raises UpstreamError.
 
-        Who calls sets the deadline: every byte of a drip would start a timeout here anew.
+        ``fields`` go out beside our usual header fields. Who calls sets the deadline: every byte
+        of a drip would start a timeout here anew.
         """
         request = httpx.Request(
             "POST",
             url,
-            headers=HEADERS,
+            headers={**HEADERS, **fields},
             content=content,
             extensions={"timeout": {"connect": self.connect_timeout}},
         )
