@@ -39,7 +39,7 @@ from app.live import Hub
 from app.metrics import Metrics
 from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
 from app.settings import Settings, env_name
-from app.sharing import join_group
+from app.sharing import Memory, join_group
 from app.upstream.breaker import Breaker
 from app.upstream.client import FAULTS, Attempt, Farm
 from app.upstream.guard import Bulkhead, Guard
@@ -243,6 +243,7 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
     farm = farm_of(settings, metrics)
     gateway = gateway_of(settings, farm, metrics)
     group = join_group(settings, gateway, metrics)
+    memory = Memory(settings, gateway, metrics)
     hub = Hub(gateway, most=settings.events_max_streams, per_client=settings.events_per_client)
     drain.listen(hub.end)
 
@@ -256,9 +257,11 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
         logs.event("started", version=VERSION, upstream=settings.upstream_url)
         if group is not None:
             await group.start()
+        memory.recall()
         yield
         await hub.aclose()
         await gateway.aclose()
+        memory.keep()
         if group is not None:
             await group.aclose()
         await farm.aclose()

@@ -101,6 +101,11 @@ class Settings(BaseModel):
         None,
         description="Address of a Redis or Valkey server that several gateway processes share.",
     )
+    snapshot_file: Path | None = Field(
+        None,
+        description="File in which a process alone keeps its answers from its end to its next "
+        "start.",
+    )
 
     events_max_streams: int = Field(
         1000, ge=0, le=1_000_000, description="Readers who watch for changes at once."
@@ -192,6 +197,15 @@ class Settings(BaseModel):
             if find_spec("redis") is None:
                 raise ValueError("needs the package redis: pip install renderfarm-gateway[redis]")
         return url
+
+    @field_validator("snapshot_file")
+    @classmethod
+    def _is_for_one(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and info.data.get("cache_url") is not None:
+            raise ValueError(f"is for a process alone: give it or {env_name('cache_url')}")
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise ValueError("must be a file in a folder that exists")
+        return path
 
     @field_validator("public_url")
     @classmethod

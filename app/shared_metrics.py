@@ -1,4 +1,4 @@
-"""The series of the shared cache, declared and named once.
+"""The series of the shared cache and the snapshot, declared and named once.
 
 Knows prometheus-client. Must not know who counts or why.
 """
@@ -13,6 +13,11 @@ class SharedCacheMetrics:
         self.is_up = Gauge(
             "rfgw_shared_cache_up",
             "1 while the shared cache can be asked.",
+            registry=registry,
+        )
+        self.snapshot = Gauge(
+            "rfgw_snapshot_entries",
+            "Answers that the snapshot brought when the process began.",
             registry=registry,
         )
         self.operations = Counter(

@@ -1,11 +1,15 @@
-"""The shared cache, made from the settings: a part of main that is there only if it is wanted.
+"""What outlives a process or is known to several, made from the settings, if they want it.
 
 Knows the settings and the parts. Must not know how a part works.
 """
 
+import logging
+import time
 from typing import TYPE_CHECKING
 
 from app import logs
+from app.cache.records import Seal, Unusable, group_name
+from app.cache.snapshot import Snapshot
 from app.gateway import Gateway
 from app.metrics import Metrics
 from app.settings import Settings
@@ -27,11 +31,9 @@ def join_group(settings: Settings, gateway: Gateway, metrics: Metrics) -> "Group
         metrics.shared.is_up.set(state == "up")
         changes.tell(state=state, cause=cause)
 
-    key = settings.consumer_key.get_secret_value()
-    token = settings.oauth_token.get_secret_value() if settings.oauth_token else ""
     group = gateway.meeting = open_group(
         settings.cache_url.get_secret_value(),
-        identity=(VERSION, settings.upstream_url, key, token),
+        name=_name(settings),
         secret=settings.consumer_secret.get_secret_value(),
         store=gateway.store,
         keep=gateway.keep,
@@ -43,3 +45,50 @@ def join_group(settings: Settings, gateway: Gateway, metrics: Metrics) -> "Group
         changed=changed,
     )
     return group
+
+
+def _name(settings: Settings) -> str:
+    """Of all who may know each other's answers."""
+    token = settings.oauth_token.get_secret_value() if settings.oauth_token else ""
+    key = settings.consumer_key.get_secret_value()
+    return group_name(VERSION, settings.upstream_url, key, token)
+
+
+class Memory:
+    """What a process alone keeps from one of its lives to the next, if it is to."""
+
+    def __init__(self, settings: Settings, gateway: Gateway, metrics: Metrics) -> None:
+        self._store, self._entries = gateway.store, metrics.shared.snapshot
+        self._snapshot: Snapshot | None = None
+        if settings.snapshot_file is not None:
+            self._snapshot = Snapshot(
+                settings.snapshot_file,
+                _name(settings),
+                seal=Seal(settings.consumer_secret.get_secret_value()),
+                clock=gateway.clock,
+                now=time.time,
+                tail=settings.stale_if_error,
+            )
+
+    def recall(self) -> None:
+        """Read the file; one that is missing or unusable is an empty one."""
+        if self._snapshot is None:
+            return
+        entries, problem = 0, ""
+        try:
+            entries = self._snapshot.read(self._store)
+        except OSError as error:
+            problem = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        except Unusable as unusable:
+            problem = unusable.reason
+        self._entries.set(entries)
+        logs.event("snapshot_read", entries=entries, problem=problem)
+
+    def keep(self) -> None:
+        """Write the file; if that fails, what was there stays."""
+        if self._snapshot is None:
+            return
+        try:
+            logs.event("snapshot_written", entries=self._snapshot.write(self._store))
+        except OSError:
+            logs.event("snapshot_not_written", level=logging.ERROR)

@@ -305,6 +305,18 @@ def test_a_shared_cache_needs_redis_py(tmp_path: Path, monkeypatch: pytest.Monke
     }
 
 
+def test_a_snapshot_is_a_file_of_a_process_alone(tmp_path: Path) -> None:
+    there = str(tmp_path / "snapshot")
+    assert load(tmp_path, RFGW_SNAPSHOT_FILE=there).snapshot_file == tmp_path / "snapshot"
+    assert wrong(tmp_path, RFGW_SNAPSHOT_FILE=there, RFGW_CACHE_URL="redis://127.0.0.1") == {
+        "RFGW_SNAPSHOT_FILE": "is for a process alone: give it or RFGW_CACHE_URL"
+    }
+    for path in (tmp_path, tmp_path / "no folder" / "snapshot"):
+        assert wrong(tmp_path, RFGW_SNAPSHOT_FILE=str(path)) == {
+            "RFGW_SNAPSHOT_FILE": "must be a file in a folder that exists"
+        }
+
+
 @pytest.mark.parametrize(
     "text",
     [

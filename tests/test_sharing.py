@@ -140,3 +140,49 @@ def test_a_dead_server_is_one_log_line_and_not_one_for_each_try(
             client.get(f"/sessions/{number}")
     lines = [line for line in group.log.read_text().splitlines() if '"shared_cache"' in line]
     assert 2 <= len(lines) <= 4  # up, then down: closed, then refused
+
+
+def life(directory: Path, farm: Farm, path: Path) -> tuple[httpx.Response, str]:
+    """One life of a process with a snapshot: what it answered, and what it logged."""
+    port = free_port()
+    settings = {
+        **DEMO,
+        "RFGW_UPSTREAM_URL": farm.url,
+        "RFGW_SNAPSHOT_FILE": str(path),
+        "RFGW_PORT": str(port),
+    }
+    with (
+        (directory / "log").open("w+") as log,
+        started(directory, *RFGW, "serve", settings=settings, log=log) as program,
+    ):
+        await_port(port, program)
+        answer = httpx.get(f"http://127.0.0.1:{port}/sessions/1010", trust_env=False)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(WITHIN) == 0
+    return answer, (directory / "log").read_text()
+
+
+def test_a_process_alone_knows_again_what_it_knew(directory: Path, farm: Farm) -> None:
+    path = directory / "snapshot"
+    first, logged = life(directory, farm, path)
+    assert '"problem": "missing"' in logged
+    second, logged = life(directory, farm, path)
+    assert "; hit; " in second.headers["cache-status"]
+    assert second.content == first.content
+    assert '"entries": 1' in logged
+    assert farm.calls() == 1
+
+
+def test_a_broken_snapshot_is_an_empty_cache_and_a_log_line(directory: Path, farm: Farm) -> None:
+    path = directory / "snapshot"
+    path.write_bytes(b"rubbish")
+    answer, logged = life(directory, farm, path)
+    assert answer.status_code == 200
+    assert logged.count('"event": "snapshot_read"') == 1
+    assert '"problem": "foreign"' in logged
+
+
+def test_a_snapshot_that_cannot_be_written_is_a_log_line(directory: Path, farm: Farm) -> None:
+    answer, logged = life(directory, farm, Path("/proc/snapshot"))
+    assert answer.status_code == 200
+    assert '"event": "snapshot_not_written"' in logged

@@ -6,14 +6,14 @@ asks for itself.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from app.cache import Brought, How, Store
 from app.cache.news import News, is_younger
 from app.cache.records import Seal
 from app.cache.redis import Link, Unreachable
-from app.cache.shelf import FORM, LEASE, Met, Notice, Shelf, Watch, group_name
+from app.cache.shelf import FORM, LEASE, Met, Notice, Shelf, Watch
 from app.entry import Entry
 from app.errors import UpstreamError, UpstreamTimeout
 
@@ -174,7 +174,7 @@ class Group:
 def open_group(
     url: str,
     *,
-    identity: Sequence[str],
+    name: str,
     secret: str,
     store: Store,
     keep: Callable[[str, Entry], None],
@@ -185,12 +185,12 @@ def open_group(
     observe: Observe,
     changed: Changed,
 ) -> Group:
-    """The group at ``url`` of those with the same ``identity``, who share a ``secret``.
+    """The group at ``url`` of those with the same ``name``, who share a ``secret``.
 
     ``keep`` is given what another process has answered anew, of that which is in the ``store``.
     ``tail`` is for how many seconds past freshness answers are of use.
     """
-    prefix = f"rfgw:{FORM}:{group_name(*identity)}"
+    prefix = f"rfgw:{FORM}:{name}"
     channel = f"{prefix}:news"
     link = Link(url, channel)
     shelf = Shelf(link, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch)

@@ -70,6 +70,11 @@ class Seal:
         return blake2b(data, key=self._key, digest_size=SEAL_SIZE // 2).hexdigest().encode()
 
 
+def group_name(*identity: str) -> str:
+    """The name of those who may share: the same farm, consumer and form of answers."""
+    return blake2b("\0".join(identity).encode(), digest_size=12, person=b"rfgw group").hexdigest()
+
+
 def pack(record: Record, seal: Seal) -> bytes:
     """The record as bytes. Only what outlives this process is told: not when asking failed."""
     entry = record.entry

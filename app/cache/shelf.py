@@ -9,7 +9,6 @@ had when it was put there, and the time since, which the server's own clock tell
 import json
 import math
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
@@ -80,11 +79,6 @@ class Notice(NamedTuple):
 def tag_of(entry: Entry) -> str:
     """Tells answers apart by what they say."""
     return entry.refused or entry.digest
-
-
-def group_name(*identity: str) -> str:
-    """The name of those who may share: the same farm, consumer and form of answers."""
-    return blake2b("\0".join(identity).encode(), digest_size=12, person=b"rfgw group").hexdigest()
 
 
 class Shelf:
