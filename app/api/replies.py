@@ -157,7 +157,7 @@ def wish_of(cache_control: bytes) -> Wish:
     """
     if not cache_control or cache_control == b"max-age=0":  # what browsers send when they reload
         return NO_WISH
-    directives = {word.strip().lower() for word in _QUOTED.sub(b"", cache_control).split(b",")}
+    directives = {word.strip().lower() for word in _QUOTED.sub(b'""', cache_control).split(b",")}
     return Wish(b"no-cache" in directives, b"only-if-cached" in directives)
 
 
