@@ -282,6 +282,7 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
     private = settings.api_keys_file is not None
     app.state.replies = Replies(gateway, problems, gateway.keeping.windows, private=private)
     app.state.lists = Lists(app.state.replies, settings.upstream_deadline + QUEUE_WAIT)
+    app.state.hub = hub
     app.state.live = live = Live(gateway, hub, problems, metrics.count_stream_event)
     metrics.streams.set_function(lambda: live.streams)
     for router in ROUTERS:

@@ -51,6 +51,7 @@ GATEWAYS: dict[str, dict[str, object]] = {
     "broken": {},
     "leaving": {},
     "known": {},
+    "patient": {},
 }
 """The kinds of gateways that runs choose from, by what is special in their settings."""
 
@@ -137,6 +138,7 @@ RUNS = [
         },
     ),
     *refused("getSession", "/sessions/%d"),
+    Run("getSession", "waited", "/sessions/1008", field=UNCHANGED, gateway="patient"),
     Run("getSessions", "some", "/sessions?ids=1005,300001", "One of two is missing"),
     Run("getSessions", "unchanged", "/sessions?ids=42", field=UNCHANGED),
     Run("getSessions", Code.INVALID_REQUEST, "/sessions?ids=42,007"),
@@ -205,6 +207,9 @@ def _answer(run: Run, farm: str) -> httpx.Response:
         if run.gateway == "rationed":
             edge._gate._clock = lambda: MOMENT
             client.get("/nothing")  # is counted all the same
+        if run.gateway == "patient":
+            edge.app.state.hub.end()  # so that nobody waits
+            client.headers["Prefer"] = "wait=20"
         if run.gateway == "known":
             tag = client.get(run.path.removesuffix("/events")).headers["ETag"]
             client.headers["Last-Event-ID"] = tag

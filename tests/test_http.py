@@ -21,8 +21,8 @@ MEMBERS = {
     "retryAfterMs", "remedy", "upstream", "errors",
 }  # fmt: skip
 EXPOSED = (
-    "Age, Cache-Control, Cache-Status, ETag, RateLimit, RateLimit-Policy, Retry-After, "
-    "Server-Timing, X-Request-ID"
+    "Age, Cache-Control, Cache-Status, ETag, Preference-Applied, RateLimit, RateLimit-Policy, "
+    "Retry-After, Server-Timing, X-Request-ID"
 )
 JSON_POLICY = "default-src 'none'; frame-ancestors 'none'"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from app.api.clients import client_of
 from app.api.problems import Problems
-from app.api.sse import Live, Stream, client_of
+from app.api.sse import Live, Stream
 from app.drain import Drain
 from app.live import Hub
 from app.main import create_app
@@ -239,7 +240,7 @@ def test_a_client_is_whom_the_edge_names_or_else_an_address() -> None:
     address = {"client": ("192.0.2.7", 50000)}
     assert client_of(address) == "192.0.2.7"
     assert client_of({**address, "rfgw.client": "studio"}) == "studio"
-    assert client_of({"client": None}) == ""
+    assert client_of({"client": None}) == "-"
 
 
 # --- How it ends -----------------------------------------------------------------------------

@@ -20,6 +20,11 @@ MAX_KEPT_LENGTH = 128
 MAX_HOPS = 32
 
 
+def client_of(scope: Scope) -> str:
+    """Whose request it is: the name that the edge gave it, or the address that it came from."""
+    return str(scope.get("rfgw.client") or (scope.get("client") or (NOBODY,))[0])
+
+
 class Clients:
     """Tells clients apart; ``proxies`` are the networks whose X-Forwarded-For is believed."""
 

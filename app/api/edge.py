@@ -31,8 +31,8 @@ ALLOWED_HEADERS = (
     "traceparent, X-API-Key, X-Request-ID"
 )
 EXPOSED_HEADERS = (
-    "Age, Cache-Control, Cache-Status, ETag, RateLimit, RateLimit-Policy, Retry-After, "
-    "Server-Timing, X-Request-ID"
+    "Age, Cache-Control, Cache-Status, ETag, Preference-Applied, RateLimit, RateLimit-Policy, "
+    "Retry-After, Server-Timing, X-Request-ID"
 )
 
 EVERYWHERE: list[Header] = [

@@ -90,6 +90,8 @@ class Front:
             ready = self._make_ready(scope["path"], key, entry, now)
         tags = given.get(b"if-none-match")
         if tags is not None and matches(tags, entry.digest):
+            if b"prefer" in given:
+                return None  # it may want to wait for a change
             return 304, ready.not_modified, ready.not_modified_hit, b""
         return 200, ready.ok, ready.ok_hit, entry.body
 

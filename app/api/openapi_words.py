@@ -90,6 +90,11 @@ HEADERS = {
         always=False,
     ),
     "Vary": _header("Which request headers choose the form of the answer.", TEXT, always=True),
+    "Preference-Applied": _header(
+        "`wait=20`: the answer has waited for a change, for so many seconds at most (RFC 7240).",
+        TEXT,
+        always=False,
+    ),
     "Retry-After": _header(
         "Seconds after which the same request may succeed.",
         {"type": "integer", "minimum": 1},

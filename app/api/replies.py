@@ -14,7 +14,9 @@ from app import errors
 from app.answer import NO_WISH, Answer, Wish
 from app.api.accept import quality
 from app.api.catalogue import MEANINGS
+from app.api.clients import client_of
 from app.api.fields import Fields, cut
+from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
 from app.api.seen import seen_of
 from app.call import Call
@@ -51,7 +53,32 @@ class Replies:
     async def reply(self, request: Request, call: Call, fields: Fields = ()) -> Response:
         """The answer to one call: 200, 304 (RFC 9110 section 13.1.2) or a problem."""
         self.check_accept(request)
+        tags = if_none_match(request)
+
+        def unchanged(answer: Answer) -> bool:
+            if not tags or answer.error is not None or answer.entry is None:
+                return False
+            return matches(tags, cut(answer.entry, fields).digest)
+
         answer = await self.gateway.fetch(call, wish_of_request(request))
+        applied: list[Header] = []
+        if unchanged(answer) and (seconds := wait_of(_joined(request, "prefer").decode("latin-1"))):
+            hub, client = request.app.state.hub, client_of(request.scope)
+            later = await changed(hub, self.gateway, call, client, seconds, unchanged)
+            if later is not None:
+                applied = [(b"preference-applied", b"wait=%d" % seconds)]
+                answer = answer if isinstance(later.error, errors.NotCached) else later
+        return self._response(request, answer, fields, applied, not_modified=unchanged(answer))
+
+    def _response(
+        self,
+        request: Request,
+        answer: Answer,
+        fields: Fields,
+        applied: list[Header],
+        *,
+        not_modified: bool,
+    ) -> Response:
         seen_of(request.scope).outcome = answer.outcome
         now = self.gateway.clock()
         status = cache_status(answer, now)
@@ -60,11 +87,12 @@ class Replies:
             told = {name.decode(): value.decode() for name, value in headers.items()}
             return self.problems.of(answer.error, request.scope, {**told, "cache-status": status})
         assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-        entry, tags = cut(answer.entry, fields), if_none_match(request)
+        entry = cut(answer.entry, fields)
         response = Response()
         response.status_code, response.raw_headers, response.body = self.prepared(
-            entry, now, status.encode(), not_modified=bool(tags) and matches(tags, entry.digest)
+            entry, now, status.encode(), not_modified=not_modified
         )
+        response.raw_headers += applied
         return response
 
     def check_accept(self, request: Request) -> None:

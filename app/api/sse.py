@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api.accept import quality
+from app.api.clients import client_of
 from app.api.problems import CODES, Problems
 from app.api.replies import cache_status, matches
 from app.call import Call
@@ -149,11 +150,6 @@ class Stream(Response):
         self._live.count(self._name)
         words = (self._name.encode(), news.entry.digest.encode(), news.entry.body)
         return b'event: %b\nid: "%b"\ndata: %b\n\n' % words
-
-
-def client_of(scope: Scope) -> str:
-    """Whose request it is: the name that the edge gave it, or the address that it came from."""
-    return str(scope.get("rfgw.client") or (scope.get("client") or ("",))[0])
 
 
 async def _write(send: Send, frame: bytes) -> None:

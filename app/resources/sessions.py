@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from app.api.catalogue import Code
 from app.api.fields import Fields, comma_separated, fields_of
 from app.api.lists import ReplyAll
-from app.api.openapi_words import LAST_EVENT_ID
+from app.api.openapi_words import LAST_EVENT_ID, PREFER
 from app.api.problems import Problem
 from app.api.replies import Reply
 from app.api.responses import list_responses, reply_responses, stream_responses
@@ -127,6 +127,7 @@ router = APIRouter(tags=["sessions"])
     responses=reply_responses(
         Code.SESSION_NOT_FOUND, Code.SESSION_NOT_ATTACHED, Code.SESSION_FORBIDDEN
     ),
+    openapi_extra={"parameters": [PREFER]},
 )
 async def get_session(id: SessionId, fields: SessionFields, reply: Reply) -> Response:
     """One render session, by its number.

@@ -413,6 +413,8 @@ export interface components {
         "Cache-Status": string;
         /** @description Which request headers choose the form of the answer. */
         Vary: string;
+        /** @description `wait=20`: the answer has waited for a change, for so many seconds at most (RFC 7240). */
+        "Preference-Applied": string;
         /** @description Seconds after which the same request may succeed. */
         "Retry-After": number;
         /** @description What is left to this client, if there is a limit: `r` requests, and `t` seconds until its whole share is back (draft-ietf-httpapi-ratelimit-headers). */
@@ -452,6 +454,7 @@ export type HeaderCacheControl = components['headers']['Cache-Control'];
 export type HeaderAge = components['headers']['Age'];
 export type HeaderCacheStatus = components['headers']['Cache-Status'];
 export type HeaderVary = components['headers']['Vary'];
+export type HeaderPreferenceApplied = components['headers']['Preference-Applied'];
 export type HeaderRetryAfter = components['headers']['Retry-After'];
 export type HeaderRateLimit = components['headers']['RateLimit'];
 export type HeaderRateLimitPolicy = components['headers']['RateLimit-Policy'];
@@ -467,6 +470,8 @@ export interface operations {
                 fields?: ("id" | "title" | "state" | "upstreamState" | "userId" | "startFrame" | "endFrame" | "xResolution" | "yResolution" | "partsPerFrame" | "partsTotal" | "partsRendered" | "framesRendered" | "frameRate" | "cpuTimeRendered" | "cpuRendered" | "streamURL" | "thumbnails" | "inputLicense" | "outputLicense" | "timestamps" | "attachments" | "blendFiles" | "progress")[];
             };
             header?: {
+                /** @description `wait=20`, with `If-None-Match`: answer when there is a change, or with 304 after so many seconds, 20 at most (RFC 7240). `Preference-Applied` tells that it was so. */
+                Prefer?: string;
                 /** @description The `ETag` of an answer that you have: 304 if it is still right. From `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`. */
                 "If-None-Match"?: string;
                 /** @description `no-cache`: ask the farm again. `only-if-cached`: never ask it. `max-age=0`: as if it were not there. */
@@ -504,6 +509,7 @@ export interface operations {
                     Age: components["headers"]["Age"];
                     "Cache-Status": components["headers"]["Cache-Status"];
                     Vary: components["headers"]["Vary"];
+                    "Preference-Applied": components["headers"]["Preference-Applied"];
                     "Server-Timing": components["headers"]["Server-Timing"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;

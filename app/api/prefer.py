@@ -1,0 +1,58 @@
+"""``Prefer: wait=20`` (RFC 7240): an answer that has not changed may wait until it does.
+
+Knows the preference's grammar and the hub. Must not know what an answer looks like.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+
+from app import errors
+from app.answer import Answer, Wish
+from app.call import Call
+from app.gateway import Gateway
+from app.live import Hub
+
+LONGEST = 20
+"""Seconds: proxies in between often give up after 30."""
+
+KEPT_ONLY = Wish(only_if_cached=True)
+
+_WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?:$|[,;])', re.IGNORECASE)
+
+
+def wait_of(prefer: str) -> int:
+    """Seconds that a request with this Prefer field would wait, LONGEST at most; 0 for none.
+
+    What cannot be read is passed over, as RFC 7240 section 2 wants it.
+    """
+    found = _WAIT.search(prefer)
+    return min(int(found[2]), LONGEST) if found else 0
+
+
+async def changed(
+    hub: Hub,
+    gateway: Gateway,
+    call: Call,
+    client: str,
+    seconds: float,
+    unchanged: Callable[[Answer], bool],
+) -> Answer | None:
+    """What ``call`` is answered with once it is no longer ``unchanged``, or after ``seconds``.
+
+    None if there is no room for one more who watches: then a wish to wait is passed over. While
+    the farm fails and something is kept, nothing has changed.
+    """
+    try:
+        with hub.watch(call, client) as watcher:
+            try:
+                async with asyncio.timeout(seconds):
+                    while await watcher.next() is not None:
+                        answer = await gateway.fetch(call)
+                        if not unchanged(answer):
+                            return answer
+            except TimeoutError:
+                pass  # nothing has changed, which is an answer
+    except (errors.Overloaded, errors.RateLimited):
+        return None
+    return await gateway.fetch(call, KEPT_ONLY)
