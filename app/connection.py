@@ -7,7 +7,9 @@ the application makes that answer too.
 import asyncio
 import socket
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -31,6 +33,9 @@ GUARDED = frozenset({b"host", b"expect", b"transfer-encoding"})
 
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+NOWHERE: Any = deque(maxlen=0)
 
 
 class Limits(NamedTuple):
@@ -88,9 +93,9 @@ class Connection(HttpToolsProtocol):
         self.in_body = False
         self.received = 0  # whole requests
         self._answering: RequestResponseCycle | None = None
-        self._room = MAX_HEAD
         self._hosts = 0
-        self._pending = 0  # bytes of a head that is not whole yet
+        self._pending = 0  # bytes of a head that is not whole yet, at most
+        self._bulk = False  # whether the head that is read may be too large
         self._since = self.loop.time()
         self._seen = (0, 0)
 
@@ -101,6 +106,7 @@ class Connection(HttpToolsProtocol):
         if self.over:
             return
         received = self.received
+        self._bulk = self._pending + len(data) > MAX_HEAD
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -111,24 +117,18 @@ class Connection(HttpToolsProtocol):
             cause = error.__context__
             self._refuse(cause.status if isinstance(cause, Refused) else MALFORMED)
         else:
-            if self.in_body or self.received != received:
+            if self.in_body:
                 self._pending = 0
+            elif self.received != received:
+                self._pending = min(len(data), MAX_HEAD)  # at most; most often it is nothing
             else:
                 self._pending += len(data)
                 if self._pending > 2 * MAX_HEAD:  # the parser keeps a field until it is whole
                     self._refuse(TOO_LARGE)
 
-    def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
-        self.url += url
-        self._take_room(len(url))
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole field: of the head, or a trailer, which is only counted."""
+        """A whole field."""
         name = name.lower()
-        self._room -= len(name) + len(value)
-        if self._room < 0:
-            raise Refused(TOO_LARGE)
         self.headers.append((name, value))
         if name in GUARDED:
             self._guard(name, value)
@@ -140,13 +140,13 @@ class Connection(HttpToolsProtocol):
             raise Refused(MALFORMED)
         if version not in ("1.1", "1.0"):
             raise Refused(MALFORMED)
-        if len(self.headers) > MAX_FIELDS:
+        if len(self.headers) > MAX_FIELDS or (self._bulk and self._size() > MAX_HEAD):
             raise Refused(TOO_LARGE)
         if self.url[:1] != b"/" or b"#" in self.url:
             self._check_target()
         super().on_headers_complete()
         self.in_body = True
-        self.headers = []  # trailers never join the fields that the application has
+        self.headers = NOWHERE  # trailers never join the fields that the application has
         if self.application.drain.begun:
             self.cycle.keep_alive = False
 
@@ -157,13 +157,10 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         self.in_body = False
         self.received += 1
-        self._room = MAX_HEAD
         self._hosts = 0
 
-    def _take_room(self, size: int) -> None:
-        self._room -= size
-        if self._room < 0:
-            raise Refused(TOO_LARGE)
+    def _size(self) -> int:
+        return len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
 
     def _guard(self, name: bytes, value: bytes) -> None:
         if name == b"host":
