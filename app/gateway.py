@@ -90,7 +90,7 @@ class Gateway:
         if entry is None or state is State.SPENT:
             if wish.only_if_cached:
                 return Answer(error=errors.NotCached())
-            return await self._ask(call)
+            return await self._ask(call, REVALIDATE_AT_MOST_EVERY if wish.no_cache else math.inf)
         if wish.only_if_cached:
             return self._kept(call, entry, state)
         may_ask = entry.may_ask(now, self.healthy_at)
@@ -115,9 +115,9 @@ class Gateway:
         detail = "" if state is State.FRESH else state.value
         return Answer(entry, refusal(call, entry), hit=True, detail=detail)
 
-    async def _ask(self, call: Call) -> Answer:
+    async def _ask(self, call: Call, max_age: float = math.inf) -> Answer:
         """Nothing is kept: wait for the farm, whatever it says."""
-        task, joined = self._join(call)
+        task, joined = self._join(call, max_age=max_age)
         try:
             told = await asyncio.shield(task)
         except errors.UpstreamError as error:

@@ -35,7 +35,9 @@ def start_group(server: Valkey, start_gateway: StartGateway) -> StartGroup:
     """Starts gateways that meet at the server."""
 
     def start(count: int = 2, **overrides: object) -> list[httpx.Client]:
-        return [start_gateway(cache_url=server.url, **overrides) for _ in range(count)]
+        group = [start_gateway(cache_url=server.url, **overrides) for _ in range(count)]
+        until(lambda: all(counted(one, "up") for one in group), "it is not found")
+        return group
 
     return start
 
@@ -134,6 +136,29 @@ def test_an_answer_that_is_not_kept_ends_those_of_others(
     assert revalidate(one, DONE).status_code == 400
     only = {"cache-control": "only-if-cached"}
     until(lambda: other.get(DONE, headers=only).status_code == 504, "the other still has it")
+
+
+def test_who_wants_no_kept_answer_gets_none_of_another_process(
+    start_group: StartGroup, farm: Farm
+) -> None:
+    one, other = start_group()
+    one.get(DONE)
+    grow_older()
+    assert "fwd=uri-miss" in status(revalidate(other, DONE))
+    assert farm.calls() == 2
+
+
+def test_who_watches_in_one_process_hears_of_an_answer_that_another_got(
+    start_group: StartGroup, farm: Farm
+) -> None:
+    one, other = start_group(fresh_active=60)
+    with other.stream("GET", f"{ACTIVE}/events", timeout=WITHIN) as stream:
+        events = (line for line in stream.iter_lines() if line.startswith("id: "))
+        first = next(events)
+        grow_older()  # and the session goes on rendering
+        assert f"id: {revalidate(one, ACTIVE).headers['etag']}" != first
+        assert next(events) != first
+    assert farm.calls() == 2
 
 
 def test_a_failure_is_told_to_those_who_wait_and_not_kept(

@@ -60,12 +60,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def linked(url: str) -> AsyncIterator[tuple[Link, Heard]]:
-    """A link that has tried to connect; afterwards nothing of it is left."""
+async def linked(url: str, *, well: bool = True) -> AsyncIterator[tuple[Link, Heard]]:
+    """A link that is up, or has tried in vain; afterwards nothing of it is left."""
     link, heard, before = Link(url, "news"), Heard(), asyncio.all_tasks()
     running = asyncio.create_task(link.run(heard))
     try:
-        await until(lambda: bool(heard.states))
+        await until(lambda: link.is_up if well else bool(heard.states))
+        del heard.states[:-1]
         yield link, heard
     finally:
         running.cancel()
@@ -106,7 +107,7 @@ async def test_messages_are_heard(server: Valkey) -> None:
 
 
 async def test_without_a_server_nobody_waits(directory: Path) -> None:
-    async with linked(f"unix://{directory}/nothing") as (link, heard):
+    async with linked(f"unix://{directory}/nothing", well=False) as (link, heard):
         assert heard.states[0] == "refused"
         assert await outcome(link) == "down"
 
@@ -114,7 +115,7 @@ async def test_without_a_server_nobody_waits(directory: Path) -> None:
 async def test_a_wrong_password_is_told_as_such(directory: Path) -> None:
     with valkey(directory, "--requirepass", "right") as server:
         url = f"unix://:{{}}@{server.socket}"
-        async with linked(url.format("wrong")) as (link, heard):
+        async with linked(url.format("wrong"), well=False) as (link, heard):
             assert heard.states[0] == "auth"
             assert await outcome(link) == "down"
         async with linked(url.format("right")) as (link, _):
@@ -162,7 +163,7 @@ async def test_a_late_answer_is_never_taken_for_anothers(server: Valkey) -> None
 
 async def test_a_slow_server_is_not_used_until_it_is_quick(way: Proxy) -> None:
     way.delay = 0.05
-    async with linked(way.url) as (link, heard):
+    async with linked(way.url, well=False) as (link, heard):
         assert heard.states[0] == "late"
         assert await outcome(link) == "down"
         way.delay = 0.0
