@@ -243,3 +243,15 @@ ENTRY = Entry(b"{}", "tag", 0.0, 5.0, 5)
 def test_how_the_cache_took_part_is_one_word(answer: Answer, outcome: str) -> None:
     assert answer.outcome == outcome
     assert outcome in OUTCOMES
+
+
+def test_a_stream_is_one_request_and_counts_once_it_has_ended(gateway: httpx.Client) -> None:
+    name = requests(200, "streamSessionEvents")
+    with gateway.stream("GET", "/sessions/1005/events") as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        assert name not in series(gateway)
+    until = time.monotonic() + WITHIN
+    while name not in series(gateway):
+        assert time.monotonic() < until
+    assert series(gateway)[name] == 1
