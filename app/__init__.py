@@ -2,18 +2,20 @@
 
 Imports point to the right only::
 
-    cli -> doctor -> main | demo | summary -> resources -> api
-        -> live -> gateway
-        -> cache | upstream | flight | metrics | logs | drain -> entry -> call -> errors
+    cli -> doctor -> main | server | demo | summary -> connection -> parts | sharing -> resources
+        -> api -> live -> gateway -> cache | upstream | flight | metrics | drain
+        -> logs -> lines | timings | trace -> answer -> entry -> call -> errors
 
 * ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
   one place where the three meet; they are strangers to one another.
+* ``main`` connects everything; ``parts`` makes the farm and the gateway, ``sharing`` what several
+  processes have in common. ``server`` and ``connection`` run it: sockets, deadlines, leaving.
 * ``live`` knows who watches what, and asks the gateway for all of them.
 * ``resources`` holds what we serve, one file per resource: the facts of an upstream method stand
   together there.
 * ``sandbox`` is the farm's stand-in, a program of its own that shares only the XML-RPC codec.
 * ``settings`` (with ``addresses``, which judges URLs, and ``environment``, which finds the values)
-  is read by ``main``, ``doctor`` and ``cli`` alone; everyone else is handed plain values.
+  is read by those that make parts, by ``doctor`` and by ``cli``; all others get plain values.
 
 The rules run as import contracts in ``make lint``.
 """

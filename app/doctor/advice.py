@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from app.addresses import ANY, is_local
 from app.api.keys import Keys, KeysError
 from app.doctor.finding import Finding
-from app.main import SPARE_CONNECTIONS
+from app.parts import SPARE_CONNECTIONS
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.settings import Settings
 

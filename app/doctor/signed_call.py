@@ -11,8 +11,8 @@ from typing import get_args
 from app import errors
 from app.api.problems import CODES, Problems
 from app.doctor.finding import Finding, skipped
-from app.main import farm_of, gateway_of
 from app.metrics import Metrics
+from app.parts import farm_of, gateway_of
 from app.resources.sessions import GetSession
 from app.settings import Settings
 from app.upstream.breaker import Breaker
