@@ -13,43 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from app import logs
-from app.api.catalogue import Code
 from app.environment import SettingsError, load_settings
+from app.exits import EXIT_CODES, FAILED, GET_EPILOG, INTERRUPTED, WRONG
+from app.lines import LINES
 from app.settings import Settings
 from app.version import VERSION
-
-FAILED = 1
-WRONG = 2
-"""Exit code of wrong usage or settings, as argparse has it."""
-INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells have it."""
-
-EXIT_CODES: dict[Code, int] = {
-    Code.SESSION_NOT_FOUND: 3,
-    Code.SESSION_NOT_ATTACHED: 4,
-    Code.SESSION_FORBIDDEN: 5,
-    Code.UPSTREAM_REJECTED_PARAMETERS: 6,
-    Code.UPSTREAM_REFUSED_CREDENTIALS: 7,
-    Code.UPSTREAM_UNREACHABLE: 8,
-    Code.UPSTREAM_TIMEOUT: 9,
-    Code.UPSTREAM_UNAVAILABLE: 10,
-    Code.UPSTREAM_FAULT: 11,
-    Code.UPSTREAM_UNREADABLE: 12,
-    Code.UPSTREAM_MISMATCH: 13,
-    Code.UPSTREAM_REJECTED_CALL: 14,
-}
-"""What ``get`` tells a script about the problem that it met."""
-
-GET_EPILOG = "\n".join(
-    [
-        "exit codes:",
-        "   0  found",
-        f"   {FAILED}  any other problem",
-        f"   {WRONG}  wrong usage or settings",
-        *(f"  {number:2}  {code}" for code, number in EXIT_CODES.items()),
-    ]
-)
-
 
 SPEED_HELP = "how many times as fast sessions render, 1 to 1000 (1)"
 
@@ -77,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:  # noqa: BLE001 - a traceback would show the exception's message
         logs.crash("-", error)
+        LINES.flush()
         return FAILED
     return code
 

@@ -20,6 +20,7 @@ from app import cli
 from app.api.catalogue import Code
 from app.api.keys import Keys
 from app.api.problems import CODES
+from app.exits import EXIT_CODES
 from app.summary import summary
 from app.upstream.client import FAULTS
 from tests.conftest import Farm
@@ -298,7 +299,7 @@ def test_get_tells_a_problem_by_its_exit_code_and_on_stderr(
 ) -> None:
     farm.next(step, step, step)
     patience = {"RFGW_UPSTREAM_DEADLINE": "0.2"} if step["do"] == "hang" else {}
-    assert ask(farm, monkeypatch, tmp_path, "42", **patience) == cli.EXIT_CODES[code]
+    assert ask(farm, monkeypatch, tmp_path, "42", **patience) == EXIT_CODES[code]
     told = capsys.readouterr()
     assert told.out == ""
     assert re.fullmatch(r"[A-Z][^:]+: [A-Z].*\.\n", told.err)
@@ -335,8 +336,8 @@ def test_the_exit_codes_of_get_differ_and_are_in_its_help(
         cli.main(["get", "--help"])
     shown = capsys.readouterr().out
     documented = {int(n): code for n, code in re.findall(r"^ +(\d+)  (\w+)$", shown, re.MULTILINE)}
-    told = {number: code.value for code, number in cli.EXIT_CODES.items()}
-    assert len(told) == len(cli.EXIT_CODES)
+    told = {number: code.value for code, number in EXIT_CODES.items()}
+    assert len(told) == len(EXIT_CODES)
     assert documented == told | {0: "found"}
     assert not {0, 1, 2, 130} & set(told)
 
