@@ -9,7 +9,7 @@ from importlib import import_module
 from bench.options import Options
 from bench.servers import LOAD_CORE
 
-NAMES = ("hit", "inprocess", "pipeline", "miss", "stampede", "memory", "scale", "shared")
+NAMES = ("hit", "inprocess", "pipeline", "miss", "stampede", "live", "memory", "scale", "shared")
 
 
 def main() -> None:
