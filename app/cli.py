@@ -127,16 +127,17 @@ def _serve(_parsed: argparse.Namespace) -> int:
         print(f"rfgw serve: {settings.host} port {settings.port}: {why}", file=sys.stderr)
         return FAILED
 
+    from app.board import board_for
     from app.main import create_app
     from app.server import Config, serve
 
-    with listener:
+    with listener, board_for(settings.workers) as board:
         host, port = listener.getsockname()[:2]
         app = create_app(settings)  # what is wrong with it is told before anything else
-        build = partial(create_app, settings) if settings.workers > 1 else lambda: app
+        build = partial(create_app, settings, board=board) if board else lambda: app
         logs.event("listening", host=host, port=port)
         config = Config(build, workers=settings.workers, grace=settings.shutdown_grace)
-        serve(config, listener)
+        serve(config, listener, board.fold if board else None)
     return 0
 
 

@@ -27,6 +27,7 @@ from app.api.rate import Rate
 from app.api.replies import Replies
 from app.api.seen import Observer
 from app.api.sse import Live
+from app.board import Board
 from app.call import Call
 from app.drain import Drain
 from app.environment import SettingsError, load_settings
@@ -44,23 +45,26 @@ COLLECT_AFTER = 20_000
 """New objects after which the garbage collector looks at the young ones; Python's own is 700."""
 
 
-def create_app(settings: Settings | None = None, drain: Drain | None = None) -> Edge:
+def create_app(
+    settings: Settings | None = None, drain: Drain | None = None, board: Board | None = None
+) -> Edge:
     """The gateway as an ASGI application, from ``settings`` or from the environment.
 
-    Whoever runs it begins the ``drain`` before ending it.
+    Whoever runs it begins the ``drain`` before ending it. On the ``board`` are the counts of all
+    processes of which this is one.
 
     Wrong settings in the environment end the process with exit code 2, one line for each. Raises
     SettingsError if ``settings`` were given and name a file that holds no keys.
     """
     if settings is None:
         try:
-            return create_app(load_settings(), drain)
+            return create_app(load_settings(), drain, board)
         except SettingsError as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(2) from None
     form = logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
-    metrics = Metrics()
+    metrics = Metrics(board)
     gate = _gate(settings, metrics)
     drain = drain or Drain()
     app = _api(settings, problems, drain, metrics)
@@ -117,16 +121,17 @@ def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics)
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         logs.event("started", version=VERSION, upstream=settings.upstream_url)
-        if group is not None:
-            await group.start()
-        memory.recall()
-        yield
-        await hub.aclose()
-        await gateway.aclose()
-        memory.keep()
-        if group is not None:
-            await group.aclose()
-        await farm.aclose()
+        async with metrics.shown():
+            if group is not None:
+                await group.start()
+            memory.recall()
+            yield
+            await hub.aclose()
+            await gateway.aclose()
+            memory.keep()
+            if group is not None:
+                await group.aclose()
+            await farm.aclose()
         LINES.flush()
 
     app = FastAPI(

@@ -6,12 +6,14 @@ Knows prometheus-client. Must not know who counts or why.
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from app.board import Board
 from app.shared_metrics import SharedCacheMetrics
 
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -136,9 +138,13 @@ class Elsewhere:
 
 
 class Metrics:
-    """The series of one gateway, in a registry of their own."""
+    """The series of one gateway, in a registry of their own.
 
-    def __init__(self) -> None:
+    If there is a ``board``, what is told is the sum over all processes that use it.
+    """
+
+    def __init__(self, board: Board | None = None) -> None:
+        self._board = board
         self.registry = CollectorRegistry()
         self.requests = Requests()
         self.registry.register(self.requests)
@@ -207,6 +213,8 @@ class Metrics:
             ["event"],
             registry=self.registry,
         )
+        self.workers = self._gauge("rfgw_workers", "Processes whose numbers are in here.")
+        self.workers.set(1)
         self.crashes = self._counter("rfgw_crashes", "Exceptions that nobody handled: bugs.")
 
         self.shared = SharedCacheMetrics(self.registry)
@@ -252,4 +260,10 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All series in the Prometheus text format 0.0.4."""
-        return generate_latest(self.registry)
+        if self._board is None:
+            return generate_latest(self.registry)
+        return self._board.exposition(self.registry)
+
+    def shown(self) -> AbstractAsyncContextManager[None]:
+        """While the block runs the other processes see these series; its end is seen, too."""
+        return nullcontext() if self._board is None else self._board.shown(self.registry)

@@ -7,7 +7,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -22,6 +22,9 @@ GONE_WITHIN = 13.0
 SETTLE = 0.5
 """Seconds in which a connection that was accepted last sends its request."""
 LEAVE = (signal.SIGINT, signal.SIGTERM)
+
+Watch = Callable[[Collection[int | None]], None]
+"""Told the pids of the workers whenever they may have changed."""
 
 
 class Config(uvicorn.Config):
@@ -141,8 +144,9 @@ class Worker(multiprocess.Process):
 class Workers(Multiprocess):
     """uvicorn's supervisor over our servers. It hears a signal while it waits for a worker, too."""
 
-    def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
+    def __init__(self, config: Config, sockets: list[socket.socket], watch: Watch | None) -> None:
         super().__init__(config, sockets)
+        self._watch = watch
         # There is no other way to say which processes it starts.
         multiprocess.Process = Worker  # type: ignore[misc]
 
@@ -158,6 +162,12 @@ class Workers(Multiprocess):
             self.processes[index] = new
             old.terminate()
             self._await_end(old)
+            self._tell()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace those that died."""
+        super().keep_subprocess_alive()
+        self._tell()
 
     def join_all(self) -> None:
         """Wait for the end of all; one more signal ends them at once."""
@@ -179,14 +189,18 @@ class Workers(Multiprocess):
         while worker.process.is_alive() and not self._is_told():
             worker.process.join(0.1)
 
+    def _tell(self) -> None:
+        if self._watch is not None:
+            self._watch([worker.pid for worker in self.processes])
+
     def _is_told(self) -> bool:
         return any(number in LEAVE for number in self.signal_queue)
 
 
-def serve(config: Config, listener: socket.socket) -> None:
+def serve(config: Config, listener: socket.socket, watch: Watch | None = None) -> None:
     """Serve on ``listener`` until a signal, in this process or in several below it."""
     if config.workers > 1:
-        Workers(config, [listener]).run()
+        Workers(config, [listener], watch).run()
         return
     server = Server(config)
     # The server sends a signal that ended it again. Taken as it takes them itself, one that

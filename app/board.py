@@ -1,0 +1,152 @@
+"""A board on which processes pin their counts, so that any one of them can tell the sum.
+
+Knows files, and prometheus-client's families. Must not know what is counted or who counts.
+
+A process tells nothing that it has not pinned up: so the sums that different processes tell one
+after the other never fall, not even if one of them is killed in between.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+EVERY = 1.0
+"""Seconds between two writings: so much a process that is killed may have counted in vain."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - only looked at; what is made there is private
+ENDED = "ended"
+"""The name of those who are no more: what they counted stays, what they were holding does not."""
+LASTING = {"counter", "histogram"}
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+"""A sample's name and its labels."""
+
+
+class Board:
+    """The counts of several processes in one ``directory``, a file each, named by its pid."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @asynccontextmanager
+    async def shown(self, registry: CollectorRegistry) -> AsyncIterator[None]:
+        """Pin up this process's counts while the block runs, and once more at its end."""
+        keeping = asyncio.create_task(self._keep(registry))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            self._try(registry)
+
+    async def _keep(self, registry: CollectorRegistry) -> None:
+        while True:
+            self._try(registry)
+            await asyncio.sleep(EVERY)
+
+    def _try(self, registry: CollectorRegistry) -> None:
+        with suppress(OSError):  # not even for want of memory; a scrape fails then, and is seen to
+            self.pin(registry)
+
+    def pin(self, registry: CollectorRegistry) -> None:
+        """Pin up this process's counts."""
+        self._write(str(os.getpid()), registry.collect())
+
+    def exposition(self, registry: CollectorRegistry) -> bytes:
+        """All series of all processes, those of this one in ``registry`` as they are now."""
+        self.pin(registry)
+        with self._lock(fcntl.LOCK_SH):
+            mine = self._directory / f"{os.getpid()}.json"
+            others = sorted(set(self.files()) - {mine})
+            return generate_latest(Sum(_read([mine, *others])))
+
+    def fold(self, running: Collection[int | None]) -> None:
+        """Add the counts of the processes that are no longer ``running`` to those of the ended."""
+        names = {ENDED, *map(str, running)}
+        gone = [path for path in self.files() if path.stem not in names]
+        if not gone:
+            return
+        with self._lock(fcntl.LOCK_EX):
+            families = _read([self._directory / f"{ENDED}.json", *gone])
+            self._write(ENDED, (family for family in families if family.type in LASTING))
+            for path in gone:
+                path.unlink()
+                path.with_suffix(".new").unlink(missing_ok=True)
+
+    def files(self) -> list[Path]:
+        """Everyone's, that of the ended among them."""
+        return [*self._directory.glob("*.json")]
+
+    def _write(self, name: str, families: Iterable[Metric]) -> None:
+        told = [
+            (
+                *(family.name, family.documentation, family.type),
+                [(sample.name, sample.labels, sample.value) for sample in family.samples],
+            )
+            for family in families
+        ]
+        path = self._directory / f"{name}.new"
+        path.write_text(json.dumps(told), encoding="utf-8")
+        path.replace(path.with_suffix(".json"))
+
+    @contextmanager
+    def _lock(self, how: int) -> Iterator[None]:
+        """While counts are folded nobody adds up: they would be seen twice, or not at all."""
+        with (self._directory / "lock").open("a") as file:
+            fcntl.flock(file, how)
+            yield
+
+
+class Sum(Collector):
+    """Families as a registry gives them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """The families."""
+        return self._families
+
+
+def _read(paths: Iterable[Path]) -> list[Metric]:
+    """The families of all these files, added up."""
+    families: dict[str, Metric] = {}
+    sums: dict[str, dict[Key, float]] = {}
+    for path in paths:
+        if not path.exists():
+            continue
+        for name, words, kind, samples in json.loads(path.read_text(encoding="utf-8")):
+            if name not in families:
+                families[name], sums[name] = Metric(name, words, kind), {}
+            _add(sums[name], samples)
+    for name, family in families.items():
+        for (sample, labels), value in sums[name].items():
+            family.add_sample(sample, dict(labels), value)
+    return [*families.values()]
+
+
+def _add(sums: dict[Key, float], samples: list[tuple[str, dict[str, str], float]]) -> None:
+    for name, labels, value in samples:
+        key = name, tuple(labels.items())
+        if name.endswith("_created"):
+            sums[key] = min(value, sums.get(key, value))  # when the first of them began to count
+        else:
+            sums[key] = sums.get(key, 0.0) + value
+
+
+@contextmanager
+def board_for(processes: int) -> Iterator[Board | None]:
+    """A board if there are several processes, in memory if possible; it goes with the block."""
+    if processes == 1:
+        yield None
+        return
+    where = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="rfgw-", dir=where) as directory:
+        yield Board(Path(directory))
