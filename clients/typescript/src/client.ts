@@ -68,7 +68,7 @@ export function createClient(
   const getSessions: Gateway["getSessions"] = (ids, { headers = {}, signal = null } = {}) =>
     http.GET("/sessions", { params: { query: { ids: [...ids] } }, headers, signal });
   const openEvents = (id: number): Open => ({ headers = {}, signal = null }) =>
-    (http as any).GET("/sessions/{id}/events", {
+    http.GET("/sessions/{id}/events", {
       params: { path: { id } },
       headers,
       signal,

@@ -34,26 +34,20 @@ export async function* connect(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<ServerEvent, void, void> {
   const connection = new AbortController();
-  const hangUp = () => connection.abort();
-  signal?.addEventListener("abort", hangUp);
-  if (signal?.aborted) hangUp();
-  // Only while we wait: a reader who takes his time is no silence.
-  const within = async <T>(seconds: number, step: Promise<T>): Promise<T> => {
-    const timer = setTimeout(hangUp, seconds * 1000);
-    return step.finally(() => clearTimeout(timer));
-  };
   const headers: Record<string, string> = { Accept: "text/event-stream" };
   if (lastId) headers["Last-Event-ID"] = lastId;
   const told = (type: string): ServerEvent => ({ type, data: "", id: lastId, retry: undefined });
+  let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   try {
     const asked = open({ headers, signal: connection.signal });
-    const { data, error, response } = await within(silence.first, asked);
+    const { data, error, response } = await within(silence.first, asked, signal);
     if (response.status === 204) return yield told(END);
     const isStream = /^text\/event-stream\b/i.test(response.headers.get("content-type") ?? "");
     if (!data || !isStream) throw new PollError(response, error);
-    const [reader, parser] = [data.getReader(), new EventParser()];
+    reader = data.getReader();
+    const parser = new EventParser();
     for (let seconds = silence.first; ; seconds = silence.later) {
-      const { done, value } = await within(seconds, reader.read());
+      const { done, value } = await within(seconds, reader.read(), signal);
       if (done) return;
       if (seconds === silence.first) yield told(OPEN);
       yield* parser.push(value);
@@ -61,7 +55,31 @@ export async function* connect(
   } catch (cause) {
     throw cause instanceof PollError ? cause : new PollError(undefined, cause);
   } finally {
-    signal?.removeEventListener("abort", hangUp);
-    hangUp();
+    connection.abort();
+    // Node.js forgets to pass an abort on once it has collected the request: this is heard.
+    reader?.cancel().catch(() => {});
   }
+}
+
+/** What `step` gives within so many seconds; rejects after them, or once `signal` is aborted. */
+function within<T>(
+  seconds: number,
+  step: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const end = (act: () => void) => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", leave);
+      act();
+    };
+    const leave = () => end(() => reject(signal?.reason));
+    const timer = setTimeout(() => reject(new Error(`Nothing for ${seconds} s`)), seconds * 1000);
+    signal?.addEventListener("abort", leave);
+    if (signal?.aborted) leave();
+    step.then(
+      (value) => end(() => resolve(value)),
+      (error: unknown) => end(() => reject(error)),
+    );
+  });
 }

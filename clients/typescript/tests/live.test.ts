@@ -45,26 +45,6 @@ test("the poller sees a session move, and a problem that will not pass", async (
   );
 });
 
-test("the watcher sees a session move, and a problem that will not pass", async () => {
-  const parts: number[] = [];
-  for await (const { session, connection } of gateway.watchSession(1005)) {
-    assert.notEqual(connection, "reconnecting");
-    parts.push(session?.partsRendered ?? -1);
-    if (parts.length === 3) break;
-  }
-  assert.deepEqual(parts, [...parts].sort((a, b) => a - b), "it only goes up");
-  await assert.rejects(
-    gateway.watchSession(300001).next(),
-    (error: Error & { problem?: unknown }) => isProblem(error.problem, "session_not_found"),
-  );
-});
-
-test("the watcher of an ended session ends", async () => {
-  const seen = [];
-  for await (const { session } of gateway.watchSession(42)) seen.push(session?.progress.phase);
-  assert.deepEqual(seen, ["completed"]);
-});
-
 test("a poll of what is kept and fresh is a hit, and costs the farm no call", async () => {
   const heard: Response[] = [];
   const watching = createClient(url, {
@@ -122,6 +102,26 @@ test("what a code means is read from where a problem's type points", async () =>
   assert.equal(response.url, new URL(refused.error.type, refused.response.url).href);
   assert.deepEqual([data.code, data.status], ["session_not_found", 404]);
   assert.equal(data.remedy, refused.error.remedy);
+});
+
+test("the watcher sees a session move, and a problem that will not pass", async () => {
+  const parts: number[] = [];
+  for await (const { session, connection } of gateway.watchSession(1005)) {
+    assert.equal(connection, "live");
+    parts.push(session?.partsRendered ?? -1);
+    if (parts.length === 3) break;
+  }
+  assert.deepEqual(parts, [...parts].sort((a, b) => a - b), "it only goes up");
+  await assert.rejects(
+    gateway.watchSession(300001).next(),
+    (error: Error & { problem?: unknown }) => isProblem(error.problem, "session_not_found"),
+  );
+});
+
+test("the watcher of an ended session ends", async () => {
+  const seen = [];
+  for await (const { session } of gateway.watchSession(42)) seen.push(session?.progress.phase);
+  assert.deepEqual(seen, ["completed"]);
 });
 
 test("problems are told apart by their code", async () => {

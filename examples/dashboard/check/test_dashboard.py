@@ -202,6 +202,14 @@ def test_what_cannot_be_had_says_why_and_the_others_go_on(
     assert complaints(visit, "status of 404", "status of 409") == []
 
 
+def test_the_address_decides_which_sessions_are_shown(start_site: StartSite, look: Look) -> None:
+    page = look(start_site(), "1008,007,x,1008,,2147483648,%2042&gateway=javascript:0").page
+    expect(card(page, 42).locator(".phase")).to_have_text("Completed")
+    shown = page.locator(".card").evaluate_all("cards => cards.map((card) => card.dataset.id)")
+    assert shown == ["1008", "42"]
+    expect(page).to_have_url(re.compile(r"/demo/\?ids=1008,42&"))
+
+
 def test_all_of_it_can_be_done_with_the_keyboard(start_site: StartSite, look: Look) -> None:
     visit = look(start_site(), "1008")
     page, keys = visit.page, visit.page.keyboard

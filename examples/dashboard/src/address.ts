@@ -15,7 +15,7 @@ export function read(page: URL): Address {
   const ids = (page.searchParams.get("ids") ?? "").split(",").map(sessionId);
   const known = ids.filter((id) => id !== null);
   const named = page.searchParams.get("gateway");
-  const base = named && URL.canParse(named) ? new URL(named) : new URL("..", page);
+  const base = named && /^https?:/i.test(named) && URL.canParse(named) ? new URL(named) : new URL("..", page);
   const gateway = (base.origin + base.pathname).replace(/\/$/, "");
   return { ids: [...new Set(known)].slice(0, MOST), gateway };
 }
