@@ -5,35 +5,31 @@ the application makes that answer too.
 """
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
-from itertools import chain
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import httptools
-from uvicorn._types import HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.closing import Lingering, reset
 from app.drain import Drain
+from app.request_head import (
+    MALFORMED,
+    MAX_FIELDS,
+    MAX_HEAD,
+    TOO_LARGE,
+    Refused,
+    check_target,
+    size,
+    unread,
+)
 
-MAX_FIELDS = 100
-MAX_HEAD = 16 * 1024
-"""Bytes of a request's target and of its header fields' names and values, all together."""
-
-MALFORMED, TOO_LARGE = 400, 431
-"""The statuses of what is refused here (RFC 9112 section 2.2, RFC 6585 section 5)."""
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 GUARDED = frozenset({b"host", b"expect", b"transfer-encoding"})
 
-
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
-
 
 NOWHERE: Any = deque(maxlen=0)
 
@@ -60,14 +56,6 @@ class Application(Protocol):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """What answers all others."""
-
-
-class Refused(Exception):
-    """Raised amid the parsing of a head that is to be answered with ``status``."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 class Connection(HttpToolsProtocol):
@@ -140,10 +128,11 @@ class Connection(HttpToolsProtocol):
             raise Refused(MALFORMED)
         if version not in ("1.1", "1.0"):
             raise Refused(MALFORMED)
-        if len(self.headers) > MAX_FIELDS or (self._bulk and self._size() > MAX_HEAD):
+        bulky = self._bulk and size(self.url, self.headers) > MAX_HEAD
+        if bulky or len(self.headers) > MAX_FIELDS:
             raise Refused(TOO_LARGE)
         if self.url[:1] != b"/" or b"#" in self.url:
-            self._check_target()
+            check_target(self.url, self.headers)
         super().on_headers_complete()
         self.in_body = True
         self.headers = NOWHERE  # trailers never join the fields that the application has
@@ -159,27 +148,12 @@ class Connection(HttpToolsProtocol):
         self.received += 1
         self._hosts = 0
 
-    def _size(self) -> int:
-        return len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
-
     def _guard(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         elif value.lower() != b"chunked":  # the parser takes any coding before it
-            raise Refused(MALFORMED)
-
-    def _check_target(self) -> None:
-        """Absolute form must name the Host's own authority (RFC 9112 section 3.2)."""
-        host = next((value for name, value in self.headers if name == b"host"), b"")
-        try:
-            parts = urlsplit(self.url)
-        except ValueError:
-            raise Refused(MALFORMED) from None
-        if b"#" in self.url or parts.scheme not in (b"http", b"https"):
-            raise Refused(MALFORMED)
-        if parts.netloc.lower() != host.lower():
             raise Refused(MALFORMED)
 
     # --- What goes ---
@@ -222,8 +196,8 @@ class Connection(HttpToolsProtocol):
             return
         before: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
         self.cycle = RequestResponseCycle(
-            scope=self._unread(),
-            transport=_Lingering(self.transport),  # type: ignore[arg-type]
+            scope=unread(self),
+            transport=Lingering(self.transport),  # type: ignore[arg-type]
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
@@ -240,24 +214,6 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(self.cycle, refusal)
         else:
             self.pipeline.appendleft((self.cycle, refusal))
-
-    def _unread(self) -> HTTPScope:
-        """What is known of a request that could not be read: the fields so far, no target."""
-        return {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": "1.1",
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme or "http",
-            "method": "HEAD" if self.parser.get_method() == b"HEAD" else "GET",
-            "root_path": "",
-            "path": "",
-            "raw_path": b"",
-            "query_string": b"",
-            "headers": list[tuple[bytes, bytes]](self.headers or ()),
-            "state": self.app_state.copy(),
-        }
 
     # --- How long it takes ---
 
@@ -285,28 +241,10 @@ class Connection(HttpToolsProtocol):
     def _reset(self) -> None:
         """End it, and what the kernel holds for a client that will not take it."""
         self._abandon()
-        sock = self.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self.transport.abort()
+        reset(self.transport)
 
     def leave(self) -> None:
         """The drain has begun: what is being answered now is the last."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None:
             cycle.keep_alive = False
-
-
-class _Lingering:
-    """A transport that closes in stages (RFC 9112 section 9.6).
-
-    To close it amid what a client still sends would reset the connection, and the answer be lost.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-
-    def close(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write_eof()

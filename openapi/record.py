@@ -19,9 +19,9 @@ from app.api.catalogue import MEANINGS, Code
 from app.api.openapi import EXAMPLES, as_text, document
 from app.api.openapi_3_0 import as_3_0
 from app.api.openapi_words import HEADERS
-from app.connection import MAX_HEAD
 from app.drain import Drain
 from app.main import create_api, create_app
+from app.request_head import MAX_HEAD
 from app.sandbox.data import RENDER_BEGIN
 from app.sandbox.server import create_farm, farm_server
 from tests.conftest import settings_for

@@ -20,8 +20,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from app.connection import MAX_FIELDS, MAX_HEAD, RESET_ON_CLOSE, Limits
+from app.closing import RESET_ON_CLOSE
+from app.connection import Limits
 from app.main import create_app
+from app.request_head import MAX_FIELDS, MAX_HEAD
 from tests.conftest import Farm, settings_for
 from tests.running import Wrapped, running, serving
 
@@ -459,7 +461,7 @@ def test_a_crowd_that_only_waits_hinders_nobody_and_goes(
         for client in clients:
             rest_of(client)  # comes to an end
         assert holds(lambda: open_files() <= before + count)  # the clients' own
-        assert not server.server_state.tasks
+        assert holds(lambda: not server.server_state.tasks)
 
 
 def test_clients_that_vanish_at_any_moment_leave_nothing_behind(

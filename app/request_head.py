@@ -1,0 +1,65 @@
+"""What of a request's head is refused although the parser lets it through.
+
+Knows RFC 9112, bytes and ASGI's scope. Must not know deadlines, nor what the refusal says.
+"""
+
+from collections.abc import Iterable
+from itertools import chain
+from urllib.parse import urlsplit
+
+from uvicorn._types import HTTPScope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+Field = tuple[bytes, bytes]
+
+MAX_FIELDS = 100
+MAX_HEAD = 16 * 1024
+"""Bytes of a request's target and of its header fields' names and values, all together."""
+
+MALFORMED, TOO_LARGE = 400, 431
+"""The statuses of what is refused (RFC 9112 section 2.2, RFC 6585 section 5)."""
+
+
+class Refused(Exception):
+    """Raised amid the parsing of a head that is to be answered with ``status``."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def size(target: bytes, fields: Iterable[Field]) -> int:
+    """Bytes, as MAX_HEAD counts them."""
+    return len(target) + sum(map(len, chain.from_iterable(fields)))
+
+
+def check_target(target: bytes, fields: Iterable[Field]) -> None:
+    """Absolute form must name the Host's own authority (RFC 9112 section 3.2). Raises Refused."""
+    host = next((value for name, value in fields if name == b"host"), b"")
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        raise Refused(MALFORMED) from None
+    if b"#" in target or parts.scheme not in (b"http", b"https"):
+        raise Refused(MALFORMED)
+    if parts.netloc.lower() != host.lower():
+        raise Refused(MALFORMED)
+
+
+def unread(connection: HttpToolsProtocol) -> HTTPScope:
+    """What is known of a request that could not be read: the fields so far, no target."""
+    return {
+        "type": "http",
+        "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
+        "http_version": "1.1",
+        "server": connection.server,
+        "client": connection.client,
+        "scheme": connection.scheme or "http",
+        "method": "HEAD" if connection.parser.get_method() == b"HEAD" else "GET",
+        "root_path": "",
+        "path": "",
+        "raw_path": b"",
+        "query_string": b"",
+        "headers": list[Field](connection.headers or ()),
+        "state": connection.app_state.copy(),
+    }
