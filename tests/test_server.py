@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -149,10 +149,12 @@ def test_what_does_not_end_is_ended(tmp_path: Path, farm: Farm) -> None:
 
 def children(pid: int) -> set[int]:
     """The workers of a supervisor; not the tracker that multiprocessing starts beside them."""
-    told = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {
-        int(child) for child in told if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    }
+    workers = set()
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError):  # it has just ended
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                workers.add(int(child))
+    return workers
 
 
 def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(

@@ -293,8 +293,7 @@ def test_five_hundred_readers_are_one_and_leave_nothing_behind(
     wait_for(lambda: gateway.live.streams == 0)
     assert gateway.live.hub._topics == {}
     assert threading.active_count() == threads
-    text = gateway.http.get("/metrics").text
-    assert "rfgw_flights 0.0" in text.splitlines()
+    wait_for(lambda: "rfgw_flights 0.0" in gateway.http.get("/metrics").text.splitlines())
 
 
 async def crowd(gateway: Gateway) -> list[list[int]]:
