@@ -143,7 +143,7 @@ def test_the_farm_goes_down_and_comes_back_and_the_page_says_so(
     expect(trouble).to_contain_text(re.compile(r"again|later|back", re.IGNORECASE))
     expect(card(page, 1005).locator(".phase")).to_have_text("Rendering")
     expect(card(page, 1005).locator(".link")).to_have_text("Trying again")
-    expect(card(page, 1005).locator(".age")).to_contain_text("last known")
+    expect(card(page, 1005).locator(".age")).to_contain_text("as of")
     visit.picture("dashboard-trouble")
     site.restart()
     expect(trouble).to_be_hidden(timeout=PATIENCE)

@@ -101,7 +101,7 @@ export class Card {
   /** How old it is by now. */
   tick(now: number): void {
     const { asOf = null, connection = "loading", failure = null } = this.#shown ?? {};
-    const verb = failure ? "last known" : connection === "live" ? "changed" : "checked";
+    const verb = failure ? "as of" : connection === "live" ? "changed" : "checked";
     const isTold = asOf !== null && connection !== "final" && connection !== "lost";
     say(this.#age, isTold ? `${verb} ${ago(asOf, now)}` : "");
   }
