@@ -1,10 +1,6 @@
-"""What the guides say is so: series, events, settings, codes, links, and the nginx snippet."""
+"""What the guides say is so: series, events, settings, codes and links."""
 
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +9,8 @@ import pytest
 
 from app.answer import OUTCOMES
 from app.api.catalogue import Code
-from app.api.keys import new_key
 from app.environment import FILES, NAMES
 from app.metrics import Metrics
-from tests.conftest import Farm, StartGateway
-from tests.programs import await_port, free_port
 
 ROOT = Path(__file__).parents[1]
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,88 +81,3 @@ def test_the_function_names_are_those_of_the_document(gateway: httpx.Client) -> 
     paths = gateway.get("/openapi.json").json()["paths"].values()
     ids = {operation["operationId"] for path in paths for operation in path.values()}
     assert ids == set(names(FRONTEND.split("The function names")[1]))
-
-
-KEY, KEY_LINE = new_key("guide")
-
-
-@pytest.fixture
-def gateway(
-    request: pytest.FixtureRequest, start_gateway: StartGateway, tmp_path: Path
-) -> httpx.Client:
-    """A gateway; if it is asked for with True, one that wants ``KEY`` and counts."""
-    if not getattr(request, "param", False):
-        return start_gateway()
-    (tmp_path / "keys").write_text(KEY_LINE)
-    return start_gateway(
-        api_keys_file=tmp_path / "keys", rate_limit="9/9999", forwarded_allow_ips="127.0.0.1"
-    )
-
-
-@pytest.mark.parametrize("gateway", [True], indirect=True)
-def test_nginx_keeps_no_answer_for_somebody_without_a_key_and_tells_who_asks(
-    nginx: httpx.Client, farm: Farm
-) -> None:
-    given = {"X-API-Key": KEY}
-    statuses = [
-        nginx.get("/sessions/1008", headers=headers).status_code
-        for headers in (given, given, {}, {"X-API-Key": "wrong"}, given)
-    ]
-    assert statuses == [200, 200, 401, 401, 200]
-    assert farm.calls() == 1, "the gateway kept it"
-    spent = [nginx.get("/sessions/1008").status_code for _ in range(8)]
-    assert spent == [401] * 7 + [429], "guesses count for the address that nginx tells"
-    other = nginx.get("/sessions/1008", headers={"X-Forwarded-For": "203.0.113.9"})
-    assert other.status_code == 401, "whom a believed hop names is another client"
-
-
-@pytest.fixture
-def nginx(tmp_path: Path, gateway: httpx.Client) -> Iterator[httpx.Client]:
-    """An nginx with the guide's snippet in front of the gateway."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        pytest.skip("no nginx here: the guide's snippet was not run (apt-get install nginx-light)")
-    port = free_port()
-    (snippet,) = re.findall(r"```nginx\n(.*?)```", OPERATING, re.DOTALL)
-    for ours, theirs in {
-        "127.0.0.1:8000": f"127.0.0.1:{gateway.base_url.port}",
-        "listen 8080": f"listen 127.0.0.1:{port}",
-        "/var/cache/nginx": str(tmp_path),
-    }.items():
-        assert ours in snippet
-        snippet = snippet.replace(ours, theirs)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    folders = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
-    frame = f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;"
-    config = tmp_path / "nginx.conf"
-    config.write_text(f"{frame} events {{}} http {{ access_log off; {folders} {snippet} }}")
-    with subprocess.Popen(
-        [program, "-c", str(config)], stderr=subprocess.PIPE, text=True
-    ) as server:
-        try:
-            await_port(port, server)
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-                yield client
-        finally:
-            server.terminate()
-
-
-def test_nginx_keeps_what_the_gateway_allows_and_no_request_s_id(
-    nginx: httpx.Client, gateway: httpx.Client, farm: Farm
-) -> None:
-    first = nginx.get("/sessions/1008", headers={"X-Request-ID": "one"})
-    again = nginx.get("/sessions/1008", headers={"X-Request-ID": "not a valid one"})
-    assert first.headers.get_list("x-request-id") == ["one"]
-    assert re.fullmatch(r"[0-9a-f]{32}", again.headers["x-request-id"])
-    assert again.content == first.content
-    assert again.headers["cache-status"] == first.headers["cache-status"], "nginx kept it"
-    tag = {"If-None-Match": first.headers["etag"]}
-    assert nginx.get("/sessions/1008", headers=tag).status_code == 304
-    polled = nginx.get("/sessions/1008", headers={"Cache-Control": "max-age=0"})
-    assert polled.headers["cache-status"] == first.headers["cache-status"], "pollers too"
-    for wish in ("only-if-cached", "max-age=0, No-Cache"):
-        passed = nginx.get("/sessions/1008", headers={"Cache-Control": wish})
-        assert passed.headers["cache-status"].startswith("rfgw; hit"), "the gateway was asked"
-        assert passed.headers["cache-status"] != first.headers["cache-status"]
-    ids = [nginx.get("/sessions/007").json()["requestId"] for _ in range(2)]
-    assert len(set(ids)) == 2, "no-store is obeyed"

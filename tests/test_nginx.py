@@ -1,0 +1,155 @@
+"""deploy/nginx.conf: a real nginx with it, in front of real gateways."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.api.keys import new_key
+from tests.conftest import Farm, StartGateway
+from tests.programs import DEMO, RFGW, await_port, free_port, started
+
+CONFIGURATION = (Path(__file__).parents[1] / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+KEY, KEY_LINE = new_key("guide")
+
+StartNginx = Callable[[int, int], httpx.Client]
+
+
+@pytest.fixture
+def start_nginx(tmp_path: Path) -> Iterator[StartNginx]:
+    """Starts an nginx in front of what listens on two ports; a client of it comes back."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        reason = "no nginx here: deploy/nginx.conf was not run (apt-get install nginx-light)"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    folders = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+    frame = f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;"
+
+    with ExitStack() as stack:
+
+        def start(first: int, second: int) -> httpx.Client:
+            port, text = free_port(), CONFIGURATION
+            for ours, theirs in {
+                "gateway-1:8000": f"127.0.0.1:{first}",
+                "gateway-2:8000": f"127.0.0.1:{second}",
+                "listen 8080": f"listen 127.0.0.1:{port}",
+                "/var/cache/nginx": str(tmp_path),
+            }.items():
+                assert ours in text
+                text = text.replace(ours, theirs)
+            file = tmp_path / "nginx.conf"
+            file.write_text(f"{frame} events {{}} http {{ access_log off; {folders} {text} }}")
+            command = [program, "-c", str(file)]
+            server = stack.enter_context(
+                subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            )
+            stack.callback(server.terminate)
+            await_port(port, server)
+            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+            return stack.enter_context(client)
+
+        yield start
+
+
+@pytest.fixture
+def nginx(start_nginx: StartNginx, gateway: httpx.Client) -> httpx.Client:
+    """An nginx in front of one gateway."""
+    port = gateway.base_url.port
+    assert port is not None
+    return start_nginx(port, port)
+
+
+def test_nginx_keeps_what_the_gateway_allows_and_no_request_s_id(
+    nginx: httpx.Client, gateway: httpx.Client, farm: Farm
+) -> None:
+    first = nginx.get("/sessions/1008", headers={"X-Request-ID": "one"})
+    again = nginx.get("/sessions/1008", headers={"X-Request-ID": "not a valid one"})
+    assert first.headers.get_list("x-request-id") == ["one"]
+    assert re.fullmatch(r"[0-9a-f]{32}", again.headers["x-request-id"])
+    assert again.content == first.content
+    assert again.headers["cache-status"] == first.headers["cache-status"], "nginx kept it"
+    tag = {"If-None-Match": first.headers["etag"]}
+    assert nginx.get("/sessions/1008", headers=tag).status_code == 304
+    polled = nginx.get("/sessions/1008", headers={"Cache-Control": "max-age=0"})
+    assert polled.headers["cache-status"] == first.headers["cache-status"], "pollers too"
+    for wish in ("only-if-cached", "max-age=0, No-Cache"):
+        passed = nginx.get("/sessions/1008", headers={"Cache-Control": wish})
+        assert passed.headers["cache-status"].startswith("rfgw; hit"), "the gateway was asked"
+        assert passed.headers["cache-status"] != first.headers["cache-status"]
+    ids = [nginx.get("/sessions/007").json()["requestId"] for _ in range(2)]
+    assert len(set(ids)) == 2, "no-store is obeyed"
+
+
+def test_a_request_that_waits_reaches_the_gateway_and_its_304_is_kept_by_nobody(
+    nginx: httpx.Client,
+) -> None:
+    tag = nginx.get("/sessions/1003").headers["etag"]
+    waiting = {"If-None-Match": tag, "Prefer": "wait=1"}
+    waited = nginx.get("/sessions/1003", headers=waiting)
+    assert (waited.status_code, waited.headers["preference-applied"]) == (304, "wait=1")
+    assert nginx.get("/sessions/1003").status_code == 200
+
+
+def test_events_come_through_as_they_happen(nginx: httpx.Client) -> None:
+    with nginx.stream("GET", "/sessions/1005/events") as stream:
+        assert stream.headers["content-type"] == "text/event-stream"
+        events = (line for line in stream.iter_lines() if line.startswith("event: "))
+        assert [next(events), next(events)] == ["event: session", "event: session"]
+
+
+def test_the_metrics_are_for_this_machine(nginx: httpx.Client) -> None:
+    assert "rfgw_requests_total" in nginx.get("/metrics").text
+
+
+def test_nginx_keeps_no_answer_for_somebody_without_a_key_and_tells_who_asks(
+    start_nginx: StartNginx, start_gateway: StartGateway, farm: Farm, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text(KEY_LINE)
+    gateway = start_gateway(
+        api_keys_file=tmp_path / "keys", rate_limit="9/9999", forwarded_allow_ips="127.0.0.1"
+    )
+    port = gateway.base_url.port
+    assert port is not None
+    nginx = start_nginx(port, port)
+    given = {"X-API-Key": KEY}
+    statuses = [
+        nginx.get("/sessions/1008", headers=headers).status_code
+        for headers in (given, given, {}, {"X-API-Key": "wrong"}, given)
+    ]
+    assert statuses == [200, 200, 401, 401, 200]
+    assert farm.calls() == 1, "the gateway kept it"
+    spent = [nginx.get("/sessions/1008").status_code for _ in range(8)]
+    assert spent == [401] * 7 + [429], "guesses count for the address that nginx tells"
+    claimed = nginx.get("/sessions/1008", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert claimed.status_code == 429, "what a client claims of itself is dropped"
+
+
+def test_one_of_two_gateways_is_enough(start_nginx: StartNginx, tmp_path: Path, farm: Farm) -> None:
+    ports = [free_port(), free_port()]
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_SHUTDOWN_GRACE": "0"}
+    with ExitStack() as stack:
+        gateways = []
+        for port in ports:
+            log = stack.enter_context((tmp_path / f"{port}.log").open("w"))
+            own = {**settings, "RFGW_PORT": str(port)}
+            gateways.append(
+                stack.enter_context(started(tmp_path, *RFGW, "serve", settings=own, log=log))
+            )
+            await_port(port, gateways[-1])
+        nginx = start_nginx(ports[0], ports[1])
+
+        def ask() -> set[int]:
+            wish = {"Cache-Control": "no-cache"}  # past nginx's own cache
+            return {nginx.get("/sessions/1008", headers=wish).status_code for _ in range(8)}
+
+        assert ask() == {200}
+        gateways[0].terminate()
+        assert gateways[0].wait(30) == 0
+        assert ask() == {200}
