@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from app.lines import LINES
 from app.main import create_app
 from app.sandbox.server import (
     DEMO_CONSUMER_KEY,
@@ -16,6 +17,18 @@ from app.sandbox.server import (
 )
 from app.settings import Settings
 from tests.running import running, serving
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def _all_lines_told(item: pytest.Item) -> Iterator[None]:
+    """What a step of a test logs is written before pytest ends its capture, not among its dots."""
+    try:
+        return (yield)
+    finally:
+        LINES.flush()
+
+
+pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _all_lines_told
 
 
 class Farm:
