@@ -54,10 +54,10 @@ LOOKS = [("light", DESK), ("dark", PHONE)]
 
 DOCS = Path(__file__).parents[1] / "docs"
 PICTURES = {
-    "landing": ("/", "From TypeScript"),
-    "reference": ("/docs#/sessions/getSession", "Response body"),
+    "landing": ("/", "From TypeScript", 1500),
+    "reference": ("/docs#/sessions/getSession", "Response body", 1800),
 }
-"""The README's pictures: what they are of, and what has to be on them."""
+"""The README's pictures: what they are of, what has to be on them, and how tall they are."""
 
 WORST_CONTRAST = """() => {
   const light = (colour) => {
@@ -319,8 +319,8 @@ def execute(page: Page) -> Locator:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_readme_shows_what_is_there(open_page: OpenPage, gateway_url: str, name: str) -> None:
-    path, text = PICTURES[name]
-    visit = open_page(f"{gateway_url}{path}", width=960, height=1500)
+    path, text, height = PICTURES[name]
+    visit = open_page(f"{gateway_url}{path}", width=960, height=height)
     if path != "/":
         expect(execute(visit.page)).to_contain_text("cache-status")
         visit.page.locator("#operations-tag-sessions").evaluate("it => it.scrollIntoView()")

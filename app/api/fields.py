@@ -52,10 +52,6 @@ def fields_of(model: type[BaseModel]) -> Callable[..., Awaitable[Fields]]:
                 max_length=len(names),
                 description="The members that are wanted, comma-separated: exactly these are sent,"
                 " in the usual order, and the `ETag` is theirs. Without it, all are.",
-                openapi_examples={
-                    "all": {"summary": "The whole answer", "value": names},
-                    "some": {"summary": "Only these", "value": names[:3]},
-                },
             ),
         ] = [],  # noqa: B006 - read only, and the framework wants a plain default
     ) -> Fields:
