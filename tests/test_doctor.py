@@ -1,9 +1,12 @@
 """The doctor: each thing that can be wrong is met for real, named, and what to do is told."""
 
+import asyncio
 import contextlib
 import json
+import re
 import socket
 import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +23,7 @@ from app.api.keys import new_key
 from app.doctor import way
 from app.doctor.advice import FEW_CLIENTS, about_files, about_port, about_settings
 from app.doctor.finding import Finding
+from app.doctor.shared_cache import DOWN, LATE, NO_WRITES, REPLICA, examine_cache
 from app.doctor.signed_call import MOST_CALLS, about_clock, about_latency, examine_call
 from app.doctor.way import EXPIRES_SOON, examine_way, judged, target
 from app.sandbox.faults import refusal
@@ -30,9 +34,10 @@ from app.upstream.xmlrpc import Value
 from tests.conftest import Farm, settings_for
 from tests.programs import DEMO, free_port, run
 from tests.running import running
+from tests.valkey import valkey
 
 GUIDE = Path(__file__).parents[1] / "docs" / "operating.md"
-ORDER = ["settings", "port", "files", "dns", "tcp", "tls", "clock", "call", "latency"]
+ORDER = ["settings", "port", "files", "cache", "dns", "tcp", "tls", "clock", "call", "latency"]
 
 
 def only(findings: list[Finding], check: str) -> Finding:
@@ -419,3 +424,72 @@ def test_an_answer_that_takes_most_of_the_deadline_is_a_warning() -> None:
     assert [took(2.5), took(2.6), took(2.6, "fault"), took(5, "deadline")] == [
         *("ok", "warn", "warn", "skip")
     ]
+
+
+# The shared cache
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short path: those of Unix sockets have to be."""
+    with tempfile.TemporaryDirectory() as path:
+        yield Path(path)
+
+
+def cached(url: str) -> Finding:
+    return asyncio.run(examine_cache(url))
+
+
+def test_a_shared_cache_is_written_and_read_and_nothing_stays(directory: Path) -> None:
+    with valkey(directory, "--maxmemory-policy", "allkeys-lru") as server:
+        found = cached(server.url)
+        assert (found.status, found.do) == ("ok", "")
+        assert re.fullmatch(
+            r"Valkey [\d.]+: written and read in [\d.]+ ms, allkeys-lru", found.says
+        )
+        assert server.client.dbsize() == 0
+
+
+def test_a_shared_cache_that_makes_no_room_is_warned_of(directory: Path) -> None:
+    with valkey(directory, "--maxmemory-policy", "noeviction") as server:
+        found = cached(server.url)
+    assert found.status == "warn"
+    assert "maxmemory-policy" in found.do
+
+
+def test_a_shared_cache_that_is_full_fails(directory: Path) -> None:
+    with valkey(directory, "--maxmemory", "1", "--maxmemory-policy", "noeviction") as server:
+        assert cached(server.url) == ("cache", "FAIL", *NO_WRITES)
+
+
+def test_a_replica_is_no_shared_cache(directory: Path) -> None:
+    with valkey(directory, "--replicaof", f"127.0.0.1 {free_port()}") as server:
+        assert cached(server.url) == ("cache", "FAIL", *REPLICA)
+
+
+def test_a_user_who_may_not_ask_who_the_server_is_may_do_without(directory: Path) -> None:
+    with valkey(directory) as server:
+        rules = "on >any ~rfgw:* &rfgw:* +@all -info"
+        server.client.execute_command("ACL", "SETUSER", "one", *rules.split())  # type: ignore[no-untyped-call]
+        found = cached(f"unix://one:any@{server.socket}")
+    assert found.status == "ok"
+    assert found.says.startswith("the server: written and read")
+
+
+def test_a_password_that_is_wrong_is_told_and_not_shown(directory: Path, tmp_path: Path) -> None:
+    with valkey(directory, "--requirepass", "right") as server:
+        settings = {**DEMO, "RFGW_CACHE_URL": f"unix://:c4nary@{server.socket}"}
+        done = run(tmp_path, "doctor", settings=settings)
+    (line,) = [line for line in done.stdout.splitlines() if line[6:].startswith("cache ")]
+    assert line.startswith("FAIL")
+    assert "password" in line
+    assert done.returncode == 1
+    assert "c4nary" not in done.stdout + done.stderr
+
+
+def test_no_server_and_a_frozen_one_fail(directory: Path) -> None:
+    with valkey(directory) as server:
+        with server.frozen():
+            assert cached(server.url) == LATE
+        server.stop()
+        assert cached(server.url) == ("cache", "FAIL", *DOWN["refused"])

@@ -11,6 +11,7 @@ from app.answer import OUTCOMES
 from app.api.catalogue import Code
 from app.environment import FILES, NAMES
 from app.metrics import Metrics
+from app.upstream import transport, xmlrpc
 
 ROOT = Path(__file__).parents[1]
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,6 +54,19 @@ def test_every_event_is_documented_and_no_other_is() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
     logged = set(re.findall(r"(?:logs\.event|logs\.Changes|EVENTS\.\w+)\(\s*\"(\w+)\"", sources))
     assert {names(row[0])[0] for row in table("Logs")} == logged
+
+
+def test_every_cause_of_a_failed_attempt_is_explained_and_no_other_is() -> None:
+    folder = ROOT / "app" / "upstream"
+    sources = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    raised = {*re.findall(r"errors\.Upstream\w+\(\s*\"(\w+)\"", sources), "deadline", "aborted"}
+    of_transport = (folder / "transport.py").read_text(encoding="utf-8")
+    found = {cause for _, cause in transport.CAUSES}.union(
+        re.findall(r"return \"(\w+)\"", of_transport), transport.TRY_AGAIN, xmlrpc.CAUSES, raised
+    )
+    rows = [names(row[0].partition(";")[0]) for row in table("What to do when")]
+    told = {name for head, *causes in rows if head == "outcome" for name in causes}
+    assert told - {"fault", "fault_code"} == found
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)

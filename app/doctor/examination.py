@@ -42,15 +42,24 @@ def _examine(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
     except SettingsError as error:
         for line in str(error).splitlines():
             yield Finding("settings", "FAIL", line)
-        everything = ("port", "files", "dns", "tcp", "tls", *CHECKS)
+        everything = ("port", "files", "cache", "dns", "tcp", "tls", *CHECKS)
         yield from skipped("the settings are wrong", *everything)
         return
     yield from about_settings(settings)
     yield about_port(settings.host, settings.port)
     yield about_files(settings.upstream_concurrency)
+    yield _about_cache(settings)
     ca_file = str(settings.upstream_ca_file) if settings.upstream_ca_file else None
     to = target(settings.upstream_url, ca_file, settings.upstream_connect_timeout)
     if (yield from examine_way(to)):
         yield from asyncio.run(examine_call(settings, session))
     else:
         yield from skipped("the farm cannot be reached", *CHECKS)
+
+
+def _about_cache(settings: Settings) -> Finding:
+    if settings.cache_url is None:
+        return skipped("no cache is shared with other processes", "cache")[0]
+    from app.doctor.shared_cache import examine_cache  # noqa: PLC0415 - needs the optional redis-py
+
+    return asyncio.run(examine_cache(settings.cache_url.get_secret_value()))
