@@ -23,7 +23,7 @@ from app.api.keys import Keys, KeysError
 from app.api.lists import Lists
 from app.api.problem_pages import problem_router
 from app.api.problems import CODES, Problem, Problems
-from app.api.rate import Rate
+from app.api.rate import Counter
 from app.api.replies import Replies
 from app.api.seen import Observer
 from app.api.sse import Live
@@ -37,7 +37,7 @@ from app.metrics import Metrics
 from app.parts import QUEUE_WAIT, answer_once, crashed_by, farm_of, gateway_of
 from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
 from app.settings import Settings, env_name
-from app.sharing import Memory, join_group
+from app.sharing import Memory, counter_for, join_group
 from app.upstream.client import FAULTS
 from app.version import VERSION
 
@@ -65,9 +65,10 @@ def create_app(
     form = logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
     metrics = Metrics(board)
-    gate = _gate(settings, metrics)
+    counter = counter_for(settings)
+    gate = _gate(settings, metrics, counter)
     drain = drain or Drain()
-    app = _api(settings, problems, drain, metrics)
+    app = _api(settings, problems, drain, metrics, counter)
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
     observer = Observer(metrics.requests, form if wanted else None, FRONT_OPERATIONS)
     front = Front(app.state.gateway, app.state.replies, FRONT_KEYS, observer.expect)
@@ -91,24 +92,29 @@ def create_api(settings: Settings) -> FastAPI:
     return _api(settings, Problems(settings.public_url), Drain(), Metrics())
 
 
-def _gate(settings: Settings, metrics: Metrics) -> Gate | None:
+def _gate(settings: Settings, metrics: Metrics, counter: Counter | None) -> Gate | None:
     """Who decides whether a request is answered; nobody, if every request is."""
-    path, rate, proxies = settings.api_keys_file, settings.rate, settings.proxies
-    if not (path or rate or proxies):
+    path, proxies = settings.api_keys_file, settings.proxies
+    if not (path or counter or proxies):
         return None
     try:
         keys = Keys(path) if path else None
     except KeysError as error:
         raise SettingsError(f"{env_name('api_keys_file')}: {error}") from None
-    counter = Rate(*rate) if rate else None
     told = metrics.count_refused, metrics.keys.numbers
     return Gate(Clients(proxies), keys, counter, time.monotonic, *told)
 
 
-def _api(settings: Settings, problems: Problems, drain: Drain, metrics: Metrics) -> FastAPI:
+def _api(
+    settings: Settings,
+    problems: Problems,
+    drain: Drain,
+    metrics: Metrics,
+    counter: Counter | None = None,
+) -> FastAPI:
     farm = farm_of(settings, metrics)
     gateway = gateway_of(settings, farm, metrics)
-    group = join_group(settings, gateway, metrics)
+    group = join_group(settings, gateway, metrics, counter)
     memory = Memory(settings, gateway, metrics)
     hub = Hub(gateway, most=settings.events_max_streams, per_client=settings.events_per_client)
     drain.listen(hub.end)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from app import logs
+from app.api.rate import Counter, Rate, Shared
 from app.cache.records import Seal, Unusable, group_name
 from app.cache.snapshot import Snapshot
 from app.gateway import Gateway
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from app.cache.meeting import Group
 
 
-def join_group(settings: Settings, gateway: Gateway, metrics: Metrics) -> "Group | None":
-    """Let the gateway meet others, if there is a place to meet."""
+def join_group(
+    settings: Settings, gateway: Gateway, metrics: Metrics, counter: Counter | None
+) -> "Group | None":
+    """Let the gateway, and who counts its clients' requests, meet others, if there is a place."""
     if settings.cache_url is None:
         return None
+    from app.cache.exchange import Exchange  # noqa: PLC0415 - needs the optional redis-py
     from app.cache.meeting import open_group  # noqa: PLC0415 - needs the optional redis-py
 
     changes = logs.Changes("shared_cache")
@@ -31,10 +35,11 @@ def join_group(settings: Settings, gateway: Gateway, metrics: Metrics) -> "Group
         metrics.shared.is_up.set(state == "up")
         changes.tell(state=state, cause=cause)
 
+    secret = settings.consumer_secret.get_secret_value()
     group = gateway.meeting = open_group(
         settings.cache_url.get_secret_value(),
         name=_name(settings),
-        secret=settings.consumer_secret.get_secret_value(),
+        secret=secret,
         store=gateway.store,
         keep=gateway.keep,
         clock=gateway.clock,
@@ -44,7 +49,18 @@ def join_group(settings: Settings, gateway: Gateway, metrics: Metrics) -> "Group
         observe=metrics.shared.question,
         changed=changed,
     )
+    if isinstance(counter, Shared):
+        exchange = Exchange(group.shelf, counter, secret=secret, clock=gateway.clock)
+        group.also(exchange.run)
     return group
+
+
+def counter_for(settings: Settings) -> Counter | None:
+    """Who counts clients' requests, if they are limited: for several processes if they can meet."""
+    if settings.rate is None:
+        return None
+    rate = Rate(*settings.rate)
+    return Shared(rate) if settings.cache_url else rate
 
 
 def _name(settings: Settings) -> str:

@@ -5,6 +5,7 @@ its share will be whole again; a client whose share is whole need not be known a
 """
 
 from collections import OrderedDict
+from heapq import nlargest
 from math import ceil
 from typing import NamedTuple, Protocol
 
@@ -36,8 +37,8 @@ class Rate:
 
     def __init__(self, quota: int, window: int, max_clients: int = MAX_CLIENTS) -> None:
         self.policy = b'"default";q=%d;w=%d' % (quota, window)
-        self._window = float(window)
-        self._each = window / quota
+        self.window = float(window)  # seconds
+        self.each = window / quota
         self._max_clients = max_clients
         self._whole_at: OrderedDict[str, float] = OrderedDict()
 
@@ -46,15 +47,20 @@ class Rate:
         whole_at = self._whole_at.get(client, now)
         if whole_at < now:
             whole_at = now
-        spare = self._window - (whole_at - now) - self._each
+        spare = self.window - (whole_at - now) - self.each
         # Half a request of tolerance: sums of fractions must not cost anyone a whole one.
-        if spare < -self._each / 2:
+        if spare < -self.each / 2:
             return Allowance(0, whole_at - now, -spare)
         if len(self._whole_at) >= self._max_clients and client not in self._whole_at:
             self._forget(now)
-        whole_at += self._each
+        whole_at += self.each
         self._whole_at[client] = whole_at
-        return Allowance(int(spare / self._each + 0.5), whole_at - now, 0.0)
+        return Allowance(int(spare / self.each + 0.5), whole_at - now, 0.0)
+
+    def owe(self, client: str, whole_at: float) -> None:
+        """More was taken of a client's share than was counted here."""
+        if self._whole_at.get(client, whole_at) < whole_at:
+            self._whole_at[client] = whole_at
 
     def _forget(self, now: float) -> None:
         """Make room: of those known longest, forget who has its whole share, and one in any case.
@@ -67,6 +73,41 @@ class Rate:
             key=lambda item: item[1],
         )
         self._whole_at.update(item for item in looked[1:] if item[1] > now)
+
+
+class Shared:
+    """A ``Rate`` that several processes keep: each tells the others, from time to time, what was
+    taken there. What it has not been told yet, it does not count."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.policy, self.each, self.window = rate.policy, rate.each, rate.window
+        self._rate = rate
+        self._untold: dict[str, int] = {}
+
+    def take(self, client: str, now: float) -> Allowance:
+        """Count one request of a client, unless its share is used up."""
+        allowance = self._rate.take(client, now)
+        if allowance.wait == 0:
+            self._untold[client] = self._untold.get(client, 0) + 1
+        return allowance
+
+    def untold(self, most: int) -> dict[str, int]:
+        """How many requests of which clients were counted since this was last asked.
+
+        Of more than ``most`` clients, those with the most requests: a flood of clients with one
+        request each displaces itself.
+        """
+        counts, self._untold = self._untold, {}
+        if len(counts) <= most:
+            return counts
+        return dict(nlargest(most, counts.items(), key=lambda item: item[1]))
+
+    def learn(self, client: str, whole_in: float, now: float) -> None:
+        """By what all have told, a client's share is whole in so many seconds.
+
+        What was counted here meanwhile comes on top.
+        """
+        self._rate.owe(client, now + whole_in + self._untold.get(client, 0) * self.each)
 
 
 def limit_field(left: int, whole_in: float) -> bytes:

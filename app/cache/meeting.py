@@ -6,8 +6,10 @@ asks for itself.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from app.cache import Brought, How, Store
 from app.cache.news import News, is_younger
@@ -19,6 +21,8 @@ from app.errors import UpstreamError, UpstreamTimeout
 
 LOOK_AGAIN = 0.25
 """Seconds after which who waits looks for itself: a notice may have been lost."""
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""Runs until it is cancelled."""
 Observe = Callable[[str], None]
 """Hears how a question ended: shared, collapsed, led, alone."""
 Changed = Callable[[str, str], None]
@@ -39,25 +43,30 @@ class Group:
         observe: Observe,
         changed: Changed,
     ) -> None:
-        self._link, self._shelf, self._news = link, shelf, news
+        self.shelf, self._news = shelf, news
         self._clock, self._deadline = clock, deadline
         self._observe, self._changed = observe, changed
         self._waiting: dict[str, asyncio.Future[Notice | None]] = {}
-        self._running: asyncio.Task[None] | None = None
+        self._works: list[Work] = [partial(link.run, self)]
+        self._running: list[asyncio.Task[None]] = []
         self._tried = asyncio.Event()
 
     async def start(self) -> None:
         """Connect, and stay connected until ``aclose``. The first try is waited for, so that a
         process which begins knows what the others know."""
-        self._running = asyncio.create_task(self._link.run(self))
+        self._running = [asyncio.create_task(work()) for work in self._works]
         await self._tried.wait()
+
+    def also(self, work: Work) -> None:
+        """Do this, too, from ``start`` to ``aclose``."""
+        self._works.append(work)
 
     async def aclose(self) -> None:
         """Let what is being told go out, and part."""
         await self._news.aclose()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        for running in self._running:
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     async def answer(
         self, key: str, good: Callable[[Entry], bool], ask: Callable[[], Awaitable[Entry]]
@@ -98,7 +107,7 @@ class Group:
 
     async def _meet(self, key: str) -> Met:
         try:
-            return await self._shelf.meet(key)
+            return await self.shelf.meet(key)
         except Unreachable:
             return Met(None, "")
 
@@ -142,11 +151,11 @@ class Group:
         with suppress(Unreachable):
             while True:
                 await asyncio.sleep(LEASE / 3)
-                await self._shelf.renew(key, lease)
+                await self.shelf.renew(key, lease)
 
     def heard(self, message: bytes) -> None:
         """A notice came in: for who waits, or about an answer that is kept here."""
-        notice = self._shelf.read(message)
+        notice = self.shelf.read(message)
         if notice is None:
             return
         waiting = self._waiting.get(notice.key)

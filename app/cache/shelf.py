@@ -95,19 +95,19 @@ class Shelf:
         tail: float,
         watch: Watch,
     ) -> None:
-        self._link, self._prefix, self._channel = link, prefix, channel
+        self._link, self.prefix, self._channel = link, prefix, channel
         self._seal, self._clock, self._tail, self._watch = seal, clock, tail, watch
         self._me = uuid4().hex
 
     def _names(self, key: str) -> tuple[str, str]:
-        name = f"{self._prefix}:{key}"
+        name = f"{self.prefix}:{key}"
         return name, f"{name}:lease"
 
     async def meet(self, key: str) -> Met:
         """What is kept for ``key``, and the lease to ask for it if nobody else has it."""
         name, lease_name = self._names(key)
         lease = uuid4().hex
-        led, kept, left = await self._do(
+        led, kept, left = await self.do(
             "meet",
             ("SET", lease_name, lease, "NX", "PX", _ms(LEASE)),
             *_look(name),
@@ -119,12 +119,12 @@ class Shelf:
 
     async def look(self, key: str) -> Entry | None:
         """What is kept for ``key``."""
-        kept, left = await self._do("look", *_look(self._names(key)[0]))
+        kept, left = await self.do("look", *_look(self._names(key)[0]))
         return self._entry(key, kept, left)
 
     async def others(self, kept: Sequence[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
         """Of these answers, those for which another one is kept here: by when it is to go."""
-        lefts = await self._do("compare", *(("PTTL", self._names(key)[0]) for key, _ in kept))
+        lefts = await self.do("compare", *(("PTTL", self._names(key)[0]) for key, _ in kept))
         same = [
             type(left) is not int or left < 0 or abs(left / 1000 - self._left(mine)) < YOUNGER
             for left, (_, mine) in zip(lefts, kept, strict=True)
@@ -139,7 +139,7 @@ class Shelf:
     async def renew(self, key: str, lease: str) -> None:
         """Hold the lease for another while."""
         lease_name = self._names(key)[1]
-        await self._do("renew", ("EVAL", RENEW, 1, lease_name, lease, _ms(LEASE)))
+        await self.do("renew", ("EVAL", RENEW, 1, lease_name, lease, _ms(LEASE)))
 
     async def tell(
         self, key: str, lease: str, entry: Entry | None, failure: UpstreamError | None = None
@@ -161,7 +161,7 @@ class Shelf:
         sealed = self._seal.close(json.dumps(notice).encode())
         names = self._names(key)
         where = (lease, record, _ms(total), self._channel, sealed)
-        await self._do("tell", ("EVAL", TELL, 2, *names, *where))
+        await self.do("tell", ("EVAL", TELL, 2, *names, *where))
 
     def read(self, message: bytes) -> Notice | None:
         """A notice of another process; None for our own and for what is none."""
@@ -178,7 +178,8 @@ class Shelf:
         self._watch.notice("failure" if failure else "answer" if told["tag"] else "nothing")
         return Notice(told["key"], told["tag"], failure)
 
-    async def _do(self, operation: str, *commands: Command) -> list[Reply]:
+    async def do(self, operation: str, *commands: Command) -> list[Reply]:
+        """One round trip, observed."""
         began, outcome = self._clock(), "ok"
         try:
             replies = await self._link.ask(*commands)

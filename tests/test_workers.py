@@ -1,0 +1,128 @@
+"""Two workers and a Valkey server: as good as one process that is never restarted."""
+
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import Farm
+from tests.programs import WITHIN, Program, finish
+from tests.test_server import children, serving
+from tests.test_sse import Event, parsed
+from tests.valkey import valkey
+
+LIFETIME = 0.5
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Short: sockets live here."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@contextmanager
+def two_workers(directory: Path, farm: Farm) -> Iterator[tuple[Program, str]]:
+    """The program, and the address at which both of its workers answer."""
+    with (
+        valkey(directory) as server,
+        serving(
+            directory,
+            farm,
+            RFGW_WORKERS="2",
+            RFGW_CACHE_URL=server.url,
+            RFGW_SHUTDOWN_GRACE="0.5",
+            RFGW_TTL_JITTER="0",
+            RFGW_FRESH_ACTIVE=str(LIFETIME),
+        ) as (program, port),
+    ):
+        until(lambda: len(children(program.pid)) == 2)
+        yield program, f"http://127.0.0.1:{port}"
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what is sure to come soon."""
+    deadline = time.monotonic() + WITHIN
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def worker_of(answer: httpx.Response) -> str:
+    """Each process begins its requests' ids with a word of its own."""
+    return answer.headers["x-request-id"].rpartition("-")[0]
+
+
+class Watcher:
+    """One stream: which worker sends it, and what it has brought so far."""
+
+    def __init__(self, address: str, stack: ExitStack) -> None:
+        http = stack.enter_context(httpx.Client(trust_env=False, timeout=WITHIN))
+        answer = stack.enter_context(http.stream("GET", f"{address}/sessions/1005/events"))
+        assert answer.status_code == 200
+        self.worker = worker_of(answer)
+        self.events: list[Event] = []
+        threading.Thread(target=self._read, args=[answer], daemon=True).start()
+
+    def _read(self, answer: httpx.Response) -> None:
+        self.events.extend(parsed(answer.iter_lines()))
+
+    def seen(self) -> set[str]:
+        """The answers' tags."""
+        return {event.id for event in list(self.events)}
+
+
+def test_watchers_of_both_workers_hear_of_every_change_for_one_call_a_lifetime(
+    directory: Path, farm: Farm
+) -> None:
+    with two_workers(directory, farm) as (program, address), ExitStack() as stack:
+        watchers: list[Watcher] = []
+        deadline = time.monotonic() + WITHIN
+        while len({watcher.worker for watcher in watchers}) < 2:
+            assert time.monotonic() < deadline
+            watchers.append(Watcher(address, stack))
+        by_worker = {watcher.worker: watcher for watcher in watchers}
+        until(lambda: all(watcher.seen() for watcher in by_worker.values()))
+        began, before = time.monotonic(), farm.calls()
+        already = set.union(*(watcher.seen() for watcher in by_worker.values()))
+
+        def heard_by_all() -> set[str]:
+            return set.intersection(*(watcher.seen() for watcher in by_worker.values())) - already
+
+        until(lambda: len(heard_by_all()) >= 4)
+        calls = farm.calls() - before
+        assert 4 <= calls <= (time.monotonic() - began) / LIFETIME + 2
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+
+
+def test_after_a_rolling_restart_the_first_answers_are_kept_ones_and_cost_no_call(
+    directory: Path, farm: Farm
+) -> None:
+    with two_workers(directory, farm) as (program, address):
+        first = httpx.get(f"{address}/sessions/1008", trust_env=False)
+        before = children(program.pid)
+        program.send_signal(signal.SIGHUP)
+        until(lambda: len(children(program.pid)) == 2 and not children(program.pid) & before)
+        farm.forget()
+        workers: dict[str, httpx.Response] = {}
+
+        def both_answered() -> bool:
+            answer = httpx.get(f"{address}/sessions/1008", trust_env=False)
+            workers.setdefault(worker_of(answer), answer)
+            return len(workers) == 2
+
+        until(both_answered)
+        assert worker_of(first) not in workers
+        for answer in workers.values():
+            assert "; hit" in answer.headers["cache-status"]
+            assert answer.headers["etag"] == first.headers["etag"]
+        assert farm.calls() == 0
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
