@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Farm
 from tests.programs import WITHIN, Program, finish
+from tests.test_board import told
 from tests.test_server import children, serving
 from tests.test_sse import Event, parsed
 from tests.valkey import valkey
@@ -52,6 +53,12 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def asked_alone(address: str) -> float:
+    """How many questions a worker asked for itself; of the other one, up to a second ago."""
+    metrics = told(httpx.get(f"{address}/metrics", trust_env=False).text)
+    return metrics.get('rfgw_shared_cache_questions_total{how="alone"}', 0.0)
 
 
 def worker_of(answer: httpx.Response) -> str:
@@ -96,8 +103,10 @@ def test_watchers_of_both_workers_hear_of_every_change_for_one_call_a_lifetime(
             return set.intersection(*(watcher.seen() for watcher in by_worker.values())) - already
 
         until(lambda: len(heard_by_all()) >= 4)
-        calls = farm.calls() - before
-        assert 4 <= calls <= (time.monotonic() - began) / LIFETIME + 2
+        calls, at_most = farm.calls() - before, (time.monotonic() - began) / LIFETIME + 2
+        assert calls >= 3, "the first of the four may have been under way"
+        # On a busy machine the server may be late: then, and only then, a worker asks for itself.
+        until(lambda: calls - asked_alone(address) <= at_most)
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
 
