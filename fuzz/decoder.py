@@ -1,10 +1,13 @@
 """The XML-RPC decoder: a value, a Fault or the one typed error; nothing else, and nothing unfolds.
 
-A value weighs no more than the bytes that it came from: no document can grow in memory.
+A value weighs no more than the bytes that it came from: no document can grow in memory. And the
+reader of records that rest outside this process, sealed or not: a record, or unusable.
 """
 
 from pathlib import Path
 
+from app.cache.records import MAGIC, SEAL_SIZE, Record, Seal, Unusable, pack, unpack
+from app.entry import Entry, digest
 from app.upstream.xmlrpc import (
     CAUSES,
     Fault,
@@ -16,7 +19,17 @@ from app.upstream.xmlrpc import (
 )
 
 CORPUS = Path(__file__).parents[1] / "tests" / "wire" / "xmlrpc"
-SEEDS = [path.read_bytes() for path in sorted(CORPUS.glob("*.xml"))]
+SEAL = Seal("fuzz")
+UNUSABLE = {"foreign", "version", "length", "seal", "header"}
+RECORDS = [
+    pack(Record("42", entry, 3600.0), SEAL)
+    for entry in (
+        Entry(b"{}", digest(b"{}"), -1.5, 60.0, 60, final=True),
+        Entry(b"", "", 0.0, 10.0, 10, refused="SessionNotFound", fault_code=300),
+    )
+]
+UNSEALED = [record[len(MAGIC) + SEAL_SIZE + 1 :] for record in RECORDS]
+SEEDS = [path.read_bytes() for path in sorted(CORPUS.glob("*.xml"))] + RECORDS + UNSEALED
 WORDS = [
     *("<value>", "</value>", "<struct>", "</struct>", "<member>", "</member>", "<name>", "</name>"),
     *("<array>", "</array>", "<data>", "</data>", "<fault>", "</fault>", "<params>", "<param>"),
@@ -24,12 +37,22 @@ WORDS = [
     *("<nil/>", "<ex:nil/>", "<dateTime.iso8601>", "<!--", "-->", "<![CDATA[", "]]>", "<?", "?>"),
     *("<!DOCTYPE", "&amp;", "&#0;", "&#x", "encoding=", "utf-16", "latin-1", "faultCode", "1e999"),
     *("-0", "+1", "9223372036854775807", "nan", "true", "20100406T08:59:33Z", "AA=="),
+    *(
+        '{"key": ',
+        '"age": ',
+        '"lifetime": ',
+        '"nominal": ',
+        '"total": ',
+        '"refused": ',
+        '"fault": ',
+    ),
+    *('"final": ', "SessionNotFound", "NaN", "null", "}", "rfgw1 "),
 ]
 REACHES = 140
 
 
 def check(data: bytes) -> None:
-    """Decode ``data`` as an answer and as a call."""
+    """Decode ``data`` as an answer, as a call, as a record and as what somebody has sealed."""
     for load in (load_answer, load_call):
         try:
             value = load(data)
@@ -43,6 +66,13 @@ def check(data: bytes) -> None:
             assert weight(found) <= len(data)
             if load is load_answer and fits(found):
                 assert repr(load_answer(dump_answer(found))) == repr(found)
+    for record in (data, MAGIC + SEAL.close(data)):
+        try:
+            kept = unpack(record, SEAL)
+        except Unusable as unusable:
+            assert unusable.reason in UNUSABLE
+        else:
+            assert unpack(pack(kept, SEAL), SEAL) == kept
 
 
 def weight(value: object) -> int:

@@ -1,6 +1,6 @@
 """The readers of request header fields and ids: they judge any bytes, and never raise.
 
-What they read is what was said: no wish, tag, weight or address comes from nowhere.
+What they read is what was said: no wish, tag, weight, trace or address comes from nowhere.
 """
 
 import ipaddress
@@ -11,6 +11,7 @@ from app.api.clients import client_address, name_of
 from app.api.keys import KeysError, parse
 from app.api.replies import JSON, matches, takes_json, wish_of
 from app.resources.sessions import session_id
+from app.trace import trace_of
 
 SEEDS = [
     b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -20,11 +21,13 @@ SEEDS = [
     b"2147483647",
     b"203.0.113.7, 2001:db8::7, ::ffff:10.0.0.1, fe80::1%eth0",
     b"name sha256:" + b"0f" * 32 + b" # why",
+    b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 ]
 WORDS = [
     *("application/json", "application/*", "*/*", ";q=", "nan", "inf", "1e9", "0.001", "-1", "1_0"),
     *("no-cache", "only-if-cached", "max-age=", '\\"', "W/", '"c2Vzc2lvbi00Mg"', "2147483648"),
     *("10.0.0.1", "fd00::1", "::ffff:10.0.0.1", "%1", "sha256:", "#"),
+    *("00-", "-00", "-01", "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"),
 ]
 REACHES = 70
 PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
@@ -47,5 +50,9 @@ def check(data: bytes) -> None:
     address = client_address("10.1.2.3", data, PROXIES)
     assert address is not None
     assert name_of(address) != "-"
+    trace = trace_of(data)
+    if trace is not None:
+        assert data.startswith(b"00-%b-" % trace.id.encode())
+        assert trace_of(trace.onward().encode()) == trace
     with suppress(KeysError):
         assert all(len(digest) == 32 for digest, _ in parse(text).values())

@@ -103,7 +103,7 @@ def unpack(data: bytes, seal: Seal) -> Record:
     head, _, body = opened.partition(b"\n")
     try:
         return _record(json.loads(head, parse_constant=_no_number), body)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise Unusable("header") from None
 
 
