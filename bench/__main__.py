@@ -9,7 +9,19 @@ from importlib import import_module
 from bench.options import Options
 from bench.servers import LOAD_CORE
 
-NAMES = ("hit", "inprocess", "pipeline", "miss", "stampede", "live", "memory", "scale", "shared")
+NAMES = (
+    "hit",
+    "inprocess",
+    "pipeline",
+    "miss",
+    "stampede",
+    "live",
+    "memory",
+    "scale",
+    "shared",
+    "workers",
+    "restart",
+)
 
 
 def main() -> None:

@@ -111,6 +111,7 @@ class Client(asyncio.Protocol):
     """One keep-alive connection. Understands Content-Length only: chunks count as lost."""
 
     _length = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+    _leaving = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
     _etag = re.compile(rb"\r\netag: *([^\r]+)", re.IGNORECASE)
 
     def __init__(self) -> None:
@@ -141,6 +142,8 @@ class Client(asyncio.Protocol):
             self.close()
         elif len(self.buffer) >= head + 4 + size:
             etag = self._etag.search(self.buffer, 0, head + 2)
+            if self._leaving.search(self.buffer, 0, head + 2):
+                self.leave()
             self.buffer = b""
             self.settle((status, etag[1].decode("latin-1") if etag else "", size))
 
@@ -163,6 +166,12 @@ class Client(asyncio.Protocol):
         except TimeoutError:
             self.close()
             return STATUS_LOST, "", 0
+
+    def leave(self) -> None:
+        """The server said that this was its last answer here: the next request needs another."""
+        if self.transport is not None:
+            self.transport.close()
+            self.transport = None
 
     def close(self) -> None:
         if self.transport is not None:

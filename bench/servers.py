@@ -158,6 +158,14 @@ GATEWAY = Target(
     lambda port, _, __: [sys.executable, "-m", "app", "serve"],
     lambda: "" if (ROOT / "app" / "main.py").exists() else "app/main.py is not there yet",
 )
+GATEWAY_ON_ALL_CORES = Target(
+    "gateway on all cores",
+    lambda port, folder, origin: [
+        *("taskset", "-c", ",".join(map(str, CORES))),
+        *GATEWAY.command(port, folder, origin),
+    ],
+    GATEWAY.missing,
+)
 BARE = Target("bare uvicorn", _uvicorn("bench.peers.bare:app"))
 NAIVE = Target("FastAPI naive", _uvicorn("bench.peers.naive:app"))
 MIDDLEWARE = Target("FastAPI naive, 3 middleware", _uvicorn("bench.peers.middleware:app"))
@@ -248,3 +256,10 @@ def asked(farm: Server) -> dict[str, int]:
     """What the farm has seen so far: calls, and most_at_once."""
     told: dict[str, int] = json.loads(fetch(farm.port, "/")[2])
     return told
+
+
+def counted(gateway: Server, series: str) -> dict[str, float]:
+    """What a gateway has counted so far, by the labels of a series."""
+    lines = fetch(gateway.port, "/metrics")[2].decode().splitlines()
+    split = (line.rpartition(" ") for line in lines if line.startswith(f"{series}{{"))
+    return {name[len(series) + 1 : -1]: float(value) for name, _, value in split}
