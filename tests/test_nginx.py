@@ -75,6 +75,7 @@ def test_nginx_keeps_what_the_gateway_allows_and_no_request_s_id(
     assert re.fullmatch(r"[0-9a-f]{32}", again.headers["x-request-id"])
     assert again.content == first.content
     assert again.headers["cache-status"] == first.headers["cache-status"], "nginx kept it"
+    assert "server-timing" not in again.headers, "it was another request's"
     tag = {"If-None-Match": first.headers["etag"]}
     assert nginx.get("/sessions/1008", headers=tag).status_code == 304
     polled = nginx.get("/sessions/1008", headers={"Cache-Control": "max-age=0"})
@@ -127,6 +128,7 @@ def test_nginx_keeps_no_answer_for_somebody_without_a_key_and_tells_who_asks(
     assert farm.calls() == 1, "the gateway kept it"
     spent = [nginx.get("/sessions/1008").status_code for _ in range(8)]
     assert spent == [401] * 7 + [429], "guesses count for the address that nginx tells"
+    assert "ratelimit" not in nginx.get("/sessions/1008", headers=given).headers
     claimed = nginx.get("/sessions/1008", headers={"X-Forwarded-For": "203.0.113.9"})
     assert claimed.status_code == 429, "what a client claims of itself is dropped"
 
