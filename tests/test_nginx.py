@@ -98,8 +98,13 @@ def test_a_request_that_waits_reaches_the_gateway_and_its_304_is_kept_by_nobody(
     assert nginx.get("/sessions/1003").status_code == 200
 
 
-def test_events_come_through_as_they_happen(nginx: httpx.Client) -> None:
-    with nginx.stream("GET", "/sessions/1005/events") as stream:
+def test_events_come_through_as_they_happen(
+    start_nginx: StartNginx, start_gateway: StartGateway
+) -> None:
+    port = start_gateway(fresh_active=0.5).base_url.port
+    assert port is not None
+    nginx = start_nginx(port, port)
+    with nginx.stream("GET", "/sessions/1005/events", timeout=60) as stream:
         assert stream.headers["content-type"] == "text/event-stream"
         events = (line for line in stream.iter_lines() if line.startswith("event: "))
         assert [next(events), next(events)] == ["event: session", "event: session"]
