@@ -52,7 +52,7 @@ def start_nginx(tmp_path: Path) -> Iterator[StartNginx]:
             )
             stack.callback(server.terminate)
             await_port(port, server)
-            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
             return stack.enter_context(client)
 
         yield start
