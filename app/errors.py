@@ -19,6 +19,7 @@
     │   └── Crashed
     ├── Unauthorized                 no key of ours came with the request
     ├── RateLimited                  the client has used up its share
+    ├── TooManyStreams               the client watches as much as it may
     ├── ShuttingDown                 this process is about to end
     ├── NotCached                    the client wanted a kept answer only
     └── NotAcceptable                the client wanted a form that we do not send
@@ -133,6 +134,10 @@ class Unauthorized(GatewayError):
 
 class RateLimited(GatewayError):
     """The client has used up its share for now."""
+
+
+class TooManyStreams(GatewayError):
+    """The client has as many streams open, or requests waiting for a change, as it may."""
 
 
 class ShuttingDown(GatewayError):

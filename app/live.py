@@ -114,12 +114,12 @@ class Hub:
     def watch(self, call: Call, client: str) -> Iterator[Watcher]:
         """A watcher of ``call`` for the time of the block.
 
-        Raises errors.Overloaded or errors.RateLimited if there is no room for one more.
+        Raises errors.Overloaded or errors.TooManyStreams if there is no room for one more.
         """
         if len(self) >= self._most:
             raise errors.Overloaded("watchers", asked=False)
         if self._clients[client] >= self._per_client:
-            raise errors.RateLimited
+            raise errors.TooManyStreams
         topic = self._topics.get(call.key) or self._open(call)
         watcher = Watcher(topic.news, over=self._over)
         topic.watchers.add(watcher)

@@ -38,6 +38,7 @@ NO_FORM = ("Accept", "image/png")
 DURATION = re.compile(r"dur=[0-9.]+")
 """No two runs take the same time: all are told as the shortest."""
 UNCHANGED = ("If-None-Match", "*")
+KEPT_ONLY = ("Cache-Control", "only-if-cached")
 
 BUILDING = Lock()
 """FastAPI mutes warnings of its own while it builds, which only one thread can do at a time."""
@@ -51,6 +52,7 @@ GATEWAYS: dict[str, dict[str, object]] = {
     "broken": {},
     "leaving": {},
     "known": {},
+    "watched": {"events_per_client": 0},
     "patient": {},
 }
 """The kinds of gateways that runs choose from, by what is special in their settings."""
@@ -90,7 +92,7 @@ def fetching(operation: str, base: str, good: dict[str, tuple[int, str]]) -> lis
     return [
         *(Run(operation, name, f"{base}/{id}", words) for name, (id, words) in good.items()),
         Run(operation, "unchanged", f"{base}/1008", field=UNCHANGED),
-        Run(operation, Code.NOT_CACHED, f"{base}/1001", field=("Cache-Control", "only-if-cached")),
+        Run(operation, Code.NOT_CACHED, f"{base}/1001", field=KEPT_ONLY),
         *failing(operation, f"{base}/%d", next(iter(good.values()))[0]),
     ]
 
@@ -148,6 +150,8 @@ RUNS = [
     Run("streamSessionEvents", "known", EVENTS % 42, gateway="known"),
     *refused("streamSessionEvents", EVENTS),
     *failing("streamSessionEvents", EVENTS, 42),
+    Run("streamSessionEvents", Code.NOT_CACHED, EVENTS % 1001, field=KEPT_ONLY),
+    Run("streamSessionEvents", Code.TOO_MANY_STREAMS, EVENTS % 42, gateway="watched"),
     Run("listProblems", "all", "/problems", "All codes, of which two are shown", items=2),
     Run("listProblems", "unchanged", "/problems", field=UNCHANGED),
     Run("listProblems", Code.NOT_ACCEPTABLE, "/problems", field=NO_FORM),

@@ -345,6 +345,7 @@ def test_more_requests_than_there_are_places_are_told_so_at_once(farm: Farm) -> 
             assert problem["retryable"] is True
             assert answer.headers["retry-after"] == "1"
             assert answer.headers["access-control-allow-origin"] == "*"
+            assert "cache-status" not in answer.headers, "the cache took no part"
             assert gateway.get("/sessions/1008").status_code == 200, "the front needs no place"
             for path in OPEN:
                 assert gateway.get(path).status_code == 200, path

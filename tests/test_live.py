@@ -130,7 +130,7 @@ async def test_there_is_room_for_so_many_in_all_and_of_one_client(
     with ExitStack() as stack:
         for client in ("a", "a"):
             stack.enter_context(hub.watch(CALL, client))
-        with pytest.raises(errors.RateLimited):
+        with pytest.raises(errors.TooManyStreams):
             stack.enter_context(hub.watch(CALL, "a"))
         stack.enter_context(hub.watch(GetSession(id=43), "b"))
         with pytest.raises(errors.Overloaded):

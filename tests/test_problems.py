@@ -43,6 +43,7 @@ STATUSES = {
     "session_not_attached": 409,
     "request_too_large": 413,
     "rate_limited": 429,
+    "too_many_streams": 429,
     "internal_error": 500,
     "upstream_rejected_call": 502,
     "upstream_refused_credentials": 502,
@@ -57,7 +58,8 @@ STATUSES = {
     "not_cached": 504,
 }
 RETRYABLE = {
-    "session_not_attached", "rate_limited", "upstream_fault", "upstream_unreadable",
+    "session_not_attached", "rate_limited", "too_many_streams", "upstream_fault",
+    "upstream_unreadable",
     "upstream_mismatch", "upstream_unreachable", "upstream_unavailable", "overloaded",
     "shutting_down",
     "upstream_timeout", "not_cached",

@@ -229,11 +229,27 @@ def test_there_is_room_for_so_many_streams(start_live: StartLive) -> None:
     with gateway.events(RENDERING) as events:
         next(events)
         one_more = gateway.http.get(path)
-        problem_of(one_more, 429, "rate_limited")
-        assert int(one_more.headers["retry-after"]) >= 1
+        problem = problem_of(one_more, 429, "too_many_streams")
+        assert "streams" in problem["detail"]
+        assert one_more.headers["retry-after"] == "5"
+        assert "cache-status" not in one_more.headers
     wait_for(lambda: len(gateway.live.hub) == 0)
     none = start_live(events_max_streams=0)
-    problem_of(none.http.get(path), 503, "overloaded")
+    full = none.http.get(path)
+    problem_of(full, 503, "overloaded")
+    assert "cache-status" not in full.headers
+
+
+def test_who_wants_what_is_kept_only_makes_nobody_ask(gateway: Gateway, farm: Farm) -> None:
+    path, only = f"/sessions/{ENDED}/events", {"Cache-Control": "only-if-cached"}
+    refused = gateway.http.get(path, headers=only)
+    problem_of(refused, 504, "not_cached")
+    assert refused.headers["cache-status"] == "rfgw"
+    assert farm.calls() == 0
+    gateway.http.get(f"/sessions/{ENDED}")
+    told = gateway.http.get(path, headers=only)
+    assert (told.status_code, told.text.count("event: session")) == (200, 1)
+    assert farm.calls() == 1
 
 
 def test_a_client_is_whom_the_edge_names_or_else_an_address() -> None:

@@ -117,8 +117,7 @@ class Crowd:
             return
         if self._under_way >= self._most:
             self._refused("crowd")
-            headers = {"cache-status": "rfgw; detail=crowd"}
-            full = self._problems.response(Code.OVERLOADED, scope, headers=headers)
+            full = self._problems.response(Code.OVERLOADED, scope)
             await full(scope, receive, send)
             return
         self._under_way += 1

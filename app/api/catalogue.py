@@ -22,6 +22,7 @@ class Code(StrEnum):
     SESSION_NOT_ATTACHED = "session_not_attached"
     REQUEST_TOO_LARGE = "request_too_large"
     RATE_LIMITED = "rate_limited"
+    TOO_MANY_STREAMS = "too_many_streams"
     INTERNAL_ERROR = "internal_error"
     UPSTREAM_REJECTED_CALL = "upstream_rejected_call"
     UPSTREAM_REFUSED_CREDENTIALS = "upstream_refused_credentials"
@@ -134,9 +135,17 @@ MEANINGS: dict[Code, Meaning] = {
         429,
         "Too many requests",
         "This client has used up its share of requests.",
-        "More requests came from one client than its share, or it watches as much as it may.",
+        "More requests came from one client than its share.",
         "Wait as long as Retry-After says.",
         retry_after=1,
+    ),
+    Code.TOO_MANY_STREAMS: Meaning(
+        429,
+        "Too many streams",
+        "This client has as many streams open, or requests waiting, as it may.",
+        "One client may watch so much at once: streams, and requests that wait (Prefer: wait).",
+        "Close one, or poll a list of sessions.",
+        retry_after=5,
     ),
     Code.INTERNAL_ERROR: Meaning(
         500,
@@ -203,7 +212,7 @@ MEANINGS: dict[Code, Meaning] = {
         503,
         "Overloaded",
         "The gateway has too much under way.",
-        "More requests, or more answers of the farm, are awaited than the gateway takes on.",
+        "More requests, streams or answers of the farm are under way than the gateway takes on.",
         "Wait as long as Retry-After says.",
         retry_after=1,
     ),

@@ -53,6 +53,6 @@ async def changed(
                             return answer
             except TimeoutError:
                 pass  # nothing has changed, which is an answer
-    except (errors.Overloaded, errors.RateLimited):
+    except (errors.Overloaded, errors.TooManyStreams):
         return None
     return await gateway.fetch(call, KEPT_ONLY)

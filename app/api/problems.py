@@ -39,6 +39,7 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.Crashed: Code.INTERNAL_ERROR,
     errors.Unauthorized: Code.UNAUTHORIZED,
     errors.RateLimited: Code.RATE_LIMITED,
+    errors.TooManyStreams: Code.TOO_MANY_STREAMS,
     errors.ShuttingDown: Code.SHUTTING_DOWN,
     errors.NotCached: Code.NOT_CACHED,
     errors.NotAcceptable: Code.NOT_ACCEPTABLE,

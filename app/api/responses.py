@@ -67,11 +67,7 @@ def stream_responses(event: str, schema: str, *codes: Code) -> dict[int | str, d
         "schema": {"type": "string", "description": STREAM.format(event=event, schema=schema)},
         "x-events": {name: {"$ref": f"#/components/schemas/{kind}"} for name, kind in data.items()},
     }
-    codes = (
-        *codes,
-        Code.RATE_LIMITED,
-        *(code for code in FETCH_CODES if code is not Code.NOT_CACHED),
-    )
+    codes = (*codes, Code.RATE_LIMITED, Code.TOO_MANY_STREAMS, *FETCH_CODES)
     return {
         200: {
             "description": "The events, until there are no more.",

@@ -13,10 +13,12 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from app import errors
+from app.answer import Answer
 from app.api.accept import quality
 from app.api.clients import client_of
+from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES, Problems
-from app.api.replies import cache_status, matches
+from app.api.replies import cache_status, matches, wish_of_request
 from app.call import Call
 from app.entry import Entry
 from app.gateway import Gateway
@@ -84,14 +86,20 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request of ``scope``. Raises errors.GatewayError if it must not watch."""
-        headers = Request(scope).headers
+        request = Request(scope)
+        headers = request.headers
         if not quality(",".join(headers.getlist("accept")), EVENT_STREAM):
             raise errors.NotAcceptable
+        gateway = self._live.gateway
+        if wish_of_request(request).only_if_cached:  # before the hub, which asks the farm
+            problem = self._problem(await gateway.fetch(self._call, KEPT_ONLY), scope)
+            if problem is not None:
+                await problem(scope, receive, send)
+                return
         with self._live.hub.watch(self._call, client_of(scope)) as watcher:
-            answer = await self._live.gateway.fetch(self._call)
-            if answer.error is not None:
-                words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
-                problem = self._live.problems.of(answer.error, scope, words)
+            answer = await gateway.fetch(self._call)
+            problem = self._problem(answer, scope)
+            if problem is not None:
                 await problem(scope, receive, send)
                 return
             assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
@@ -109,6 +117,13 @@ class Stream(Response):
                     self._live.streams -= 1
                     gone.cancel()
             await send({"type": BODY, "body": b""})
+
+    def _problem(self, answer: Answer, scope: Scope) -> Response | None:
+        """What is sent instead of a stream that cannot begin."""
+        if answer.error is None:
+            return None
+        words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
+        return self._live.problems.of(answer.error, scope, words)
 
     async def _tell(
         self, entry: Entry, watcher: Watcher, scope: Scope, send: Send, *, known: bool

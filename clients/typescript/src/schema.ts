@@ -188,7 +188,7 @@ export interface components {
          * @description What went wrong, in one word that never changes its meaning. Branch on this.
          * @enum {string}
          */
-        Code: "malformed_request" | "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "session_forbidden" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "request_too_large" | "rate_limited" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "shutting_down" | "upstream_timeout" | "not_cached";
+        Code: "malformed_request" | "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "session_forbidden" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "request_too_large" | "rate_limited" | "too_many_streams" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "shutting_down" | "upstream_timeout" | "not_cached";
         /** @description The answer of a health route. */
         Health: {
             /**
@@ -875,7 +875,6 @@ export interface operations {
             503: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
-                    "Cache-Status": components["headers"]["Cache-Status"];
                     Vary: components["headers"]["Vary"];
                     "Retry-After": components["headers"]["Retry-After"];
                     "Server-Timing": components["headers"]["Server-Timing"];
@@ -1039,7 +1038,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests (`rate_limited`). */
+            /** @description Too many requests (`rate_limited`). Too many streams (`too_many_streams`). */
             429: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
@@ -1111,7 +1110,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Farm too slow (`upstream_timeout`). */
+            /** @description Farm too slow (`upstream_timeout`). Nothing kept (`not_cached`). */
             504: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
