@@ -12,7 +12,8 @@ from app import errors
 from app.answer import OUTCOMES, Answer
 from app.entry import Entry
 from app.main import create_app
-from app.metrics import BOUNDS, Metrics
+from app.metrics import Metrics
+from app.plain_metrics import BOUNDS
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.programs import WITHIN
 from tests.running import running, serving

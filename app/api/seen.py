@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from app import logs
 from app.lines import LINES, Cut
-from app.metrics import HIT, Requests, Tally, add
+from app.plain_metrics import HIT, Requests, Tally, add
 from app.timings import Timings
 from app.trace import trace_of
 
