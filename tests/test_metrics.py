@@ -185,7 +185,7 @@ def test_a_crowd_is_one_miss_and_the_rest_collapsed(gateway: httpx.Client, farm:
 def test_a_call_that_waits_for_a_place_is_queued(
     start_gateway: StartGateway, farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.main.QUEUE_WAIT", WITHIN)
+    monkeypatch.setattr("app.parts.QUEUE_WAIT", WITHIN)
     gateway = start_gateway(upstream_concurrency=1)
     farm.next({"do": "late", "seconds": 1})
     with ThreadPoolExecutor(2) as pool:
