@@ -139,7 +139,7 @@ def wound(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Wound
     """A gateway of its own, on a clock wound by hand."""
     wound = Wound()
     told = SimpleNamespace(monotonic=wound.monotonic, time=time.time)
-    monkeypatch.setattr("app.main.time", told)
+    monkeypatch.setattr("app.parts.time", told)
     wound.url = str(start_gateway().base_url).rstrip("/")
     return wound
 
