@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import io
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -120,6 +121,7 @@ def _speed(text: str) -> int:
 
 def _serve(_parsed: argparse.Namespace) -> int:
     settings = load_settings()
+    early = _noted_signals()
     try:
         listener = _listener(settings.host, settings.port)
     except OSError as error:
@@ -137,8 +139,16 @@ def _serve(_parsed: argparse.Namespace) -> int:
         build = partial(create_app, settings, board=board) if board else lambda: app
         logs.event("listening", host=host, port=port)
         config = Config(build, workers=settings.workers, grace=settings.shutdown_grace)
-        serve(config, listener, board.fold if board else None)
+        serve(config, listener, board.fold if board else None, early)
     return 0
+
+
+def _noted_signals() -> list[int]:
+    """The signals that come until the server takes them: a client that waits is not cut off."""
+    noted = list[int]()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: noted.append(number))
+    return noted
 
 
 def _listener(host: str, port: int) -> socket.socket:

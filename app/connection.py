@@ -243,6 +243,11 @@ class Connection(HttpToolsProtocol):
         self._abandon()
         reset(self.transport)
 
+    def cut(self) -> None:
+        """End it without a word, whatever is under way."""
+        self._abandon()
+        self.transport.abort()
+
     def leave(self) -> None:
         """The drain has begun: what is being answered now is the last."""
         cycle: RequestResponseCycle | None = self.cycle

@@ -91,7 +91,9 @@ class Queued(logging.Handler):
     """Leaves the writing to a thread: whoever logs never waits for a reader."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Add one line to those that wait."""
+        """Add one line to those that wait. Who was cancelled did not crash: that is no event."""
+        if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+            return
         LINES.add(self.format(record))
 
 

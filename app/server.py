@@ -4,10 +4,12 @@ Knows uvicorn, signals and processes. Must not know which application it is.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -15,13 +17,17 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess, multiprocess
 
+from app import logs
 from app.connection import LIMITS, Application, Connection, Limits
 
 GONE_WITHIN = 13.0
 """Seconds from the signal to the end, at most; a supervisor's notice and the exit come on top."""
 SETTLE = 0.5
 """Seconds in which a connection that was accepted last sends its request."""
+TIDY_WITHIN = 2.0
+"""Seconds that the application has for its own end, if it is not left to finish its requests."""
 LEAVE = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (*LEAVE, signal.SIGHUP)
 
 Watch = Callable[[Collection[int | None]], None]
 """Told the pids of the workers whenever they may have changed."""
@@ -76,6 +82,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._hurried = False
+        self._hung_up = False
         self._began = 0.0
 
     @property
@@ -85,6 +92,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note what is wanted. Nothing else may be done amid whatever the signal interrupts."""
+        if sig == signal.SIGHUP:
+            self._hung_up = True
+            return
         self._captured_signals.append(sig)
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -96,28 +106,51 @@ class Server(uvicorn.Server):
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
                 connection.look(now)  # type: ignore[union-attr]
+        if self._hung_up:
+            self._hung_up = False
+            logs.event("restart_refused", level=logging.WARNING, needs="RFGW_WORKERS >= 2")
         if not await super().on_tick(counter):
             return False
         self._drain(now)
         return self._hurried or now >= self._began + self.config.grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, and end when every request that came has its answer."""
-        now = asyncio.get_running_loop().time()
-        self._drain(now)
+        """Stop listening, and end when every request that came has its answer.
+
+        Or when ``GONE_WITHIN`` is over, or at a second signal: then what is left is cut off.
+        """
+        clock = asyncio.get_running_loop().time
+        if not self._application.drain.begun:  # the signal came amid the start
+            self._drain(clock())
+            await asyncio.sleep(0.1)  # whoever has waited since then is let in
         for server in self.servers:
             server.close()
+        for listener in sockets or []:
+            listener.close()
         if self.config.grace and not self._hurried:
             await asyncio.sleep(SETTLE)
-        left = max(1.0, self._began + GONE_WITHIN - now - SETTLE)
-        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment] # takes any number
-        await super().shutdown(sockets)
-
-    async def _wait_tasks_to_complete(self) -> None:
-        # uvicorn's goes on to wait for connections, also when it is to end at once.
         state = self.server_state
-        while (state.connections or state.tasks) and not self.force_exit:  # noqa: ASYNC110 - as there
+        for connection in list(state.connections):
+            connection.shutdown()
+        until = max(self._began + GONE_WITHIN, clock() + 1.0)
+        while (state.connections or state.tasks) and not self.force_exit:
+            if clock() >= until:
+                break
             await asyncio.sleep(0.05)
+        cut = await self._cut()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.lifespan.shutdown(), TIDY_WITHIN if cut else None)
+
+    async def _cut(self) -> bool:
+        """End what is under way without a word to anyone. Whether anything was."""
+        for connection in list(self.server_state.connections):
+            connection.cut()  # type: ignore[union-attr]
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+        return bool(tasks) or self.force_exit
 
     def _drain(self, now: float) -> None:
         if self._application.drain.begun:
@@ -144,11 +177,31 @@ class Worker(multiprocess.Process):
 class Workers(Multiprocess):
     """uvicorn's supervisor over our servers. It hears a signal while it waits for a worker, too."""
 
-    def __init__(self, config: Config, sockets: list[socket.socket], watch: Watch | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sockets: list[socket.socket],
+        watch: Watch | None,
+        early: Sequence[int] = (),
+    ) -> None:
         super().__init__(config, sockets)
+        self.signal_queue[:0] = early
         self._watch = watch
+        self._leaves = 0
         # There is no other way to say which processes it starts.
         multiprocess.Process = Worker  # type: ignore[misc]
+
+    def init_processes(self) -> None:
+        """Start all, unless the end was asked for before."""
+        if not self._told():
+            super().init_processes()
+
+    def handle_term(self) -> None:
+        """Leave. uvicorn's forgets that it was told, so that a second signal went for the first."""
+        self._leaves += 1
+        self.should_exit.set()
+
+    handle_int = handle_term
 
     def restart_all(self) -> None:
         """Replace one after the other; the old one leaves when the new one answers."""
@@ -172,39 +225,50 @@ class Workers(Multiprocess):
     def join_all(self) -> None:
         """Wait for the end of all; one more signal ends them at once."""
         for process in self.processes:
-            self._await_end(process)
+            self._await_end(process, signals=2)
         for process in self.processes:
             process.process.kill()
             process.join()
 
     def _await_ready(self, worker: multiprocess.Process) -> bool:
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and worker.process.is_alive() and not self._is_told():
+        while time.monotonic() < deadline and worker.process.is_alive() and not self._told():
             if worker.is_ready(0.2):
                 return True
             time.sleep(0.05)
         return False
 
-    def _await_end(self, worker: multiprocess.Process) -> None:
-        while worker.process.is_alive() and not self._is_told():
+    def _await_end(self, worker: multiprocess.Process, signals: int = 1) -> None:
+        while worker.process.is_alive() and self._told() < signals:
             worker.process.join(0.1)
 
     def _tell(self) -> None:
         if self._watch is not None:
             self._watch([worker.pid for worker in self.processes])
 
-    def _is_told(self) -> bool:
-        return any(number in LEAVE for number in self.signal_queue)
+    def _told(self) -> int:
+        """How many signals to leave have come."""
+        return self._leaves + sum(number in LEAVE for number in self.signal_queue)
 
 
-def serve(config: Config, listener: socket.socket, watch: Watch | None = None) -> None:
-    """Serve on ``listener`` until a signal, in this process or in several below it."""
+def serve(
+    config: Config,
+    listener: socket.socket,
+    watch: Watch | None = None,
+    early: Sequence[int] = (),
+) -> None:
+    """Serve on ``listener`` until a signal, in this process or in several below it.
+
+    ``early`` are the signals that came before; it may grow until ours are installed.
+    """
     if config.workers > 1:
-        Workers(config, [listener], watch).run()
+        Workers(config, [listener], watch, early).run()
         return
     server = Server(config)
     # The server sends a signal that ended it again. Taken as it takes them itself, one that
     # comes early ends the start, and none makes the exit code a failure's.
-    for number in LEAVE:
+    for number in SIGNALS:
         signal.signal(number, server.handle_exit)
+    for noted in early:
+        server.handle_exit(noted, None)
     server.run(sockets=[listener])

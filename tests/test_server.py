@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.conftest import Farm
-from tests.programs import DEMO, RFGW, WITHIN, Program, finish, free_port, started
+from tests.programs import DEMO, RFGW, WITHIN, Program, await_port, finish, free_port, started
 
 
 @contextmanager
@@ -127,6 +128,23 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, farm: Farm) -> None:
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
         assert time.monotonic() - began < 8
+        assert all_sent_to(client) == b""
+    assert_nothing_is_wrong(tmp_path)
+
+
+def all_sent_to(client: socket.socket) -> bytes:
+    """What comes until the end, which may be a reset."""
+    with suppress(ConnectionResetError):
+        return client.recv(65536)
+    return b""
+
+
+def assert_nothing_is_wrong(directory: Path) -> None:
+    """No line of the log tells of a crash."""
+    log = (directory / "log").read_text()
+    assert "Traceback" not in log
+    assert {json.loads(line)["event"] for line in log.splitlines()}.isdisjoint({"crash"})
+    assert {json.loads(line)["level"] for line in log.splitlines()}.isdisjoint({"error"})
 
 
 def test_what_does_not_end_is_ended(tmp_path: Path, farm: Farm) -> None:
@@ -142,6 +160,42 @@ def test_what_does_not_end_is_ended(tmp_path: Path, farm: Farm) -> None:
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
         assert time.monotonic() - began < 15
+        assert all_sent_to(client) == b""
+    assert_nothing_is_wrong(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_amid_the_start_lets_nobody_wait_in_vain(
+    tmp_path: Path, farm: Farm, number: int
+) -> None:
+    port = free_port()
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
+    with (
+        (tmp_path / "log").open("w") as log,
+        started(tmp_path, *RFGW, "serve", settings=settings, log=log) as program,
+    ):
+        await_port(port, program)
+        with connect(port) as client:
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: gw\r\n\r\n")
+            program.send_signal(number)
+            answer = answer_on(client)
+        assert b" 200 OK" in answer
+        assert b"connection: close" in answer
+        assert finish(program).returncode == 0
+    assert_nothing_is_wrong(tmp_path)
+
+
+def test_a_single_process_says_that_it_cannot_replace_itself(tmp_path: Path, farm: Farm) -> None:
+    with serving(tmp_path, farm) as (program, port):
+        program.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + WITHIN
+        while "restart_refused" not in (tmp_path / "log").read_text():
+            assert program.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        await_ready(port)
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
 
 
 # --- Several workers ---------------------------------------------------------------------------
@@ -173,6 +227,16 @@ def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(
         log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
         assert [line["event"] for line in log].count("listening") == 1
         assert all(line["event"] != "crash" for line in log)
+
+
+def test_workers_end_at_once_when_told_twice(tmp_path: Path, farm: Farm) -> None:
+    settings = {"RFGW_WORKERS": "2", "RFGW_SHUTDOWN_GRACE": "10"}
+    with serving(tmp_path, farm, **settings) as (program, _):
+        began = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        program.send_signal(signal.SIGINT)  # two of a kind may become one on their way
+        assert finish(program).returncode == 0
+        assert time.monotonic() - began < 8
 
 
 def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
