@@ -6,6 +6,7 @@ free; processor time of a hit, and calls to the farm, carry over.
 
 import statistics
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from bench.load import Answer, ask_all, fetch, get, wrk, wrk_missing
 from bench.options import Options
 from bench.report import Report, spread
 from bench.sample import ID
-from bench.servers import Server, Stage, asked
+from bench.servers import Server, Stage, asked, counted
 from bench.shared import valkey
 
 RATE, IDS, LIFETIME, CONNECTIONS = 500, 100, 5.0, 16
@@ -119,6 +120,12 @@ def crowd(variant: Variant, seconds: int) -> list[Answer]:
         return [answer for answers in found for answer in answers]
 
 
+def asked_alone(variant: Variant) -> float:
+    """Questions of which a shared cache was not told in time."""
+    questions = (counted(one, "rfgw_shared_cache_questions_total") for one in variant.gateways)
+    return sum(told.get('how="alone"', 0.0) for told in questions)
+
+
 def calls(options: Options) -> list[list[str]]:
     """What a minute of the same crowd costs each farm. All variants run at the same time."""
     seconds = options.fewer(60, 5)
@@ -130,14 +137,15 @@ def calls(options: Options) -> list[list[str]]:
         rows = []
         for one, mine in zip(found, answers, strict=True):
             number = asked(one.farm)["calls"]
-            failed = sum(answer.status != 200 for answer in mine)
+            failed = Counter(answer.status for answer in mine if answer.status != 200)
             rows.append(
                 [
                     one.name,
                     f"{len(mine):,}",
-                    f"{failed:,}",
+                    ", ".join(f"{status or 'lost'}: {n}" for status, n in failed.items()) or "0",
                     f"{number:,}",
                     f"{number / seconds:.1f}",
+                    f"{asked_alone(one):,.0f}",
                     f"{1 - number / len(mine):.4f}",
                 ]
             )
@@ -153,7 +161,7 @@ def run(options: Options) -> Report:
     else:
         head = ("gateways", "requests/s", "CPU us/request", "to one worker")
         report.show(f"A hit at full speed, {FULL} connections", head, hits(options))
-    head = ("gateways", "requests", "failed", "calls", "calls/s", "not asked for")
+    head = ("gateways", "requests", "failed", "calls", "calls/s", "asked alone", "not asked for")
     title = f"{RATE} requests/s over {IDS} ids for a minute, lifetime {LIFETIME:g} s"
     report.show(title, head, calls(options))
     at_most = IDS / LIFETIME
