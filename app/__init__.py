@@ -4,7 +4,7 @@ Imports point to the right only::
 
     cli -> doctor -> main | server | demo | summary -> connection -> parts | sharing -> resources
         -> api -> live -> gateway -> cache | upstream | flight | metrics | drain
-        -> logs -> lines | timings | trace -> answer -> entry -> call -> errors
+        -> logs -> lines | timings | trace -> answer | keeping -> entry -> call -> errors
 
 * ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
   one place where the three meet; they are strangers to one another.
@@ -14,8 +14,9 @@ Imports point to the right only::
 * ``resources`` holds what we serve, one file per resource: the facts of an upstream method stand
   together there.
 * ``sandbox`` is the farm's stand-in, a program of its own that shares only the XML-RPC codec.
-* ``settings`` (with ``addresses``, which judges URLs, and ``environment``, which finds the values)
-  is read by those that make parts, by ``doctor`` and by ``cli``; all others get plain values.
+* ``settings`` (with ``addresses`` and ``paths``, which judge URLs and files, and ``environment``,
+  which finds the values) is read by those that make parts, by ``doctor`` and by ``cli``; all
+  others get plain values.
 
 The rules run as import contracts in ``make lint``.
 """

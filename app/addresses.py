@@ -5,12 +5,13 @@ Knows no setting by name.
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 VISIBLE = re.compile(r"[!-~]+")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 DATABASE = re.compile(r"/?|/[0-9]{1,3}")
+ENCODED = re.compile(r"([^%]|%[0-9A-Fa-f]{2})*")
 ANY = "*"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -56,6 +57,17 @@ def cache_address(text: str) -> None:
             "must be like redis://:password@cache.example:6379/0, rediss:// for TLS, or "
             "unix:///path/of/socket"
         )
+    if not _is_encoded(text):
+        raise ValueError("must be percent-encoded UTF-8: a % itself is %25")
+
+
+def _is_encoded(text: str) -> bool:
+    """Whether every percent-encoding (RFC 3986 section 2.1) can be read, as UTF-8."""
+    try:
+        unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return bool(ENCODED.fullmatch(text))
 
 
 def is_local(address: str) -> bool:

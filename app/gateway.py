@@ -17,8 +17,9 @@ from app import errors
 from app.answer import NO_WISH, Answer, Wish
 from app.cache import Brought, Meeting, Store
 from app.call import Call, Drift
-from app.entry import Entry, State, Windows, digest
+from app.entry import Entry, State
 from app.flight import Flights
+from app.keeping import Keeping, Uniform
 
 REVALIDATE_AT_MOST_EVERY = 1.0
 """Seconds: a request's ``no-cache`` makes no younger answer be asked for again."""
@@ -34,17 +35,6 @@ class Upstream(Protocol):
         self, method: str, arguments: Mapping[str, Any], *, background: bool = False
     ) -> object:
         """The decoded answer of one upstream call; in the ``background`` nobody waits for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """How long answers are kept, in seconds."""
-
-    lifetimes: Mapping[str, float]  # by pace, see Call.pace
-    refusals: Mapping[type[errors.Refused], float]  # what is not named is not kept
-    windows: Windows
-    if_slow: float  # how long a kept copy waits for the upstream
-    jitter: float  # +- share of each lifetime, so that equal answers do not expire at once
 
 
 Told = Callable[[str, Entry], None]
@@ -68,7 +58,7 @@ class Gateway:
     clock: Callable[[], float]
     drift: Drift
     on_crash: Callable[[Exception], None]
-    uniform: Callable[[float, float], float] = random.uniform
+    uniform: Uniform = random.uniform
     meeting: Meeting | None = None
     flights: Flights[Brought] = field(default_factory=Flights)
     told: Told = lambda key, entry: None
@@ -205,14 +195,9 @@ class Gateway:
             value = await self.upstream.call(call.method, call.arguments, background=background)
             answer = self._read(call, value)
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            pace = call.pace(answer)
-            entry = self._entry(asked_at, body, self.keeping.lifetimes[pace])
-            entry = entry._replace(final=pace == "terminal")
+            entry = self.keeping.answer(asked_at, body, call.pace(answer), self.uniform)
         except errors.Refused as refused:
-            seconds = self.keeping.refusals.get(type(refused), 0.0)
-            entry = self._entry(asked_at, b"", seconds)._replace(
-                refused=type(refused).__name__, fault_code=refused.fault_code or 0
-            )
+            entry = self.keeping.refusal(asked_at, refused, self.uniform)
         except errors.UpstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
@@ -236,16 +221,6 @@ class Gateway:
         else:
             self.store.drop(key)  # what was kept has been answered anew
         self.told(key, entry)
-
-    def _entry(self, asked_at: float, body: bytes, seconds: float) -> Entry:
-        jitter = self.keeping.jitter
-        return Entry(
-            body=body,
-            digest=digest(body) if body else "",
-            asked_at=asked_at,
-            lifetime=seconds * self.uniform(1 - jitter, 1 + jitter),
-            nominal=int(seconds),
-        )
 
     def _failed(self, key: str) -> None:
         kept = self.store.get(key)

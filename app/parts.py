@@ -12,7 +12,8 @@ from app.cache.memory import MemoryStore
 from app.call import Call
 from app.entry import Windows
 from app.flight import Flights
-from app.gateway import Gateway, Keeping
+from app.gateway import Gateway
+from app.keeping import Keeping
 from app.lines import LINES
 from app.metrics import Metrics
 from app.settings import Settings

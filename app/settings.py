@@ -4,7 +4,6 @@ Must not know where values come from. No message quotes a value: it may be, or h
 """
 
 import re
-import ssl
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from app.addresses import Network, base_address, cache_address, is_local, networks, origins
+from app.paths import Certificates, FilePlace, PageFolder
 
 PREFIX = "RFGW_"
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
@@ -21,7 +21,9 @@ SECRETS = ("consumer_key", "consumer_secret", "oauth_token", "oauth_token_secret
 class Settings(BaseModel):
     """The gateway's settings. Durations are seconds, sizes bytes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     upstream_allow_http: bool = Field(
         False, description="Allow plain http to a host other than loopback."
@@ -31,7 +33,7 @@ class Settings(BaseModel):
         description="Base address of the farm. The call goes to `<base>/<method>`, with signing "
         "reading C to `<base>/<handler>`. The default is the sandbox farm.",
     )
-    upstream_ca_file: Path | None = Field(
+    upstream_ca_file: Certificates | None = Field(
         None,
         description="PEM file of the certificate authorities to trust instead of the system's.",
     )
@@ -101,7 +103,7 @@ class Settings(BaseModel):
         None,
         description="Address of a Redis or Valkey server that several gateway processes share.",
     )
-    snapshot_file: Path | None = Field(
+    snapshot_file: FilePlace | None = Field(
         None,
         description="File in which a process alone keeps its answers from its end to its next "
         "start.",
@@ -134,7 +136,7 @@ class Settings(BaseModel):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
-    demo_dir: Path | None = Field(
+    demo_dir: PageFolder | None = Field(
         None, description="Folder of the built demo page, served at `/demo`."
     )
     workers: int = Field(1, ge=1, le=64, description="Processes that answer on the one port.")
@@ -172,23 +174,6 @@ class Settings(BaseModel):
             raise ValueError(f"plain http is for loopback only: use https, or set {allow}=true")
         return base
 
-    @field_validator("upstream_ca_file")
-    @classmethod
-    def _holds_certificates(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            try:
-                ssl.create_default_context(cafile=path)
-            except OSError as error:
-                raise ValueError(f"no PEM certificates can be read: {error.strerror}") from None
-        return path
-
-    @field_validator("demo_dir")
-    @classmethod
-    def _holds_a_page(cls, path: Path | None) -> Path | None:
-        if path is not None and not (path / "index.html").is_file():
-            raise ValueError("must be a folder with an index.html")
-        return path
-
     @field_validator("cache_url")
     @classmethod
     def _is_server(cls, url: SecretStr | None) -> SecretStr | None:
@@ -203,8 +188,6 @@ class Settings(BaseModel):
     def _is_for_one(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is not None and info.data.get("cache_url") is not None:
             raise ValueError(f"is for a process alone: give it or {env_name('cache_url')}")
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise ValueError("must be a file in a folder that exists")
         return path
 
     @field_validator("public_url")

@@ -18,7 +18,8 @@ from app.answer import Answer, Wish
 from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
 from app.entry import Windows
-from app.gateway import Gateway, Keeping
+from app.gateway import Gateway
+from app.keeping import Keeping
 from app.resources.sessions import GetSession
 
 CALL = GetSession(id=42)

@@ -192,7 +192,10 @@ def test_an_unknown_name_unlike_any_other_has_no_suggestion(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "1e99", "ten", " ", "0x10", "1,5"])
 def test_a_number_beyond_its_limits_is_refused(tmp_path: Path, name: str, text: str) -> None:
-    assert set(wrong(tmp_path, **{name: text})) == {name}
+    told = wrong(tmp_path, **{name: text})
+    assert set(told) == {name}
+    if text in ("nan", "inf", "-inf"):
+        assert re.match("Input should be a (finite number|valid integer)", told[name])
 
 
 @pytest.mark.parametrize("given", ["RFGW_OAUTH_TOKEN", "RFGW_OAUTH_TOKEN_SECRET"])
@@ -293,6 +296,15 @@ def test_addresses_of_caches_are_taken(text: str) -> None:
 def test_what_is_no_address_of_a_cache_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be like redis://:password@cache"):
         cache_address(text)
+
+
+@pytest.mark.parametrize("password", ["hush%", "hush%2", "hush%zz", "hush%ff", "%u0041hush"])
+def test_a_cache_s_address_with_broken_percent_encodings_is_refused_unquoted(
+    tmp_path: Path, password: str
+) -> None:
+    told = wrong(tmp_path, RFGW_CACHE_URL=f"redis://:{password}@127.0.0.1")
+    assert told == {"RFGW_CACHE_URL": "must be percent-encoded UTF-8: a % itself is %25"}
+    cache_address("redis://:hush%25%c3%a9@127.0.0.1")
 
 
 def test_a_shared_cache_needs_redis_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
