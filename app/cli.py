@@ -5,6 +5,7 @@ Knows how people run the parts. Must not know how a part works.
 
 import argparse
 import asyncio
+import errno
 import io
 import os
 import signal
@@ -15,10 +16,13 @@ from functools import partial
 
 from app import logs
 from app.environment import SettingsError, load_settings
-from app.exits import EXIT_CODES, FAILED, GET_EPILOG, INTERRUPTED, WRONG
+from app.exits import EXIT_CODES, FAILED, GET_EPILOG, INTERRUPTED, REMEDIES, WRONG
 from app.lines import LINES
 from app.settings import Settings
 from app.version import VERSION
+
+UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What says that nothing more can be written: the reader has gone, or the disk is full."""
 
 SPEED_HELP = "how many times as fast sessions render, 1 to 1000 (1)"
 
@@ -41,14 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has enough, and nothing more can be written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except Exception as error:  # noqa: BLE001 - a traceback would show the exception's message
-        logs.crash("-", error)
-        LINES.flush()
+        _tell(parsed.verb, error)
         return FAILED
     return code
+
+
+def _tell(verb: str, error: Exception) -> None:
+    """Why the verb ends. A reader of our output who has enough needs not be told."""
+    if not (isinstance(error, OSError) and error.errno in UNWRITABLE):
+        logs.crash("-", error)
+        LINES.flush()
+        return
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+    )  # for what is still to be written
+    if error.errno != errno.EPIPE:
+        print(f"rfgw {verb}: cannot write: {error.strerror}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rfgw {VERSION}")
     parser.set_defaults(run=None)
-    verbs = parser.add_subparsers(metavar="VERB")
+    verbs = parser.add_subparsers(metavar="VERB", dest="verb")
 
     serve = verbs.add_parser("serve", help="run the gateway")
     serve.set_defaults(run=_serve)
@@ -200,7 +213,8 @@ def _get(parsed: argparse.Namespace) -> int:
 
     answer, problem = asyncio.run(fetch_once(settings, call))
     if problem is not None:
-        print(f"{problem.title}: {problem.detail} {problem.remedy}", file=sys.stderr)
+        remedy = REMEDIES.get(problem.code, problem.remedy)
+        print(f"{problem.title}: {problem.detail} {remedy}", file=sys.stderr)
         return EXIT_CODES.get(problem.code, FAILED)
     body = answer.decode()
     print(summary(body) if sys.stdout.isatty() and not parsed.json else body)
@@ -215,7 +229,7 @@ def _key(parsed: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"rfgw key: NAME {error}", file=sys.stderr)
         return WRONG
-    print(f"{key}\n{line}")
+    print(f"{key}\n{line}", flush=True)  # if it cannot be written, no more is said of it
     about = "Above: the key, for the client alone, shown this once; its line for the file of keys."
     print(about, file=sys.stderr)
     return 0

@@ -1,4 +1,7 @@
-"""Exit codes of the command line: what a script learns from them. Must not know the verbs."""
+"""How the command line tells a problem: to scripts by the exit code, to people by a remedy.
+
+Must not know the verbs.
+"""
 
 from app.api.catalogue import Code
 
@@ -23,6 +26,19 @@ EXIT_CODES: dict[Code, int] = {
     Code.UPSTREAM_REJECTED_CALL: 14,
 }
 """What ``get`` tells a script about the problem that it met."""
+
+_DOCTOR = "Run rfgw doctor."
+_LATER = "Try again later."
+
+REMEDIES: dict[Code, str] = {
+    Code.UPSTREAM_REFUSED_CREDENTIALS: _DOCTOR,
+    Code.UPSTREAM_REJECTED_CALL: _DOCTOR,
+    Code.UPSTREAM_UNREACHABLE: _DOCTOR,
+    Code.UPSTREAM_UNAVAILABLE: _LATER,
+    Code.OVERLOADED: _LATER,
+    Code.INTERNAL_ERROR: "Report it with the crash line above.",
+}
+"""What to do instead of what the catalogue says: here are no header fields, and no requestId."""
 
 GET_EPILOG = "\n".join(
     [

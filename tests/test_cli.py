@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from app import cli
-from app.api.catalogue import Code
+from app.api.catalogue import MEANINGS, Code
 from app.api.keys import Keys
 from app.api.problems import CODES
-from app.exits import EXIT_CODES
+from app.exits import EXIT_CODES, REMEDIES
 from app.summary import summary
 from app.upstream.client import FAULTS
 from tests.conftest import Farm
@@ -303,6 +303,14 @@ def test_get_tells_a_problem_by_its_exit_code_and_on_stderr(
     told = capsys.readouterr()
     assert told.out == ""
     assert re.fullmatch(r"[A-Z][^:]+: [A-Z].*\.\n", told.err)
+    if code is Code.UPSTREAM_REFUSED_CREDENTIALS:
+        assert told.err.endswith(" Run rfgw doctor.\n")
+
+
+@pytest.mark.parametrize("code", [*EXIT_CODES, Code.OVERLOADED, Code.INTERNAL_ERROR])
+def test_no_remedy_of_get_speaks_of_what_only_an_answer_has(code: Code) -> None:
+    remedy = REMEDIES.get(code, MEANINGS[code].remedy)
+    assert not re.search("requestId|Retry-After|Accept|Cache-Control", remedy)
 
 
 def test_get_prints_json_on_a_terminal_if_asked(
@@ -461,6 +469,24 @@ def test_a_reader_that_has_enough_is_no_error_to_shout_about(tmp_path: Path) -> 
         program.stdout = None
         done: Done = finish(program)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("verb", [("get", "42"), ("openapi",), ("key", "studio")])
+def test_a_full_disk_is_told_in_one_line(verb: tuple[str, ...], tmp_path: Path, farm: Farm) -> None:
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("RFGW_")}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*RFGW, *verb],
+            cwd=tmp_path,
+            env={**inherited, **over(farm), "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"rfgw {verb[0]}: cannot write: No space left on device\n"
 
 
 def test_without_a_verb_there_is_help(tmp_path: Path) -> None:
