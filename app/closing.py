@@ -6,6 +6,9 @@ import struct
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
+PASSED_OVER = 256 * 1024
+"""Bytes taken off the line after the end, so that the client's own end is seen; not all it has."""
+
 
 class Lingering:
     """A transport that closes in stages (RFC 9112 section 9.6).

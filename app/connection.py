@@ -5,7 +5,6 @@ the application makes that answer too.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.closing import Lingering, reset
+from app.closing import PASSED_OVER, Lingering, reset
 from app.drain import Drain
 from app.request_head import (
     MALFORMED,
@@ -22,16 +21,16 @@ from app.request_head import (
     MAX_HEAD,
     TOO_LARGE,
     Refused,
-    check_target,
+    Whole,
+    check_host,
+    origin_form,
     size,
     unread,
 )
 
-GUARDED = frozenset({b"host", b"expect", b"transfer-encoding"})
+GUARDED = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
-
-NOWHERE: Any = deque(maxlen=0)
 
 
 class Limits(NamedTuple):
@@ -78,10 +77,12 @@ class Connection(HttpToolsProtocol):
         self.application: Application = config.loaded_app
         self.limits = limits
         self.over = False  # whatever still comes is no request
-        self.in_body = False
         self.received = 0  # whole requests
         self._answering: RequestResponseCycle | None = None
         self._hosts = 0
+        self._host: bytes | None = None  # the last one, which was good
+        self._body = False  # whether a body is announced
+        self._passed = 0  # bytes since it is over
         self._pending = 0  # bytes of a head that is not whole yet, at most
         self._bulk = False  # whether the head that is read may be too large
         self._since = self.loop.time()
@@ -92,6 +93,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, or pass over what comes after the end."""
         if self.over:
+            self._passed += len(data)
+            if self._passed > PASSED_OVER:
+                self.transport.pause_reading()
             return
         received = self.received
         self._bulk = self._pending + len(data) > MAX_HEAD
@@ -103,11 +107,10 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause.status if isinstance(cause, Refused) else MALFORMED)
+            if not isinstance(cause, Whole):
+                self._refuse(cause.status if isinstance(cause, Refused) else MALFORMED)
         else:
-            if self.in_body:
-                self._pending = 0
-            elif self.received != received:
+            if self.received != received:
                 self._pending = min(len(data), MAX_HEAD)  # at most; most often it is nothing
             else:
                 self._pending += len(data)
@@ -124,37 +127,44 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let the application answer."""
         version = self.parser.get_http_version()
-        if self._hosts != 1 and (self._hosts or version == "1.1"):
-            raise Refused(MALFORMED)
-        if version not in ("1.1", "1.0"):
+        hosts_wrong = self._hosts != 1 and (self._hosts or version == "1.1")
+        if hosts_wrong or version not in ("1.1", "1.0"):
             raise Refused(MALFORMED)
         bulky = self._bulk and size(self.url, self.headers) > MAX_HEAD
         if bulky or len(self.headers) > MAX_FIELDS:
             raise Refused(TOO_LARGE)
         if self.url[:1] != b"/" or b"#" in self.url:
-            check_target(self.url, self.headers)
+            self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
-        self.in_body = True
-        self.headers = NOWHERE  # trailers never join the fields that the application has
         if self.application.drain.begun:
             self.cycle.keep_alive = False
+        if self._body:  # nobody wants it: nothing after the head is read
+            self.over = True
+            self.cycle.keep_alive = False
+            self.cycle.transport = Lingering(self.transport)  # type: ignore[assignment]
+            self.on_message_complete()
+            raise Whole
 
     def on_message_complete(self) -> None:
         """The request is whole; the next one may begin."""
         if not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
-        self.in_body = False
         self.received += 1
         self._hosts = 0
 
     def _guard(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
-        elif name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
-        elif value.lower() != b"chunked":  # the parser takes any coding before it
-            raise Refused(MALFORMED)
+            if value != self._host:
+                check_host(value)
+                self._host = value
+        elif name == b"content-length":
+            self._body = self._body or value.strip(b"0") != b""
+        else:
+            self._body = True
+            if value.lower() != b"chunked":  # the parser takes any coding before it
+                raise Refused(MALFORMED)
 
     # --- What goes ---
 
@@ -189,11 +199,6 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Answer what was being read with ``status``, after all that came before it, and end."""
         self.over = True
-        if self.in_body:  # an application has the request already: its answer is the only one
-            self.cycle.keep_alive = False
-            if self.cycle.response_complete:
-                self.transport.close()
-            return
         before: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
         self.cycle = RequestResponseCycle(
             scope=unread(self),
@@ -227,21 +232,16 @@ class Connection(HttpToolsProtocol):
         received, before = self._seen
         self._seen = (self.received, unsent)
         cycle: RequestResponseCycle | None = self.cycle
-        answering = cycle is not None and not cycle.response_complete
-        ours = answering and not self.in_body and not unsent
+        ours = cycle is not None and not cycle.response_complete and not unsent
         if ours or self.received != received or unsent < before or (unsent and not before):
             self._since = now
         elif unsent:
             if now - self._since >= self.limits.send:
-                self._reset()
+                self._abandon()
+                reset(self.transport)
         elif now - self._since >= self.limits.receive:
             self._abandon()
             self.transport.close()
-
-    def _reset(self) -> None:
-        """End it, and what the kernel holds for a client that will not take it."""
-        self._abandon()
-        reset(self.transport)
 
     def cut(self) -> None:
         """End it without a word, whatever is under way."""

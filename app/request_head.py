@@ -3,6 +3,7 @@
 Knows RFC 9112, bytes and ASGI's scope. Must not know deadlines, nor what the refusal says.
 """
 
+import re
 from collections.abc import Iterable
 from itertools import chain
 from urllib.parse import urlsplit
@@ -19,6 +20,12 @@ MAX_HEAD = 16 * 1024
 MALFORMED, TOO_LARGE = 400, 431
 """The statuses of what is refused (RFC 9112 section 2.2, RFC 6585 section 5)."""
 
+HOST = re.compile(
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
+)
+"""A host with or without a port, or nothing (RFC 9110 section 7.2, RFC 3986 section 3.2)."""
+DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+
 
 class Refused(Exception):
     """Raised amid the parsing of a head that is to be answered with ``status``."""
@@ -28,22 +35,42 @@ class Refused(Exception):
         self.status = status
 
 
+class Whole(Exception):
+    """Raised amid the parsing of a request whose body nobody wants: it ends here."""
+
+
 def size(target: bytes, fields: Iterable[Field]) -> int:
     """Bytes, as MAX_HEAD counts them."""
     return len(target) + sum(map(len, chain.from_iterable(fields)))
 
 
-def check_target(target: bytes, fields: Iterable[Field]) -> None:
-    """Absolute form must name the Host's own authority (RFC 9112 section 3.2). Raises Refused."""
+def check_host(value: bytes) -> None:
+    """Refuse what is no host (RFC 9112 section 3.2). Raises Refused."""
+    if not HOST.fullmatch(value):
+        raise Refused(MALFORMED)
+
+
+def origin_form(target: bytes, fields: Iterable[Field]) -> bytes:
+    """The path and query of a target in absolute form.
+
+    It must name the Host's own authority (RFC 9112 section 3.2); a default port and an empty path
+    are as good as none and "/" (RFC 9110 section 4.2.3). Raises Refused.
+    """
     host = next((value for name, value in fields if name == b"host"), b"")
     try:
         parts = urlsplit(target)
     except ValueError:
         raise Refused(MALFORMED) from None
-    if b"#" in target or parts.scheme not in (b"http", b"https"):
+    port = DEFAULT_PORTS.get(parts.scheme)
+    if b"#" in target or port is None or not parts.netloc:
         raise Refused(MALFORMED)
-    if parts.netloc.lower() != host.lower():
+    if _authority(parts.netloc, port) != _authority(host, port):
         raise Refused(MALFORMED)
+    return (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
+
+
+def _authority(text: bytes, port: bytes) -> bytes:
+    return text.lower().removesuffix(port).removesuffix(b":")
 
 
 def unread(connection: HttpToolsProtocol) -> HTTPScope:

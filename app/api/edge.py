@@ -96,7 +96,8 @@ class Edge:
             refusal, told = self._admit(self._gate, scope, given, request_id)
             own += told
         plain = scope["method"] == "GET" and len(given) == len(fields) and refusal is None
-        if plain and not _brings_body(given):
+        escaped = b"%" in (scope.get("raw_path") or b"")
+        if plain and not escaped and not _brings_body(given):
             kept = self._kept(scope, given, request_id)
             if kept is not None:
                 status, headers, hit, body = kept
@@ -207,6 +208,10 @@ class Edge:
             return self._problems.response(CODES[type(refusal)], scope, error=refusal)
         if scope["method"] == "GET" and _brings_body(given):
             return self._problems.response(Code.REQUEST_TOO_LARGE, scope, headers=CLOSE)
+        if (
+            b"%2f" in (scope.get("raw_path") or b"").lower()
+        ):  # it is data, and no path here has a place for it
+            return self._problems.response(Code.ROUTE_NOT_FOUND, scope)
         return self._crowd.around(self.app)
 
     def _request_id(self, given: bytes | None) -> bytes:
