@@ -250,6 +250,8 @@ def test_who_wants_what_is_kept_only_makes_nobody_ask(gateway: Gateway, farm: Fa
     told = gateway.http.get(path, headers=only)
     assert (told.status_code, told.text.count("event: session")) == (200, 1)
     assert farm.calls() == 1
+    counted = gateway.http.get("/metrics").text.splitlines()
+    assert 'rfgw_cache_answers_total{outcome="hit"} 1.0' in counted, "and is asked once"
 
 
 def test_a_client_is_whom_the_edge_names_or_else_an_address() -> None:

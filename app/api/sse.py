@@ -91,16 +91,16 @@ class Stream(Response):
         if not quality(",".join(headers.getlist("accept")), EVENT_STREAM):
             raise errors.NotAcceptable
         gateway = self._live.gateway
+        kept = None
         if wish_of_request(request).only_if_cached:  # before the hub, which asks the farm
-            problem = self._problem(await gateway.fetch(self._call, KEPT_ONLY), scope)
-            if problem is not None:
-                await problem(scope, receive, send)
+            kept = await gateway.fetch(self._call, KEPT_ONLY)
+            if kept.error is not None:
+                await self._problem(kept, kept.error, scope)(scope, receive, send)
                 return
         with self._live.hub.watch(self._call, client_of(scope)) as watcher:
-            answer = await gateway.fetch(self._call)
-            problem = self._problem(answer, scope)
-            if problem is not None:
-                await problem(scope, receive, send)
+            answer = kept or await gateway.fetch(self._call)
+            if answer.error is not None:
+                await self._problem(answer, answer.error, scope)(scope, receive, send)
                 return
             assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
             last = headers.get("last-event-id", "").encode("latin-1")
@@ -118,12 +118,10 @@ class Stream(Response):
                     gone.cancel()
             await send({"type": BODY, "body": b""})
 
-    def _problem(self, answer: Answer, scope: Scope) -> Response | None:
+    def _problem(self, answer: Answer, error: errors.GatewayError, scope: Scope) -> Response:
         """What is sent instead of a stream that cannot begin."""
-        if answer.error is None:
-            return None
         words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
-        return self._live.problems.of(answer.error, scope, words)
+        return self._live.problems.of(error, scope, words)
 
     async def _tell(
         self, entry: Entry, watcher: Watcher, scope: Scope, send: Send, *, known: bool
