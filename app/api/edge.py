@@ -208,9 +208,8 @@ class Edge:
             return self._problems.response(CODES[type(refusal)], scope, error=refusal)
         if scope["method"] == "GET" and _brings_body(given):
             return self._problems.response(Code.REQUEST_TOO_LARGE, scope, headers=CLOSE)
-        if (
-            b"%2f" in (scope.get("raw_path") or b"").lower()
-        ):  # it is data, and no path here has a place for it
+        # An encoded slash is data, and no path here has a place for it.
+        if b"%2f" in (scope.get("raw_path") or b"").lower():
             return self._problems.response(Code.ROUTE_NOT_FOUND, scope)
         return self._crowd.around(self.app)
 
