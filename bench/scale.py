@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app import errors
+from app.answer import Answer
 from app.cache.memory import MemoryStore
 from app.entry import Windows
-from app.gateway import Answer, Gateway, Keeping
+from app.gateway import Gateway
+from app.keeping import Keeping
 from app.resources.sessions import GetSession
 from bench.options import Options
 from bench.report import Report
