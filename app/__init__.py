@@ -2,14 +2,16 @@
 
 Imports point to the right only::
 
-    cli -> doctor -> main | server | demo | summary -> connection -> parts | sharing -> resources
+    cli -> doctor -> main | workers | demo | summary -> server -> connection
+        -> parts | sharing -> resources
         -> api -> live -> gateway -> cache | upstream | flight | metrics | drain
         -> logs -> lines | timings | trace -> answer | keeping -> entry -> call -> errors
 
 * ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
   one place where the three meet; they are strangers to one another.
 * ``main`` connects everything; ``parts`` makes the farm and the gateway, ``sharing`` what several
-  processes have in common. ``server`` and ``connection`` run it: sockets, deadlines, leaving.
+  processes have in common. ``workers``, ``server`` and ``connection`` run it: processes, leaving,
+  sockets and deadlines.
 * ``live`` knows who watches what, and asks the gateway for all of them.
 * ``resources`` holds what we serve, one file per resource: the facts of an upstream method stand
   together there.

@@ -144,7 +144,8 @@ def _serve(_parsed: argparse.Namespace) -> int:
 
     from app.board import board_for
     from app.main import create_app
-    from app.server import Config, serve
+    from app.server import Config
+    from app.workers import serve
 
     with listener, board_for(settings.workers) as board:
         host, port = listener.getsockname()[:2]

@@ -1,21 +1,19 @@
-"""Runs an application: the server's configuration, how it leaves, and several workers on one port.
+"""Runs an application in one process: the server's configuration, and how it leaves.
 
-Knows uvicorn, signals and processes. Must not know which application it is.
+Knows uvicorn and signals. Must not know which application it is, nor of other processes.
 """
 
 import asyncio
 import logging
 import signal
 import socket
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess, multiprocess
 
 from app import logs
 from app.connection import LIMITS, Application, Connection, Limits
@@ -28,9 +26,6 @@ TIDY_WITHIN = 2.0
 """Seconds that the application has for its own end, if it is not left to finish its requests."""
 LEAVE = (signal.SIGINT, signal.SIGTERM)
 SIGNALS = (*LEAVE, signal.SIGHUP)
-
-Watch = Callable[[Collection[int | None]], None]
-"""Told the pids of the workers whenever they may have changed."""
 
 
 class Config(uvicorn.Config):
@@ -159,116 +154,3 @@ class Server(uvicorn.Server):
         self._application.drain.begin()
         for connection in list(self.server_state.connections):
             connection.leave()  # type: ignore[union-attr]
-
-
-class Worker(multiprocess.Process):
-    """One of several processes."""
-
-    config: Config
-
-    @property
-    def server(self) -> uvicorn.Server:
-        """Ours, in place of uvicorn's own."""
-        if self._server is None:
-            self._server = Server(self.config)
-        return self._server
-
-
-class Workers(Multiprocess):
-    """uvicorn's supervisor over our servers. It hears a signal while it waits for a worker, too."""
-
-    def __init__(
-        self,
-        config: Config,
-        sockets: list[socket.socket],
-        watch: Watch | None,
-        early: Sequence[int] = (),
-    ) -> None:
-        super().__init__(config, sockets)
-        self.signal_queue[:0] = early
-        self._watch = watch
-        self._leaves = 0
-        # There is no other way to say which processes it starts.
-        multiprocess.Process = Worker  # type: ignore[misc]
-
-    def init_processes(self) -> None:
-        """Start all, unless the end was asked for before."""
-        if not self._told():
-            super().init_processes()
-
-    def handle_term(self) -> None:
-        """Leave. uvicorn's forgets that it was told, so that a second signal went for the first."""
-        self._leaves += 1
-        self.should_exit.set()
-
-    handle_int = handle_term
-
-    def restart_all(self) -> None:
-        """Replace one after the other; the old one leaves when the new one answers."""
-        for index, old in enumerate(self.processes):
-            new = Worker(self.config, self.sockets)
-            new.start()
-            if not self._await_ready(new):
-                new.kill()
-                new.join()
-                return
-            self.processes[index] = new
-            old.terminate()
-            self._await_end(old)
-            self._tell()
-
-    def keep_subprocess_alive(self) -> None:
-        """Replace those that died."""
-        super().keep_subprocess_alive()
-        self._tell()
-
-    def join_all(self) -> None:
-        """Wait for the end of all; one more signal ends them at once."""
-        for process in self.processes:
-            self._await_end(process, signals=2)
-        for process in self.processes:
-            process.process.kill()
-            process.join()
-
-    def _await_ready(self, worker: multiprocess.Process) -> bool:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and worker.process.is_alive() and not self._told():
-            if worker.is_ready(0.2):
-                return True
-            time.sleep(0.05)
-        return False
-
-    def _await_end(self, worker: multiprocess.Process, signals: int = 1) -> None:
-        while worker.process.is_alive() and self._told() < signals:
-            worker.process.join(0.1)
-
-    def _tell(self) -> None:
-        if self._watch is not None:
-            self._watch([worker.pid for worker in self.processes])
-
-    def _told(self) -> int:
-        """How many signals to leave have come."""
-        return self._leaves + sum(number in LEAVE for number in self.signal_queue)
-
-
-def serve(
-    config: Config,
-    listener: socket.socket,
-    watch: Watch | None = None,
-    early: Sequence[int] = (),
-) -> None:
-    """Serve on ``listener`` until a signal, in this process or in several below it.
-
-    ``early`` are the signals that came before; it may grow until ours are installed.
-    """
-    if config.workers > 1:
-        Workers(config, [listener], watch, early).run()
-        return
-    server = Server(config)
-    # The server sends a signal that ended it again. Taken as it takes them itself, one that
-    # comes early ends the start, and none makes the exit code a failure's.
-    for number in SIGNALS:
-        signal.signal(number, server.handle_exit)
-    for noted in early:
-        server.handle_exit(noted, None)
-    server.run(sockets=[listener])
