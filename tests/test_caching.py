@@ -329,7 +329,8 @@ def test_the_etag_of_a_kept_session_never_hides_a_refusal(keeping: httpx.Client)
 # --- Many at once ----------------------------------------------------------------------------
 
 
-def test_two_hundred_cold_requests_are_one_call(gateway: httpx.Client, farm: Farm) -> None:
+def test_two_hundred_cold_requests_are_one_call(start_gateway: StartGateway, farm: Farm) -> None:
+    gateway = start_gateway(fresh_active=600)  # two hundred threads may take their time
     farm.next({"do": "late", "seconds": 0.5})
     limits = httpx.Limits(max_connections=200)
     with (
@@ -350,7 +351,7 @@ def test_two_hundred_cold_requests_are_one_call(gateway: httpx.Client, farm: Far
 def test_a_failure_is_shared_by_all_who_waited_and_not_kept(
     start_gateway: StartGateway, farm: Farm
 ) -> None:
-    gateway = start_gateway(upstream_deadline=0.6)
+    gateway = start_gateway(upstream_deadline=2)  # in which thirty threads all come to ask
     farm.next({"do": "hang"})
     with ThreadPoolExecutor(30) as pool:
         answers = list(pool.map(lambda _: get(gateway, RENDERING), range(30)))
