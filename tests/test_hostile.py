@@ -45,7 +45,7 @@ KEPT = 1008
 """A session that every gateway keeps."""
 AT_ONCE = 6
 """Rows played at the same time: most of them wait."""
-SLACK = 15.0
+SLACK = 2.0
 """Seconds beyond the deadline: what takes longer hangs."""
 
 STATUSES = {
