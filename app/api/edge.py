@@ -106,7 +106,7 @@ class Edge:
                 await send({"type": BODY, "body": body})
                 self._observer.hit(hit, request_id, began, given.get(b"traceparent"))
                 return
-        choose = partial(self._application, refusal)
+        choose = partial(self._application, given, refusal)
         await self._route(scope, receive, send, choose, request_id.decode(), own, began)
 
     def refusal(self, status: int) -> ASGIApp:
@@ -199,9 +199,10 @@ class Edge:
         finally:
             self._observer.routed(seen)
 
-    def _application(self, refusal: errors.GatewayError | None, scope: Scope) -> ASGIApp:
+    def _application(
+        self, given: Mapping[bytes, bytes], refusal: errors.GatewayError | None, scope: Scope
+    ) -> ASGIApp:
         """What answers a request that the front did not."""
-        given = dict(scope["headers"])
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
             return _preflight
         if refusal is not None:
