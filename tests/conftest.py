@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from app.lines import LINES
 from app.main import create_app
@@ -15,6 +16,7 @@ from app.sandbox.server import (
     create_farm,
     farm_server,
 )
+from app.sandbox.server import Farm as Sandbox
 from app.settings import Settings
 from tests.running import running, serving
 
@@ -34,9 +36,15 @@ pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _all_line
 class Farm:
     """The sandbox as a test sees it: its address, what it was asked, what it does next."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, app: Starlette) -> None:
         self.url = url
+        self._sandbox: Sandbox = app.state.farm
         self.http = httpx.Client(base_url=url, trust_env=False)
+
+    def begin(self) -> None:
+        """Sessions begin their lives anew: the one that is watched is rendering, not finished."""
+        self._sandbox.started = self._sandbox.clock()
+        self.forget()
 
     def next(self, *steps: dict[str, object]) -> None:
         """Queue misbehaviours, one for each call to come."""
@@ -74,16 +82,17 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def _farm() -> Iterator[Farm]:
-    with running(farm_server(create_farm())) as url:
-        farm = Farm(url)
+    app = create_farm()
+    with running(farm_server(app)) as url:
+        farm = Farm(url, app)
         yield farm
         farm.http.close()
 
 
 @pytest.fixture
 def farm(_farm: Farm) -> Farm:
-    """The sandbox farm, with nothing recorded and nothing queued."""
-    _farm.forget()
+    """The sandbox farm as if just started, with nothing recorded and nothing queued."""
+    _farm.begin()
     return _farm
 
 

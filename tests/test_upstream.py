@@ -465,8 +465,9 @@ def test_after_three_refused_signatures_the_farm_is_left_alone(
 def test_a_clock_that_is_wrong_is_healed_by_the_farms(
     start_gateway: StartGateway, ahead: int
 ) -> None:
-    with running(farm_server(create_farm(clock=lambda: time.time() + ahead))) as url:
-        farm = Farm(url)
+    app = create_farm(clock=lambda: time.time() + ahead)
+    with running(farm_server(app)) as url:
+        farm = Farm(url, app)
         gateway = start_gateway(upstream_url=url)
         for number, calls in ((1001, 2), (1002, 3), (1003, 4)):
             assert gateway.get(f"/sessions/{number}").status_code == 200
