@@ -80,7 +80,8 @@ def tried_sick() -> bool:
     """The same over a farm that goes wrong all the time, through all its misbehaviours."""
     # Not stateful: a session that fails now and then is no state.
     some = ["--max-examples=500", "--phases=examples,coverage,fuzzing"]
-    varied = {200, 304, 404, 422, 502, 503}
+    # Whether a request comes amid a pause that the farm asked for (503) is a matter of luck.
+    varied = {200, 304, 404, 422, 502}
     app = create_sick_farm()
     with running(farm_server(app)) as farm:
         passed = tried("Over a sick farm", farm, some, ENOUGH_SICK, varied, **KEPT_SHORTLY)

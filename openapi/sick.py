@@ -1,4 +1,4 @@
-"""A sandbox farm that does something wrong in every fourth call, whatever is asked.
+"""A sandbox farm that does something wrong in every other call, whatever is asked.
 
 Knows every step of the sandbox's script. Must not know the gateway, but for the settings under
 which it asks all the time.
@@ -27,7 +27,7 @@ WRONG = [
     *(step("oversize", chunked=chunked) for chunked in (False, True)),
     *map(step, ("wrong_id", "html", "hang", "reset", "drip", "malformed", "bomb", "late", "twice")),
 ]
-ROUND = [treated for wrong in WRONG for treated in (*[step("answer")] * 3, wrong)]
+ROUND = [treated for wrong in WRONG for treated in (step("answer"), wrong)]
 
 KEPT_SHORTLY = {
     **dict.fromkeys(["fresh_active", "fresh_queued", "fresh_waiting", "fresh_terminal"], 0.05),
