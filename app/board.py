@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -35,6 +36,7 @@ class Board:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._owner = os.getpid()
 
     @asynccontextmanager
     async def shown(self, registry: CollectorRegistry) -> AsyncIterator[None]:
@@ -44,7 +46,10 @@ class Board:
             yield
         finally:
             keeping.cancel()
-            self._try(registry)
+            if self._orphaned():
+                shutil.rmtree(self._directory, ignore_errors=True)
+            else:
+                self._try(registry)
 
     async def _keep(self, registry: CollectorRegistry) -> None:
         while True:
@@ -54,6 +59,10 @@ class Board:
     def _try(self, registry: CollectorRegistry) -> None:
         with suppress(OSError):  # not even for want of memory; a scrape fails then, and is seen to
             self.pin(registry)
+
+    def _orphaned(self) -> bool:
+        """Whether the process that made the directory was killed before it could remove it."""
+        return os.getpid() != self._owner != os.getppid()
 
     def pin(self, registry: CollectorRegistry) -> None:
         """Pin up this process's counts."""

@@ -3,10 +3,13 @@
 Knows uvicorn's supervisor, signals and processes. Must not know which application it is.
 """
 
+import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Sequence
+from multiprocessing import parent_process
+from threading import Thread
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess, multiprocess
@@ -21,6 +24,11 @@ class Worker(multiprocess.Process):
     """One of several processes."""
 
     config: Config
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, until told to leave or left alone."""
+        Thread(target=_leave_with_parent, daemon=True).start()
+        super().target(sockets)
 
     @property
     def server(self) -> uvicorn.Server:
@@ -105,6 +113,14 @@ class Workers(Multiprocess):
     def _told(self) -> int:
         """How many signals to leave have come."""
         return self._leaves + sum(number in LEAVE for number in self.signal_queue)
+
+
+def _leave_with_parent() -> None:
+    """A parent that is killed tells nobody. Its workers would hold the port for good."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def serve(

@@ -1,6 +1,7 @@
 """Runs our own programs as real processes; each is ended by its pid, whatever happens."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -63,10 +64,13 @@ def run(directory: Path, *arguments: str, settings: Mapping[str, str] | None = N
 
 
 def free_port() -> int:
-    """A port that nobody listens on, as far as anyone can tell."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on, as far as anyone can tell.
+
+    Not one that the kernel gives away to whoever connects: it might, before it is listened on.
+    """
+    while is_open(port := random.randrange(15_000, 32_000)):
+        pass
+    return port
 
 
 def is_open(port: int) -> bool:

@@ -13,8 +13,19 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.board import MEMORY
 from tests.conftest import Farm
-from tests.programs import DEMO, RFGW, WITHIN, Program, await_port, finish, free_port, started
+from tests.programs import (
+    DEMO,
+    RFGW,
+    WITHIN,
+    Program,
+    await_port,
+    finish,
+    free_port,
+    is_open,
+    started,
+)
 
 
 @contextmanager
@@ -211,6 +222,14 @@ def children(pid: int) -> set[int]:
     return workers
 
 
+def boards(pids: set[int], elsewhere: Path) -> set[Path]:
+    """Where these workers pin up their counts: in memory, or where this machine has none."""
+    files = [f"rfgw-*/{pid}.json" for pid in pids]
+    return {
+        path.parent for place in (MEMORY, elsewhere) for file in files for path in place.glob(file)
+    }
+
+
 def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(
     tmp_path: Path, farm: Farm
 ) -> None:
@@ -227,6 +246,29 @@ def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(
         log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
         assert [line["event"] for line in log].count("listening") == 1
         assert all(line["event"] != "crash" for line in log)
+
+
+def test_workers_whose_parent_is_killed_leave_as_if_told(tmp_path: Path, farm: Farm) -> None:
+    with (
+        serving(tmp_path, farm, RFGW_WORKERS="2", TMPDIR=str(tmp_path)) as (program, port),
+        connect(port) as client,
+    ):
+        while len(workers := children(program.pid)) < 2:
+            time.sleep(0.05)
+        while not (counts := boards(workers, tmp_path)):
+            time.sleep(0.05)
+        farm.next({"do": "late", "seconds": 2})
+        client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        while not farm.calls():
+            time.sleep(0.02)
+        program.kill()
+        assert b" 200 OK" in answer_on(client)
+        deadline = time.monotonic() + WITHIN
+        while is_open(port) or any(Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert not any(directory.exists() for directory in counts)
+    assert_nothing_is_wrong(tmp_path)
 
 
 def test_workers_end_at_once_when_told_twice(tmp_path: Path, farm: Farm) -> None:

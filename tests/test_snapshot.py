@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.cache.memory import MemoryStore
 from app.cache.records import Seal, Unusable
-from app.cache.snapshot import Snapshot
+from app.cache.snapshot import MAGIC, Snapshot
 from app.entry import Entry, digest
 
 TAIL = 600.0
@@ -125,6 +125,12 @@ def test_one_other_byte_anywhere_and_nothing_is_believed(path: Path, at: int, fl
 def test_what_is_no_snapshot_is_an_empty_one(path: Path, data: bytes, why: str) -> None:
     path.write_bytes(data)
     assert reason(Life(path, clock=50.0, now=WRITTEN_AT)) == why
+
+
+@pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"group": "g", "written": "never"}'])
+def test_a_head_that_is_sealed_but_odd_is_not_believed(path: Path, head: bytes) -> None:
+    path.write_bytes(MAGIC + Seal("s").close(head) + b"\n")
+    assert reason(Life(path, clock=50.0, now=WRITTEN_AT)) == "header"
 
 
 @pytest.mark.parametrize("cut", [1, 100])

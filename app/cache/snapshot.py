@@ -109,7 +109,11 @@ class Snapshot:
         opened = self._seal.open(line[len(MAGIC) :].removesuffix(b"\n"))
         if opened is None:
             raise Unusable("seal")
-        head = json.loads(opened)
-        if head["group"] != self._group:
+        try:
+            head = json.loads(opened)
+            group, written = head["group"], float(head["written"])
+        except (ValueError, KeyError, TypeError):
+            raise Unusable("header") from None
+        if group != self._group:
             raise Unusable("group")
-        return float(head["written"])
+        return written
