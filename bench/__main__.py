@@ -15,6 +15,7 @@ NAMES = (
     "pipeline",
     "miss",
     "stampede",
+    "late",
     "live",
     "memory",
     "scale",
