@@ -103,7 +103,7 @@ async def start(app: App) -> None:
         return {"type": "lifespan.shutdown"}
 
     async def send(message: Message) -> None:
-        if message["type"] != "lifespan.startup.complete":
+        if not started.is_set() and message["type"] != "lifespan.startup.complete":
             raise RuntimeError(f"the gateway did not start: {message['type']}")
         started.set()
 
