@@ -70,11 +70,12 @@ class Edge:
         self._origins = frozenset(origin.encode("latin-1") for origin in origins)
         self._any_origin = "*" in origins
         self._everywhere = [*EVERYWHERE, *([ANY_ORIGIN] if self._any_origin else [])]
+        self._at_a_hit = [*self._everywhere, HIT_TIMING, JSON_POLICY]
         self._on_crash = on_crash
         self._observer = observer
         self._gate = gate
         self._crowd = crowd
-        self._boot = secrets.token_hex(8).encode()
+        self._boot = secrets.token_hex(8).encode() + b"-"
         self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,12 +97,11 @@ class Edge:
             refusal, told = self._admit(self._gate, scope, given, request_id)
             own += told
         plain = scope["method"] == "GET" and len(given) == len(fields) and refusal is None
-        escaped = b"%" in (scope.get("raw_path") or b"")
-        if plain and not escaped and not _brings_body(given):
+        if plain and not _brings_body(given):
             kept = self._kept(scope, given, request_id)
             if kept is not None:
                 status, headers, hit, body = kept
-                headers = [*headers, *own, HIT_TIMING, JSON_POLICY]
+                headers = [*headers, *own, *self._at_a_hit]
                 await send({"type": START, "status": status, "headers": headers})
                 await send({"type": BODY, "body": body})
                 self._observer.hit(hit, request_id, began, given.get(b"traceparent"))
@@ -130,9 +130,9 @@ class Edge:
     def _own(
         self, fields: Sequence[Header], given: Mapping[bytes, bytes]
     ) -> tuple[bytes, list[Header]]:
-        """The request's id, and the header fields that its answer has whatever it is."""
+        """The request's id, and the header fields that all its answers would have."""
         request_id = self._request_id(given.get(b"x-request-id"))
-        own = [(b"x-request-id", request_id), *self._everywhere]
+        own = [(b"x-request-id", request_id)]
         if not self._any_origin:
             own += self._cors(fields, given.get(b"origin"))
         return request_id, own
@@ -169,7 +169,8 @@ class Edge:
             nonlocal ended
             if message["type"] == START:
                 seen.begin(message["status"], self._observer.clock())
-                headers = _dress(message["headers"], [*own, seen.server_timing()])
+                every = [*own, *self._everywhere, seen.server_timing()]
+                headers = _dress(message["headers"], every)
                 message = {**message, "headers": headers}
             elif message["type"] == BODY:
                 ended = not message.get("more_body", False)
@@ -217,7 +218,7 @@ class Edge:
     def _request_id(self, given: bytes | None) -> bytes:
         if given is not None and REQUEST_ID.fullmatch(given):
             return given
-        return b"%b-%x" % (self._boot, next(self._numbers))
+        return self._boot + b"%x" % next(self._numbers)
 
     def _cors(self, fields: Sequence[Header], origin: bytes | None) -> list[Header]:
         """What lets a page of another origin read the answer."""

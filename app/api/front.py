@@ -31,6 +31,7 @@ class Ready(NamedTuple):
     counted. Holds no body: the entry may be gone from the store by then.
     """
 
+    key: str
     digest: str
     asked_at: float
     until: float
@@ -44,7 +45,8 @@ class Front:
     """``keys`` maps the head of a path to the head of a call's key.
 
     ``{"/sessions": "community.getSession("}`` finds the entry of ``/sessions/42`` under
-    ``community.getSession(42)``: a path that is not strictly written finds nothing.
+    ``community.getSession(42)``. The path is taken as it was sent: one that is not strictly
+    written, or escaped somewhere, finds nothing.
     """
 
     def __init__(
@@ -57,28 +59,27 @@ class Front:
         self._store = gateway.store
         self._clock = gateway.clock
         self._replies = replies
-        self._keys = dict(keys)
+        self._keys = {head.encode(): key_head for head, key_head in keys.items()}
         self._expect = expect
-        self._ready: dict[str, Ready] = {}
+        self._ready: dict[bytes, Ready] = {}
 
     def answer(self, scope: Scope, given: Mapping[bytes, bytes]) -> Kept | None:
         """The answer, or None: the route shall give it.
 
         ``given`` are the request's header fields, none of them doubled.
         """
-        head, _, tail = scope["path"].rpartition("/")
-        key_head = self._keys.get(head)
-        if key_head is None or scope["query_string"]:
+        path: bytes = scope.get("raw_path") or b""
+        if scope["query_string"]:
             return None
+        ready = self._ready.get(path)
+        key = ready.key if ready is not None else self._key_of(path)
         control = given.get(b"cache-control")
         if control is not None and wish_of(control) != NO_WISH:
             return None
-        key = f"{key_head}{tail})"
         entry = self._store.get(key)
         if entry is None or entry.refused or not takes_json(given.get(b"accept")):
             return None
         now = self._clock()
-        ready = self._ready.get(key)
         if (
             ready is None
             or now >= ready.until
@@ -87,7 +88,7 @@ class Front:
         ):
             if entry.ttl(now) <= 0:
                 return None
-            ready = self._make_ready(scope["path"], key, entry, now)
+            ready = self._make_ready(path, key, entry, now)
         tags = given.get(b"if-none-match")
         if tags is not None and matches(tags, entry.digest):
             if b"prefer" in given:
@@ -95,18 +96,26 @@ class Front:
             return 304, ready.not_modified, ready.not_modified_hit, b""
         return 200, ready.ok, ready.ok_hit, entry.body
 
-    def _make_ready(self, path: str, key: str, entry: Entry, now: float) -> Ready:
+    def _key_of(self, path: bytes) -> str:
+        """The call's key; of a path that is none of ours, a key of nothing."""
+        head, _, tail = path.rpartition(b"/")
+        key_head = self._keys.get(head)
+        return "" if key_head is None else f"{key_head}{tail.decode('latin-1')})"
+
+    def _make_ready(self, path: bytes, key: str, entry: Entry, now: float) -> Ready:
         if len(self._ready) >= MAX_READY:
             self._ready.clear()
         status = b"rfgw; " + hit_words(entry, now).encode()
         age, ttl = entry.age(now), entry.ttl(now)
-        ready = self._ready[key] = Ready(
+        asked_for = path.decode()
+        ready = self._ready[path] = Ready(
+            key,
             entry.digest,
             entry.asked_at,
             now + min(1 - math.modf(age)[0], math.modf(ttl)[0]),
             self._replies.prepared(entry, now, status)[1],
-            self._expect(path, 200),
+            self._expect(asked_for, 200),
             self._replies.prepared(entry, now, status, not_modified=True)[1],
-            self._expect(path, 304),
+            self._expect(asked_for, 304),
         )
         return ready
