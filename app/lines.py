@@ -25,24 +25,24 @@ class Cut(NamedTuple):
     """A line but for its moment, a name and milliseconds, which come when it is written."""
 
     moment: Callable[[float], str]  # the text of a Unix time
-    start: str
-    upto_name: str
-    upto_ms: str
-    end: str
+    start: bytes
+    upto_name: bytes
+    upto_ms: bytes
+    end: bytes
 
 
 Filling = tuple[Cut, bytes, float, float]
 """A cut line, its name, its moment by ``time.perf_counter``, and seconds."""
 
 
-def to_stderr(text: str) -> None:
+def to_stderr(lines: bytes) -> None:
     """Write past Python's own buffer: a thread that is stuck in there would break the exit."""
     try:
         number = sys.stderr.fileno()
     except OSError:  # what stands in for it is no file
-        sys.stderr.write(text)
+        sys.stderr.write(lines.decode())
         return
-    left = memoryview(text.encode())
+    left = memoryview(lines)
     while left:
         left = left[os.write(number, left) :]
 
@@ -54,7 +54,7 @@ class Lines:
     """
 
     def __init__(
-        self, write: Callable[[str], None] = to_stderr, *, room: int = ROOM, every: float = EVERY
+        self, write: Callable[[bytes], None] = to_stderr, *, room: int = ROOM, every: float = EVERY
     ) -> None:
         self._write = write
         self._room = room
@@ -99,7 +99,7 @@ class Lines:
     def _write_some(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
         try:
-            self._write("\n".join([*filled(batch), ""]))
+            self._write(b"\n".join([*filled(batch), b""]))
         except (OSError, ValueError):  # nobody can read any more
             self.dropped += len(batch)
 
@@ -112,21 +112,21 @@ class Lines:
         self._hurry.clear()
 
 
-def filled(batch: Iterable[str | Filling]) -> list[str]:
-    """The lines as text. Many share a millisecond, and so its text."""
+def filled(batch: Iterable[str | Filling]) -> list[bytes]:
+    """The lines in UTF-8. Many share a millisecond, and so its text."""
     offset = time.time() - time.perf_counter()
-    moment, known = "", -1
+    moment, known = b"", -1
     lines = []
     for line in batch:
         if isinstance(line, str):
-            lines.append(line)
+            lines.append(line.encode())
             continue
         (to_text, start, upto_name, upto_ms, end), name, at, seconds = line
         millisecond = int((at + offset) * 1000)
         if millisecond != known:
-            moment, known = to_text(millisecond / 1000), millisecond
-        ms = f"{seconds * 1000:.3f}"
-        lines.append(f"{start}{moment}{upto_name}{name.decode()}{upto_ms}{ms}{end}")
+            moment, known = to_text(millisecond / 1000).encode(), millisecond
+        given = start, moment, upto_name, name, upto_ms, seconds * 1000, end
+        lines.append(b"%b%b%b%b%b%.3f%b" % given)
     return lines
 
 

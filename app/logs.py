@@ -118,7 +118,8 @@ class Form(logging.Formatter):
         start, _, rest = text.partition(self.moment(0.0))
         upto_id, _, rest = rest.partition("<id>")
         upto_ms, _, end = rest.rpartition(str(CUT_MS))
-        return Cut(self.moment, start, upto_id, upto_ms, end)
+        parts = (part.encode() for part in (start, upto_id, upto_ms, end))
+        return Cut(self.moment, *parts)
 
 
 class JsonLines(Form):
