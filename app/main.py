@@ -35,7 +35,7 @@ from app.lines import LINES
 from app.live import Hub
 from app.metrics import Metrics
 from app.parts import QUEUE_WAIT, answer_once, crashed_by, farm_of, gateway_of
-from app.resources import FRONT_KEYS, FRONT_OPERATIONS, ROUTERS
+from app.resources import FRONT, ROUTERS
 from app.settings import Settings, env_name
 from app.sharing import Memory, counter_for, join_group
 from app.upstream.client import FAULTS
@@ -70,8 +70,8 @@ def create_app(
     drain = drain or Drain()
     app = _api(settings, problems, drain, metrics, counter)
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
-    observer = Observer(metrics.requests, form if wanted else None, FRONT_OPERATIONS)
-    front = Front(app.state.gateway, app.state.replies, FRONT_KEYS, observer.expect)
+    observer = Observer(metrics.requests, form if wanted else None)
+    front = Front(app.state.gateway, app.state.replies, FRONT, observer.expect)
     crowd = Crowd(settings.max_requests, problems, metrics.count_refused)
     crashed = crashed_by(metrics)
     return Edge(app, front, problems, settings.origins, crashed, observer, gate, crowd, drain)

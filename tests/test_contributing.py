@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from app import main, resources
+from app.api.front import Served
 from app.call import Call
 from app.sandbox import data, server
 from tests.conftest import StartGateway
@@ -27,8 +28,8 @@ def animations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     exec(answer, dict(vars(data)))
     monkeypatch.setattr(server, "PATHS", {*server.PATHS, "community.getAnimation"})
     monkeypatch.setattr(main, "ROUTERS", (*resources.ROUTERS, module.router))
-    keys = {**resources.FRONT_KEYS, "/animations": module.GetAnimation.key_head()}
-    monkeypatch.setattr(main, "FRONT_KEYS", keys)
+    below = Served("getAnimation", module.GetAnimation)
+    monkeypatch.setattr(main, "FRONT", {**resources.FRONT, "/animations": below})
     yield module
     del data.METHODS["community.getAnimation"]
 
@@ -42,7 +43,10 @@ def test_the_guides_example_is_a_working_resource(
     assert answer.headers["cache-status"] == "rfgw; fwd=uri-miss; fwd-status=200; stored"
     again = gateway.get("/animations/7")
     assert again.headers["cache-status"].startswith("rfgw; hit; ttl=35")
-    assert 'rfgw_upstream_drift_total{field="unknown_member"} 1.0' in gateway.get("/metrics").text
+    counted = gateway.get("/metrics").text.splitlines()
+    assert 'rfgw_upstream_drift_total{field="unknown_member"} 1.0' in counted
+    assert 'rfgw_requests_total{operation="getAnimation",status="200"} 2.0' in counted
+    assert "rfgw_crashes_total 0.0" in counted
     assert gateway.get("/animations/0").status_code == 422
     document = gateway.get("/openapi.json").json()
     assert document["paths"]["/animations/{id}"]["get"]["operationId"] == "getAnimation"

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from app.api.edge import Edge
-from app.api.front import Front
+from app.api.front import Front, Served
 from app.api.keys import new_key
 from app.entry import Entry, digest
 from app.main import create_app
+from app.resources import FRONT
 from tests.conftest import settings_for
 
 BODY = b'{"id":42}'
@@ -42,9 +44,9 @@ def frozen_edge(origins: str, **settings: object) -> Edge:
     return edge
 
 
-def with_front(edge: Edge, keys: dict[str, str]) -> Edge:
+def with_front(edge: Edge, served: Mapping[str, Served]) -> Edge:
     state = edge.app.state  # type: ignore[attr-defined]
-    edge._front = Front(state.gateway, state.replies, keys, edge._observer.expect)
+    edge._front = Front(state.gateway, state.replies, served, edge._observer.expect)
     return edge
 
 
@@ -82,11 +84,10 @@ def untimed(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
 async def test_the_front_and_the_route_send_the_same_bytes(
     origins: str, gated: bool, tmp_path: Path
 ) -> None:
-    keys = {"/sessions": "community.getSession("}
     key, line = new_key("site-a")
     (tmp_path / "keys").write_text(line)
     gate = {"api_keys_file": tmp_path / "keys", "rate_limit": "99999/60"} if gated else {}
-    front = with_front(frozen_edge(origins, **gate), keys)
+    front = with_front(frozen_edge(origins, **gate), FRONT)
     route = with_front(frozen_edge(origins, **gate), {})
     combinations = itertools.product(METHODS, PATHS, QUERIES, ACCEPTS, TAGS, ORIGINS, CONTROLS)
     statuses: set[int] = set()
@@ -109,7 +110,7 @@ async def test_the_front_and_the_route_send_the_same_bytes(
 
 @pytest.mark.parametrize("control", [None, b"max-age=0"])
 async def test_the_front_answers_without_the_framework(control: bytes | None) -> None:
-    edge = with_front(frozen_edge("*"), {"/sessions": "community.getSession("})
+    edge = with_front(frozen_edge("*"), FRONT)
 
     async def framework(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("the framework was asked")
@@ -127,7 +128,7 @@ async def test_the_front_answers_without_the_framework(control: bytes | None) ->
 
 
 async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
-    edge = with_front(frozen_edge("*"), {"/sessions": "community.getSession("})
+    edge = with_front(frozen_edge("*"), FRONT)
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     seen = []
     for now in (1000.0, 1000.2, 1000.3, 1001.0, 1004.24, 1004.26):
@@ -144,7 +145,7 @@ async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
 
 
 async def test_ready_header_fields_hold_no_body() -> None:
-    edge = with_front(frozen_edge("*"), {"/sessions": "community.getSession("})
+    edge = with_front(frozen_edge("*"), FRONT)
     await exchange(edge, "GET", "/sessions/42", "", [])
     assert edge._front._ready
     assert BODY not in repr(edge._front._ready).encode()

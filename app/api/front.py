@@ -13,6 +13,7 @@ from starlette.types import Scope
 from app.answer import NO_WISH
 from app.api.replies import Header, Replies, hit_words, matches, takes_json, wish_of
 from app.api.seen import Hit
+from app.call import Call
 from app.entry import Entry
 from app.gateway import Gateway
 
@@ -22,6 +23,13 @@ MAX_READY = 4096
 
 Kept = tuple[int, list[Header], Hit, bytes]
 """Status, header fields, who counts it, and body."""
+
+
+class Served(NamedTuple):
+    """What is served below the head of a path: an operationId, and a call of one argument."""
+
+    operation: str
+    call: type[Call]
 
 
 class Ready(NamedTuple):
@@ -42,9 +50,9 @@ class Ready(NamedTuple):
 
 
 class Front:
-    """``keys`` maps the head of a path to the head of a call's key.
+    """``served`` tells what is below the head of a path.
 
-    ``{"/sessions": "community.getSession("}`` finds the entry of ``/sessions/42`` under
+    ``{"/sessions": Served("getSession", GetSession)}`` finds the entry of ``/sessions/42`` under
     ``community.getSession(42)``. The path is taken as it was sent: one that is not strictly
     written, or escaped somewhere, finds nothing.
     """
@@ -53,13 +61,13 @@ class Front:
         self,
         gateway: Gateway,
         replies: Replies,
-        keys: Mapping[str, str],
-        expect: Callable[[str, int], Hit],
+        served: Mapping[str, Served],
+        expect: Callable[[str, str, int], Hit],
     ) -> None:
         self._store = gateway.store
         self._clock = gateway.clock
         self._replies = replies
-        self._keys = {head.encode(): key_head for head, key_head in keys.items()}
+        self._served = {head.encode(): below for head, below in served.items()}
         self._expect = expect
         self._ready: dict[bytes, Ready] = {}
 
@@ -99,23 +107,24 @@ class Front:
     def _key_of(self, path: bytes) -> str:
         """The call's key; of a path that is none of ours, a key of nothing."""
         head, _, tail = path.rpartition(b"/")
-        key_head = self._keys.get(head)
-        return "" if key_head is None else f"{key_head}{tail.decode('latin-1')})"
+        below = self._served.get(head)
+        return "" if below is None else f"{below.call.key_head()}{tail.decode('latin-1')})"
 
     def _make_ready(self, path: bytes, key: str, entry: Entry, now: float) -> Ready:
         if len(self._ready) >= MAX_READY:
             self._ready.clear()
         status = b"rfgw; " + hit_words(entry, now).encode()
         age, ttl = entry.age(now), entry.ttl(now)
-        asked_for = path.decode()
+        head, _, tail = path.rpartition(b"/")
+        below = self._served[head].operation, tail.decode()
         ready = self._ready[path] = Ready(
             key,
             entry.digest,
             entry.asked_at,
             now + min(1 - math.modf(age)[0], math.modf(ttl)[0]),
             self._replies.prepared(entry, now, status)[1],
-            self._expect(asked_for, 200),
+            self._expect(*below, 200),
             self._replies.prepared(entry, now, status, not_modified=True)[1],
-            self._expect(asked_for, 304),
+            self._expect(*below, 304),
         )
         return ready

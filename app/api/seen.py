@@ -4,7 +4,7 @@ Knows ASGI scopes and a clock. Must not know how series are named or lines are w
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -79,26 +79,21 @@ class Hit(NamedTuple):
 class Observer:
     """Hears of every request once: counts it, and logs it unless ``form`` is None.
 
-    ``operations`` has the operationId behind a path's head. ``clock`` is ``perf_counter``,
-    or a test's.
+    ``clock`` is ``perf_counter``, or a test's.
     """
 
     def __init__(
         self,
         requests: Requests,
         form: logs.Form | None,
-        operations: Mapping[str, str],
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.clock = clock
         self._requests = requests
         self._form = form
-        self._operations = operations
 
-    def expect(self, path: str, status: int) -> Hit:
-        """What to ``hit`` with when a kept answer serves this path with this status."""
-        head, _, last = path.rpartition("/")
-        operation = self._operations[head]
+    def expect(self, operation: str, last: str, status: int) -> Hit:
+        """What to ``hit`` with when a kept answer serves a path that ends like this."""
         fields = _fields("GET", operation, last, status, HIT)
         cut = self._form.cut("request", fields) if self._form else None
         return Hit(self._requests.hits(operation, status), fields, cut)
