@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import random
 import resource
 import select
@@ -27,7 +26,7 @@ from app.request_head import MAX_FIELDS, MAX_HEAD
 from tests.conftest import Farm, settings_for
 from tests.running import Wrapped, running, serving
 
-VANISHING = int(os.environ.get("VANISHING", "1000"))
+VANISHING = 10_000
 """How many clients vanish."""
 WITHIN = 60.0
 """Seconds: a bound for what takes one or two."""
