@@ -247,6 +247,8 @@ def test_every_request_has_one_line_and_every_problem_is_found_by_its_id(
         ("GET", "/sessions/300001", "getSession", 300001, "miss"),
         ("GET", "/sessions/300001", "getSession", 300001, "negative"),
         ("GET", "/sessions/707001", "getSession", 707001, "failed"),
+        ("GET", "/sessions?ids=1008", "getSessions", None, "hit"),
+        ("GET", "/sessions?ids=1008,300001", "getSessions", None, "mixed"),
         ("GET", "/sessions/007", "getSession", None, None),
         ("GET", f"/sessions/{SECRET}", "getSession", None, None),
         ("POST", "/sessions/1008", "getSession", 1008, None),

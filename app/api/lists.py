@@ -15,11 +15,14 @@ from app.answer import Answer, Wish
 from app.api.fields import Fields, cut
 from app.api.problems import CODES
 from app.api.replies import JSON, Replies, if_none_match, matches, wish_of_request
+from app.api.seen import seen_of
 from app.call import Call
 from app.entry import Entry, digest
 
 AT_ONCE = 8
 """Questions of one list under way at once: a few lists together still fit the bulkhead."""
+MIXED = "mixed"
+"""How the cache took part in a list whose items came in different ways."""
 
 
 class Item(NamedTuple):
@@ -48,6 +51,8 @@ class Lists:
         """
         self._replies.check_accept(request)
         answers = await self._fetch(list(calls.values()), wish_of_request(request))
+        outcomes = {answer.outcome for answer in answers}
+        seen_of(request.scope).outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
         items = [
             self._item(request, number, name, answer, fields)
             for number, answer in zip(calls, answers, strict=True)
