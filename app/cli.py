@@ -143,14 +143,14 @@ def _serve(_parsed: argparse.Namespace) -> int:
         return FAILED
 
     from app.board import board_for
-    from app.main import create_app
+    from app.main import create_app, create_worker
     from app.server import Config
     from app.workers import serve
 
     with listener, board_for(settings.workers) as board:
         host, port = listener.getsockname()[:2]
         app = create_app(settings)  # what is wrong with it is told before anything else
-        build = partial(create_app, settings, board=board) if board else lambda: app
+        build = partial(create_worker, settings, board) if board else lambda: app
         logs.event("listening", host=host, port=port)
         config = Config(build, workers=settings.workers, grace=settings.shutdown_grace)
         serve(config, listener, board.fold if board else None, early)

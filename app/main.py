@@ -4,8 +4,8 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
@@ -57,11 +57,8 @@ def create_app(
     SettingsError if ``settings`` were given and name a file that holds no keys.
     """
     if settings is None:
-        try:
+        with _wrong_settings_told():
             return create_app(load_settings(), drain, board)
-        except SettingsError as error:
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(2) from None
     form = logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
     metrics = Metrics(board)
@@ -75,6 +72,22 @@ def create_app(
     crowd = Crowd(settings.max_requests, problems, metrics.count_refused)
     crashed = crashed_by(metrics)
     return Edge(app, front, problems, settings.origins, crashed, observer, gate, crowd, drain)
+
+
+def create_worker(settings: Settings, board: Board) -> Edge:
+    """The application in one of several processes. What has become wrong since the first of them
+    began ends it with exit code 2."""
+    with _wrong_settings_told():
+        return create_app(settings, board=board)
+
+
+@contextmanager
+def _wrong_settings_told() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
 
 async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | None]:

@@ -3,6 +3,7 @@
 Knows uvicorn's supervisor, signals and processes. Must not know which application it is.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,12 @@ from threading import Thread
 import uvicorn
 from uvicorn.supervisors import Multiprocess, multiprocess
 
+from app import logs
+from app.lines import LINES
 from app.server import LEAVE, SIGNALS, Config, Server
+
+ENDED_WITHIN = 15.0
+"""Seconds from its signal after which a worker is killed: one that is well needs less."""
 
 Watch = Callable[[Collection[int | None]], None]
 """Told the pids of the workers whenever they may have changed."""
@@ -28,7 +34,12 @@ class Worker(multiprocess.Process):
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, until told to leave or left alone."""
         Thread(target=_leave_with_parent, daemon=True).start()
-        super().target(sockets)
+        try:
+            super().target(sockets)
+        except Exception as error:  # noqa: BLE001 - a traceback would show the exception's message
+            logs.crash("-", error)
+            LINES.flush()
+            raise SystemExit(1) from None
 
     @property
     def server(self) -> uvicorn.Server:
@@ -52,6 +63,7 @@ class Workers(Multiprocess):
         self.signal_queue[:0] = early
         self._watch = watch
         self._leaves = 0
+        self._replaced: list[multiprocess.Process] = []
         # There is no other way to say which processes it starts.
         multiprocess.Process = Worker  # type: ignore[misc]
 
@@ -75,11 +87,14 @@ class Workers(Multiprocess):
             if not self._await_ready(new):
                 new.kill()
                 new.join()
+                if not self._told():
+                    logs.event("restart_failed", level=logging.ERROR, replaced=index)
                 return
             self.processes[index] = new
+            self._replaced = [old]
             old.terminate()
-            self._await_end(old)
-            self._tell()
+            self._await_end(self._replaced)
+            self.keep_subprocess_alive()
 
     def keep_subprocess_alive(self) -> None:
         """Replace those that died."""
@@ -88,9 +103,9 @@ class Workers(Multiprocess):
 
     def join_all(self) -> None:
         """Wait for the end of all; one more signal ends them at once."""
-        for process in self.processes:
-            self._await_end(process, signals=2)
-        for process in self.processes:
+        leaving = [*self._replaced, *self.processes]
+        self._await_end(leaving, signals=2)
+        for process in leaving:
             process.process.kill()
             process.join()
 
@@ -102,9 +117,17 @@ class Workers(Multiprocess):
             time.sleep(0.05)
         return False
 
-    def _await_end(self, worker: multiprocess.Process, signals: int = 1) -> None:
-        while worker.process.is_alive() and self._told() < signals:
-            worker.process.join(0.1)
+    def _await_end(self, workers: Sequence[multiprocess.Process], signals: int = 1) -> None:
+        """Until they have ended, or so many signals to leave have come. Who is stuck is killed."""
+        deadline = time.monotonic() + ENDED_WITHIN
+        while self._told() < signals:
+            alive = [worker.process for worker in workers if worker.process.is_alive()]
+            if not alive:
+                return
+            if time.monotonic() >= deadline:
+                for process in alive:
+                    process.kill()
+            alive[0].join(0.1)
 
     def _tell(self) -> None:
         if self._watch is not None:

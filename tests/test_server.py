@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.api.keys import new_key
 from app.board import MEMORY
 from tests.conftest import Farm
 from tests.programs import (
@@ -27,15 +29,24 @@ from tests.programs import (
     started,
 )
 
+SERVE = (*RFGW, "serve")
+IMPATIENT = (
+    *(sys.executable, "-c"),
+    "import app.cli, app.workers; app.workers.ENDED_WITHIN = 1.0; app.cli.main(['serve'])",
+)
+"""The same, whose parent does not wait for 15 s until it kills who does not leave."""
+
 
 @contextmanager
-def serving(directory: Path, farm: Farm, **more: str) -> Iterator[tuple[Program, int]]:
+def serving(
+    directory: Path, farm: Farm, command: tuple[str, ...] = SERVE, /, **more: str
+) -> Iterator[tuple[Program, int]]:
     """``rfgw serve``, ready, and its port."""
     port = free_port()
     settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port), **more}
     with (
         (directory / "log").open("w") as log,
-        started(directory, *RFGW, "serve", settings=settings, log=log) as program,
+        started(directory, *command, settings=settings, log=log) as program,
     ):
         await_ready(port)
         yield program, port
@@ -297,3 +308,56 @@ def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
                 before = children(program.pid)
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
+
+
+def all_ready(directory: Path, count: int) -> bool:
+    """Whether so many workers have begun, the replaced ones among them."""
+    return (directory / "log").read_text().count("Application startup complete") >= count
+
+
+def test_a_worker_that_hangs_holds_up_neither_a_restart_nor_the_end(
+    tmp_path: Path, farm: Farm
+) -> None:
+    with serving(tmp_path, farm, IMPATIENT, RFGW_WORKERS="2") as (program, port):
+        while not all_ready(tmp_path, 2):
+            time.sleep(0.05)
+        before = children(program.pid)
+        os.kill(min(before), signal.SIGSTOP)
+        program.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + WITHIN
+        while before & children(program.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        while not all_ready(tmp_path, 4):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        await_ready(port)
+        os.kill(min(children(program.pid)), signal.SIGSTOP)
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+
+
+def test_a_restart_that_fails_leaves_the_old_workers_and_says_why(
+    tmp_path: Path, farm: Farm
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(new_key("one")[1])
+    settings = {"RFGW_WORKERS": "2", "RFGW_API_KEYS_FILE": str(keys)}
+    with serving(tmp_path, farm, **settings) as (program, port):
+        while not all_ready(tmp_path, 2):
+            time.sleep(0.05)
+        before = children(program.pid)
+        keys.write_text("c4nary")
+        program.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + WITHIN
+        while "restart_failed" not in (tmp_path / "log").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert children(program.pid) == before
+        await_ready(port)
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+    log = (tmp_path / "log").read_text()
+    assert re.search(r"^RFGW_API_KEYS_FILE: line 1: must be ", log, re.MULTILINE)
+    assert "Traceback" not in log
+    assert "c4nary" not in log
