@@ -5,7 +5,6 @@ the application makes that answer too.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
 import httptools
@@ -13,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.closing import PASSED_OVER, Lingering, reset
+from app.closing import PASSED_OVER, Asgi, Lingering, reset, without_chunks
 from app.drain import Drain
 from app.request_head import (
     MALFORMED,
@@ -29,8 +28,6 @@ from app.request_head import (
 )
 
 GUARDED = frozenset({b"host", b"content-length", b"transfer-encoding"})
-
-Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Limits(NamedTuple):
@@ -179,6 +176,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = without_chunks(cycle, app)
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)

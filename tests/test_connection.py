@@ -268,6 +268,7 @@ def test_what_can_be_read_in_one_way_is_answered(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.usefixtures("farm")  # no script of other tests is left
 def test_an_encoded_slash_separates_nothing(url: str) -> None:
     end = b" HTTP/1.1\r\nHost: gw\r\n\r\n"
     paths = [b"/sessions/1008", b"/sessions/%31008", b"/sessions%2f1008", b"/sessions%2F1008"]

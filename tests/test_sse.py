@@ -23,6 +23,7 @@ from app.live import Hub
 from app.main import create_app
 from tests.conftest import Farm, settings_for
 from tests.running import running, serving
+from tests.test_connection import connect, rest_of
 from tests.test_fields import rendered
 from tests.test_gateway import CALL, build
 from tests.test_http import problem_of
@@ -111,6 +112,17 @@ def test_a_session_that_has_ended_is_told_once_and_then_the_end(gateway: Gateway
     assert told["x-accel-buffering"] == "no"
     assert told["access-control-allow-origin"] == "*"
     assert told["x-request-id"]
+
+
+def test_a_client_of_http_1_0_gets_a_stream_that_ends_with_its_connection(gateway: Gateway) -> None:
+    with connect(gateway.url) as client:
+        client.sendall(b"GET /sessions/%d/events HTTP/1.0\r\n\r\n" % ENDED)
+        head, _, body = rest_of(client).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    told = list(parsed(iter(body.decode().split("\n"))))
+    assert [event.name for event in told] == ["session", "end"]
+    assert body.startswith(b"retry: 3000\n\nevent: session\n"), "and nothing that frames it"
+    assert body.endswith(b"\n\n")
 
 
 def test_who_has_the_last_event_of_an_ended_session_is_told_not_to_come_again(
