@@ -51,6 +51,17 @@ def test_the_type_points_at_the_public_address_if_there_is_one(start_gateway: St
     assert page.json()["example"]["type"] == kind
 
 
+def test_a_detail_may_name_any_argument(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = Code.SESSION_NOT_FOUND
+    other = MEANINGS[code]._replace(detail="No animation has id {animationId}.")
+    monkeypatch.setitem(MEANINGS, code, other)
+    page = start_gateway().get(f"/problems/{code}").json()
+    assert page["meaning"] == "No animation has id N."
+    assert page["example"]["detail"] == "No animation has id 4711."
+
+
 @pytest.mark.parametrize("code", list(Code))
 def test_a_page_tells_people_what_the_catalogue_says(site: httpx.Client, code: Code) -> None:
     meaning = MEANINGS[code]

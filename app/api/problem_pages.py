@@ -6,7 +6,7 @@ the one list of codes, when the router is made.
 
 from collections.abc import Mapping
 from html import escape
-from string import Template
+from string import Formatter, Template
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -138,7 +138,7 @@ def _page(code: Code, problems: Problems, fault: int | None) -> ProblemPage:
         code=code,
         status=meaning.status,
         title=meaning.title,
-        meaning=meaning.detail.format(sessionId="N"),
+        meaning=meaning.detail.format_map(dict.fromkeys(_arguments(meaning.detail), "N")),
         when=meaning.when,
         remedy=meaning.remedy,
         retryable=example.retryable,
@@ -152,7 +152,7 @@ def _example(code: Code, problems: Problems, fault: int | None) -> Problem:
     kind = KINDS.get(code)
     error = None
     if kind is not None and issubclass(kind, errors.Refused | errors.UpstreamError):
-        arguments = {"sessionId": 4711}
+        arguments = dict.fromkeys(_arguments(MEANINGS[code].detail), 4711)
         error = kind(method="community.getSession", arguments=arguments, fault_code=fault)
     return problems.document(
         code,
@@ -161,6 +161,11 @@ def _example(code: Code, problems: Problems, fault: int | None) -> Problem:
         path="/sessions/4711" if kind else None,
         parts=[INVALID] if code is Code.INVALID_REQUEST else [],
     )
+
+
+def _arguments(detail: str) -> list[str]:
+    """The names in its braces."""
+    return [name for _, name, _, _ in Formatter().parse(detail) if name]
 
 
 def _words(page: ProblemPage) -> dict[str, str]:
