@@ -3,16 +3,22 @@
 Knows pydantic. Must not know URLs, caching or XML.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.errors import UpstreamMismatch, UpstreamUnreadable
+from app.errors import GatewayError, UpstreamMismatch, UpstreamUnreadable
 
 Pace = Literal["active", "queued", "waiting", "terminal"]
 """How soon an answer is expected to change; the operator's settings give each one its seconds."""
+
+Faults = Mapping[int, type[GatewayError]]
+"""What the farm's fault codes mean."""
+
+NO_FAULTS: Faults = MappingProxyType({})
 
 Drift = Callable[[str], None]
 """Told the name of each answer field that was not as documented."""
@@ -21,15 +27,16 @@ Drift = Callable[[str], None]
 class Call(BaseModel):
     """One question to the farm.
 
-    A subclass names the ``method`` and the model of its ``answer``. Its fields are the positional
-    arguments in wire order; a field's serialization alias is the argument's documented name, which
-    signing reading B needs.
+    A subclass names the ``method``, the model of its ``answer`` and the ``faults`` that have a
+    meaning of their own with this method. Its fields are the positional arguments in wire order; a
+    field's serialization alias is the argument's documented name, which signing reading B needs.
     """
 
     model_config = ConfigDict(frozen=True)
 
     method: ClassVar[str]
     answer: ClassVar[type[BaseModel]]
+    faults: ClassVar[Faults] = NO_FAULTS
 
     @cached_property
     def key(self) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from app import errors
 from app.answer import NO_WISH, Answer, Wish
 from app.cache import Brought, Meeting, Store
-from app.call import Call, Drift
+from app.call import Call, Drift, Faults
 from app.entry import Entry, State
 from app.flight import Flights
 from app.keeping import Keeping, Uniform
@@ -32,9 +32,12 @@ class Upstream(Protocol):
     """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
 
     async def call(
-        self, method: str, arguments: Mapping[str, Any], *, background: bool = False
+        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
     ) -> object:
-        """The decoded answer of one upstream call; in the ``background`` nobody waits for it."""
+        """The decoded answer of one upstream call; ``faults`` are those of this method alone.
+
+        In the ``background`` nobody waits for it.
+        """
 
 
 Told = Callable[[str, Entry], None]
@@ -192,7 +195,9 @@ class Gateway:
         """
         asked_at = self.clock()
         try:
-            value = await self.upstream.call(call.method, call.arguments, background=background)
+            value = await self.upstream.call(
+                call.method, call.arguments, faults=call.faults, background=background
+            )
             answer = self._read(call, value)
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
             entry = self.keeping.answer(asked_at, body, call.pace(answer), self.uniform)

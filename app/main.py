@@ -35,7 +35,7 @@ from app.lines import LINES
 from app.live import Hub
 from app.metrics import Metrics
 from app.parts import QUEUE_WAIT, answer_once, crashed_by, farm_of, gateway_of
-from app.resources import FRONT, ROUTERS
+from app.resources import CALLS, FRONT, ROUTERS
 from app.settings import Settings, env_name
 from app.sharing import Memory, counter_for, join_group
 from app.upstream.client import FAULTS
@@ -173,7 +173,8 @@ def _api(
     metrics.streams.set_function(lambda: live.streams)
     for router in ROUTERS:
         app.include_router(router)
-    known = {CODES[kind]: number for number, kind in FAULTS.items()}
+    tables = [FAULTS, *(call.faults for call in CALLS)]
+    known = {CODES[kind]: number for table in tables for number, kind in table.items()}
     faults = {**known, Code.UPSTREAM_FAULT: 999}  # any other number
     app.include_router(
         problem_router(public_url=settings.public_url, version=VERSION, faults=faults)

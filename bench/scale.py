@@ -15,6 +15,7 @@ from typing import Any
 from app import errors
 from app.answer import Answer
 from app.cache.memory import MemoryStore
+from app.call import Faults
 from app.entry import Windows
 from app.gateway import Gateway
 from app.keeping import Keeping
@@ -38,7 +39,7 @@ class World:
     outcomes: dict[str, int] = field(default_factory=dict)
 
     async def call(
-        self, method: str, arguments: Mapping[str, Any], *, background: bool = False
+        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
     ) -> object:
         """A session that renders, or nothing."""
         self.calls += 1

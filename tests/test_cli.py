@@ -21,6 +21,7 @@ from app.api.catalogue import MEANINGS, Code
 from app.api.keys import Keys
 from app.api.problems import CODES
 from app.exits import EXIT_CODES, REMEDIES
+from app.resources.sessions import GetSession
 from app.summary import summary
 from app.upstream.client import FAULTS
 from tests.conftest import Farm
@@ -38,6 +39,7 @@ from tests.programs import (
     started,
 )
 
+KNOWN = {**FAULTS, **GetSession.faults}
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app")
 CANARY = "c4nary"
 WRONG = {
@@ -278,7 +280,7 @@ def ask(
 @pytest.mark.parametrize(
     ("step", "code"),
     [
-        *(({"do": "fault", "code": fault}, CODES[kind]) for fault, kind in FAULTS.items()),
+        *(({"do": "fault", "code": fault}, CODES[kind]) for fault, kind in KNOWN.items()),
         ({"do": "fault", "code": 999}, Code.UPSTREAM_FAULT),
         ({"do": "status", "status": 500}, Code.UPSTREAM_UNREACHABLE),
         ({"do": "status", "status": 503}, Code.UPSTREAM_UNAVAILABLE),

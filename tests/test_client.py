@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app import errors
+from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.upstream.breaker import Breaker, Verdict
 from app.upstream.client import FAULTS, Attempt, Farm, verdict_of
@@ -17,6 +18,7 @@ from app.upstream.oauth import Signer
 from app.upstream.transport import Transport, open_http
 from tests import conftest
 
+KNOWN = {**FAULTS, **GetSession.faults}
 METHOD, ASKED = "community.getSession", {"sessionId": 1001}
 BAD_GATEWAY: dict[str, object] = {"do": "status", "status": 502}
 
@@ -139,8 +141,8 @@ async def test_a_call_that_is_cut_short_is_observed_and_frees_its_place(
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        *[(FAULTS[code](fault_code=code), Verdict.ANSWER) for code in FAULTS if code != 104],
-        (FAULTS[104](fault_code=104), Verdict.UNSIGNED),
+        *[(KNOWN[code](fault_code=code), Verdict.ANSWER) for code in KNOWN if code != 104],
+        (KNOWN[104](fault_code=104), Verdict.UNSIGNED),
         (errors.UpstreamRefusedCredentials("http_status"), Verdict.ANSWER),
         (errors.UpstreamFault(fault_code=0), Verdict.ODD),
         (errors.UpstreamFault(fault_code=-1), Verdict.ODD),

@@ -12,7 +12,7 @@ from app import main, resources
 from app.api.front import Served
 from app.call import Call
 from app.sandbox import data, server
-from tests.conftest import StartGateway
+from tests.conftest import Farm, StartGateway
 
 GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -35,7 +35,7 @@ def animations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_the_guides_example_is_a_working_resource(
-    animations: ModuleType, start_gateway: StartGateway
+    animations: ModuleType, farm: Farm, start_gateway: StartGateway
 ) -> None:
     gateway = start_gateway()
     answer = gateway.get("/animations/7")
@@ -47,17 +47,21 @@ def test_the_guides_example_is_a_working_resource(
     assert 'rfgw_upstream_drift_total{field="unknown_member"} 1.0' in counted
     assert 'rfgw_requests_total{operation="getAnimation",status="200"} 2.0' in counted
     assert "rfgw_crashes_total 0.0" in counted
-    assert gateway.get("/animations/0").status_code == 422
+    for none in (0, 2**31):
+        assert gateway.get(f"/animations/{none}").status_code == 422
+    farm.next({"do": "fault", "code": 300})  # which says nothing of sessions here
+    assert gateway.get("/animations/8").json()["code"] == "upstream_fault"
     document = gateway.get("/openapi.json").json()
     assert document["paths"]["/animations/{id}"]["get"]["operationId"] == "getAnimation"
     assert list(document["components"]["schemas"]["Animation"]["properties"]) == ["id", "title"]
 
 
 def test_the_sandbox_answers_every_declared_call_and_no_other() -> None:
+    kinds = {kind for kind in Call.__subclasses__() if kind.__module__.startswith("app.")}
+    assert kinds == set(resources.CALLS)
     declared = {
         kind.method: {field.serialization_alias for field in kind.model_fields.values()}
-        for kind in Call.__subclasses__()
-        if kind.__module__.startswith("app.")
+        for kind in kinds
     }
     known = {method: set(found.parameters) for method, found in data.METHODS.items()}
     assert known == declared

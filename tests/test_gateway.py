@@ -17,6 +17,7 @@ from app import errors
 from app.answer import Answer, Wish
 from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
+from app.call import Faults
 from app.entry import Windows
 from app.gateway import Gateway
 from app.keeping import Keeping
@@ -49,9 +50,10 @@ class Farm:
         self.crashes: list[Exception] = []
 
     async def call(
-        self, method: str, arguments: Mapping[str, Any], *, background: bool = False
+        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
     ) -> object:
         assert (method, arguments) == ("community.getSession", {"sessionId": 42})
+        assert faults == GetSession.faults
         self.calls += 1
         self.background = background
         if self.mood == "slow":

@@ -5,5 +5,7 @@ from app.resources import sessions
 
 ROUTERS = (sessions.router,)
 
+CALLS = (sessions.GetSession,)
+
 FRONT = {"/sessions": Served("getSession", sessions.GetSession)}
 """Heads of paths whose last segment is the call's one argument, and what is served below each."""

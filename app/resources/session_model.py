@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, Validation
 
 from app.resources.progress import Progress, State, frames_total, progress_of
 from app.resources.wire import (
+    MAX_ID,
     Id,
     Instant,
     Integer,
@@ -23,8 +24,6 @@ from app.resources.wire import (
     keyed_urls,
     struct_or,
 )
-
-MAX_ID = 2**31 - 1  # XML-RPC's <int> has 32 bits
 
 STATES = {
     "sumit": State.SUBMIT,  # the vendor's own spelling

@@ -1,15 +1,18 @@
 """Render sessions: the call that fetches one, how soon answers change, and the routes.
 
-Knows paths, arguments and paces. Must not know the HTTP client, stores, XML or status numbers.
+Knows paths, arguments, faults and paces. Must not know the HTTP client, stores, XML or status
+numbers.
 """
 
 import re
+from types import MappingProxyType
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from app import errors
 from app.api.catalogue import Code
 from app.api.fields import Fields, comma_separated, fields_of
 from app.api.lists import ReplyAll
@@ -20,7 +23,8 @@ from app.api.responses import list_responses, reply_responses, stream_responses
 from app.api.sse import Watch
 from app.call import Call, Pace
 from app.resources.progress import Phase
-from app.resources.session_model import MAX_ID, Session
+from app.resources.session_model import Session
+from app.resources.wire import MAX_ID
 
 ID_PATTERN = re.compile(r"[1-9][0-9]{0,9}")
 
@@ -65,6 +69,13 @@ class GetSession(Call):
 
     method = "community.getSession"
     answer = Session
+    faults = MappingProxyType(
+        {
+            103: errors.SessionForbidden,
+            300: errors.SessionNotFound,
+            301: errors.SessionNotAttached,
+        }
+    )
 
     id: int = Field(serialization_alias="sessionId")
 

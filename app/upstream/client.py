@@ -9,9 +9,11 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from app import errors
+from app.call import NO_FAULTS, Faults
 from app.timings import step
 from app.trace import trace
 from app.upstream.breaker import Verdict
@@ -21,16 +23,15 @@ from app.upstream.skew import FarmClock
 from app.upstream.transport import TRY_AGAIN, Transport
 from app.upstream.xmlrpc import Fault, Value, dump_call, load_answer
 
-FAULTS: dict[int, type[errors.GatewayError]] = {
-    100: errors.UpstreamRejectedCall,
-    101: errors.UpstreamRejectedParameters,
-    103: errors.SessionForbidden,
-    104: errors.UpstreamRefusedCredentials,
-    300: errors.SessionNotFound,
-    301: errors.SessionNotAttached,
-    400: errors.UpstreamRefusedCredentials,
-}
-"""The documented faults of community.getSession; every other code is an UpstreamFault."""
+FAULTS: Faults = MappingProxyType(
+    {
+        100: errors.UpstreamRejectedCall,
+        101: errors.UpstreamRejectedParameters,
+        104: errors.UpstreamRefusedCredentials,
+        400: errors.UpstreamRefusedCredentials,
+    }
+)
+"""What every method may answer. A call brings its own; all other codes are UpstreamFault."""
 
 INVALID_SIGNATURE = 104
 
@@ -64,6 +65,7 @@ class Question(NamedTuple):
 
     method: str
     arguments: Mapping[str, int | str]
+    faults: Faults
     deadline: float
 
 
@@ -88,14 +90,20 @@ class Farm:
     farm_clock: FarmClock = field(default_factory=FarmClock)
 
     async def call(
-        self, method: str, arguments: Mapping[str, int | str], *, background: bool = False
+        self,
+        method: str,
+        arguments: Mapping[str, int | str],
+        *,
+        faults: Faults = NO_FAULTS,
+        background: bool = False,
     ) -> Value:
         """The decoded answer. Raises errors.Refused or errors.UpstreamError, nothing else.
 
         The deadline is absolute: it covers the wait for a place, the retry, and a farm that drips.
-        A call in the ``background``, for which nobody waits, is not tried again.
+        A call in the ``background``, for which nobody waits, is not tried again. ``faults`` are
+        those that mean something with this method alone.
         """
-        question = Question(method, arguments, self.clock() + self.deadline)
+        question = Question(method, arguments, faults, self.clock() + self.deadline)
         try:
             if refusal := self.guard.refusal(self.clock()):
                 raise refusal  # at once: who must not ask need not wait for a place
@@ -157,7 +165,7 @@ class Farm:
             raise errors.UpstreamTimeout(outcome) from None
         except Fault as fault:
             outcome, fault_code = "fault", fault.code
-            kind = FAULTS.get(fault.code, errors.UpstreamFault)
+            kind = {**FAULTS, **question.faults}.get(fault.code, errors.UpstreamFault)
             raise kind(outcome, fault_code=fault.code) from None
         except errors.UpstreamError as error:
             outcome = error.cause
@@ -171,7 +179,7 @@ class Farm:
             )
 
     async def _exchange(self, question: Question, timestamp: int) -> Value:
-        method, arguments, _ = question
+        method, arguments, *_ = question
         with step("sign"):
             parameters = self.signer.sign(
                 self.base, method, arguments, timestamp=timestamp, nonce=new_nonce()
