@@ -115,8 +115,8 @@ class Connection(HttpToolsProtocol):
                     self._refuse(TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole field."""
-        name = name.lower()
+        """A whole field. The blanks behind a value are none of it (RFC 9112 section 5)."""
+        name, value = name.lower(), value.rstrip(b" \t")
         self.headers.append((name, value))
         if name in GUARDED:
             self._guard(name, value)

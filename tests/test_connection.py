@@ -189,6 +189,11 @@ def test_a_refusal_takes_the_request_id_that_it_could_read(url: str) -> None:
     assert (answer.status, answer.fields["x-request-id"]) == (400, "mine")
 
 
+def test_blanks_behind_a_request_id_are_none_of_it(url: str) -> None:
+    (answer,) = exchange(url, GET + b"X-Request-ID: blank-1 \t\r\nConnection: close \r\n\r\n")
+    assert answer.fields["x-request-id"] == "blank-1"
+
+
 def test_the_refusal_of_a_head_has_no_body(url: str) -> None:
     with connect(url) as client:
         client.sendall(b"HEAD /health/live HTTP/1.1\r\n\r\n")
@@ -241,6 +246,9 @@ def test_a_large_body_is_not_read(impatient: str) -> None:
 GOOD = {
     "plain": GET + b"\r\n",
     "an empty body": GET + b"Content-Length: 0\r\n\r\n",
+    "a length of zeros": GET + b"Content-Length: 00\r\n\r\n",
+    "blanks behind a length": GET + b"Content-Length: 0 \t\r\n\r\n",
+    "blanks around a Host": b"GET /health/live HTTP/1.1\r\nHost: \t gw \t\r\n\r\n",
     "an absolute target": b"GET http://GW/health/live HTTP/1.1\r\nHost: gw\r\n\r\n",
     "an absolute target with the default port": b"GET http://gw:80/health/live HTTP/1.1\r\n"
     b"Host: gw\r\n\r\n",

@@ -237,7 +237,7 @@ def _dress(headers: Iterable[Header], own: list[Header]) -> list[Header]:
 
 
 def _brings_body(given: Mapping[bytes, bytes]) -> bool:
-    return given.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in given
+    return given.get(b"content-length", b"").strip(b"0") != b"" or b"transfer-encoding" in given
 
 
 async def _preflight(scope: Scope, receive: Receive, send: Send) -> None:
