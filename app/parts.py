@@ -21,7 +21,8 @@ from app.upstream.breaker import Breaker
 from app.upstream.client import Attempt, Farm
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
-from app.upstream.transport import Transport, open_http
+from app.upstream.sockets import open_http
+from app.upstream.transport import Transport
 
 QUEUE_WAIT = 0.25
 """Seconds that a call waits for its turn at most: beyond, telling the client is kinder."""

@@ -15,7 +15,8 @@ from app.upstream.breaker import Breaker, Verdict
 from app.upstream.client import FAULTS, Attempt, Farm, verdict_of
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
-from app.upstream.transport import Transport, open_http
+from app.upstream.sockets import open_http
+from app.upstream.transport import Transport
 from tests import conftest
 
 KNOWN = {**FAULTS, **GetSession.faults}

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.upstream.transport import MAX_PAUSE, _Socket, cause_of, http_date, retry_after
+from app.upstream.sockets import _Socket
+from app.upstream.transport import MAX_PAUSE, cause_of, http_date, retry_after
 from tests.conftest import StartGateway
 from tests.hostile_farm import GOOD, raw_farm
 from tests.hostile_faults import HTTPX

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from app.doctor.finding import Finding, skipped
-from app.upstream.transport import tls_context
+from app.upstream.sockets import tls_context
 
 LOOKUP = 5.0
 """Seconds for a look-up of addresses."""
