@@ -21,7 +21,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 EVERY = 1.0
-"""Seconds between two writings: so much a process that is killed may have counted in vain."""
+"""Seconds between two writings: what a process counted since the last is lost if it is killed."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - only looked at; what is made there is private
 ENDED = "ended"
 """The name of those who are no more: what they counted stays, what they were holding does not."""

@@ -88,7 +88,7 @@ class Hub:
     """Lets readers watch calls: ``most`` readers at once, ``per_client`` of them of one client.
 
     However many watch one call, it is asked for once per lifetime of its answer, by ``gateway``,
-    so that cache, flights and guard hold. It is asked for no more as soon as the last has left.
+    so that cache, flights and guard hold. Once the last has left, it is no longer asked for.
     """
 
     def __init__(self, gateway: Gateway, *, most: int, per_client: int) -> None:

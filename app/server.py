@@ -66,7 +66,7 @@ class Config(uvicorn.Config):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but it says that it is about to leave before it stops to listen.
+    """uvicorn's, but it says that it is about to leave before it stops listening.
 
     While it drains, the readiness is 503, requests are answered as ever, and each answer closes
     its connection. SIGINT, a person's, leaves the grace out. A second signal ends it at once.

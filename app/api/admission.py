@@ -1,7 +1,7 @@
 """Who may ask, how often, and how many at once: decided before anything is answered.
 
 Knows how a key comes with a request (RFC 6750), and the fields that tell of it. Must not know where
-keys are kept, how is counted, or what is answered.
+keys are kept, how requests are counted, or what is answered.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence

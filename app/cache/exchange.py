@@ -1,6 +1,6 @@
 """What clients have taken of their shares, exchanged between processes through one server.
 
-Knows the server's commands and its clock. Must not know who a client is, or how is counted.
+Knows the server's commands and its clock. Must not know who a client is, or how counting is done.
 
 Nobody waits for it: ten times a second each process tells what was taken there since, and learns
 what all have taken. What is kept is one number for each client, when its share will be whole

@@ -1,6 +1,6 @@
 """All checks in their order: a line as each is done, or one JSON document at the end.
 
-Knows the exit codes. Must not know how a check is made.
+Knows which check comes when. Must not know how a check is made.
 """
 
 import asyncio
@@ -13,9 +13,8 @@ from app.doctor.finding import Finding, skipped
 from app.doctor.signed_call import CHECKS, examine_call
 from app.doctor.way import examine_way, target
 from app.environment import SettingsError
+from app.exits import FAILED, WRONG
 from app.settings import Settings
-
-WELL, ILL, WRONG = 0, 1, 2
 
 
 def run_doctor(load: Callable[[], Settings], session: int, *, as_json: bool) -> int:
@@ -33,7 +32,7 @@ def run_doctor(load: Callable[[], Settings], session: int, *, as_json: bool) -> 
     if as_json:
         told = {"ok": not failed, "checks": [finding._asdict() for finding in findings]}
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
-    return WRONG if "settings" in failed else ILL if failed else WELL
+    return WRONG if "settings" in failed else FAILED if failed else 0
 
 
 def _examine(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
