@@ -1,19 +1,17 @@
-"""The outermost ASGI application: request id, CORS, security headers, the last-resort problem.
+"""The outermost ASGI application: who answers a request, and what is answered if that fails.
 
-Knows ASGI and the Fetch standard's CORS protocol. Must not know routes or what is answered.
+Knows ASGI. Must not know routes, nor what header fields all answers have.
 """
 
-import re
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors, logs
 from app.api.admission import Crowd, Gate, Verdict
 from app.api.catalogue import Code
+from app.api.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
 from app.api.front import Front, Kept
 from app.api.problems import CODES, Problems
 from app.api.replies import Header
@@ -24,25 +22,7 @@ from app.trace import trace, trace_of
 
 START, BODY = "http.response.start", "http.response.body"
 
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-
-ALLOWED_HEADERS = (
-    "Accept, Authorization, Cache-Control, If-None-Match, Last-Event-ID, Prefer, "
-    "traceparent, X-API-Key, X-Request-ID"
-)
-EXPOSED_HEADERS = (
-    "Age, Cache-Control, Cache-Status, ETag, Preference-Applied, RateLimit, RateLimit-Policy, "
-    "Retry-After, Server-Timing, X-Request-ID"
-)
-
-EVERYWHERE: list[Header] = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"access-control-expose-headers", EXPOSED_HEADERS.encode()),
-]
-ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 CLOSE = {"connection": "close"}
-JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 Crash = Callable[[str, BaseException], None]
 """Told of an exception that nobody handled, with the request's id."""
@@ -67,16 +47,13 @@ class Edge:
         self.drain = drain  # for whoever runs this application: to be begun before its end
         self._front = front
         self._problems = problems
-        self._origins = frozenset(origin.encode("latin-1") for origin in origins)
-        self._any_origin = "*" in origins
-        self._everywhere = [*EVERYWHERE, *([ANY_ORIGIN] if self._any_origin else [])]
-        self._at_a_hit = [*self._everywhere, HIT_TIMING, JSON_POLICY]
         self._on_crash = on_crash
         self._observer = observer
         self._gate = gate
         self._crowd = crowd
-        self._boot = secrets.token_hex(8).encode() + b"-"
-        self._numbers = count(1)
+        common = CommonFields(origins)
+        self._own, self._dressed = common.own, common.dressed
+        self._at_a_hit = [*common.everywhere, HIT_TIMING, JSON_POLICY]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; lifespan goes straight through, WebSockets are refused."""
@@ -127,16 +104,6 @@ class Edge:
 
         return answer
 
-    def _own(
-        self, fields: Sequence[Header], given: Mapping[bytes, bytes]
-    ) -> tuple[bytes, list[Header]]:
-        """The request's id, and the header fields that all its answers would have."""
-        request_id = self._request_id(given.get(b"x-request-id"))
-        own = [(b"x-request-id", request_id)]
-        if not self._any_origin:
-            own += self._cors(fields, given.get(b"origin"))
-        return request_id, own
-
     def _admit(
         self, gate: Gate, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
     ) -> Verdict:
@@ -169,8 +136,7 @@ class Edge:
             nonlocal ended
             if message["type"] == START:
                 seen.begin(message["status"], self._observer.clock())
-                every = [*own, *self._everywhere, seen.server_timing()]
-                headers = _dress(message["headers"], every)
+                headers = self._dressed(message["headers"], own, seen.server_timing())
                 message = {**message, "headers": headers}
             elif message["type"] == BODY:
                 ended = not message.get("more_body", False)
@@ -205,7 +171,7 @@ class Edge:
     ) -> ASGIApp:
         """What answers a request that the front did not."""
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
-            return _preflight
+            return PREFLIGHT
         if refusal is not None:
             return self._problems.response(CODES[type(refusal)], scope, error=refusal)
         if scope["method"] == "GET" and _brings_body(given):
@@ -215,40 +181,6 @@ class Edge:
             return self._problems.response(Code.ROUTE_NOT_FOUND, scope)
         return self._crowd.around(self.app)
 
-    def _request_id(self, given: bytes | None) -> bytes:
-        if given is not None and REQUEST_ID.fullmatch(given):
-            return given
-        return self._boot + b"%x" % next(self._numbers)
-
-    def _cors(self, fields: Sequence[Header], origin: bytes | None) -> list[Header]:
-        """What lets a page of another origin read the answer."""
-        headers = [(b"vary", b"Origin")]
-        if origin in self._origins and sum(name == b"origin" for name, _ in fields) == 1:
-            headers.append((b"access-control-allow-origin", origin))
-        return headers
-
-
-def _dress(headers: Iterable[Header], own: list[Header]) -> list[Header]:
-    """The answer's headers with ours; a page that brings a policy of its own keeps it."""
-    dressed = [*headers, *own]
-    if not any(name == JSON_POLICY[0] for name, _ in dressed):
-        dressed.append(JSON_POLICY)
-    return dressed
-
 
 def _brings_body(given: Mapping[bytes, bytes]) -> bool:
     return given.get(b"content-length", b"").strip(b"0") != b"" or b"transfer-encoding" in given
-
-
-async def _preflight(scope: Scope, receive: Receive, send: Send) -> None:
-    """The same answer for every path: what may be asked at all (Fetch standard, CORS protocol).
-
-    A foreign origin is told no origin that is allowed, and the browser does the refusing.
-    """
-    headers = [
-        (b"access-control-allow-methods", b"GET, HEAD"),
-        (b"access-control-allow-headers", ALLOWED_HEADERS.encode()),
-        (b"access-control-max-age", b"7200"),
-    ]
-    await send({"type": START, "status": 204, "headers": headers})
-    await send({"type": BODY, "body": b""})

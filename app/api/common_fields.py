@@ -1,0 +1,88 @@
+"""The header fields that every answer has: the request's id, CORS, and what browsers may not do.
+
+Knows the Fetch standard's CORS protocol. Must not know what is answered, nor by whom.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+
+from starlette.responses import Response
+
+from app.api.replies import Header
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+ALLOWED_HEADERS = (
+    "Accept, Authorization, Cache-Control, If-None-Match, Last-Event-ID, Prefer, "
+    "traceparent, X-API-Key, X-Request-ID"
+)
+EXPOSED_HEADERS = (
+    "Age, Cache-Control, Cache-Status, ETag, Preference-Applied, RateLimit, RateLimit-Policy, "
+    "Retry-After, Server-Timing, X-Request-ID"
+)
+
+EVERYWHERE: list[Header] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"access-control-expose-headers", EXPOSED_HEADERS.encode()),
+]
+ANY_ORIGIN = (b"access-control-allow-origin", b"*")
+JSON_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+PREFLIGHT = Response(
+    status_code=204,
+    headers={
+        "access-control-allow-methods": "GET, HEAD",
+        "access-control-allow-headers": ALLOWED_HEADERS,
+        "access-control-max-age": "7200",
+    },
+)
+"""The answer for every path: what may be asked at all.
+
+A foreign origin is told no origin that is allowed, and the browser does the refusing.
+"""
+
+
+class CommonFields:
+    """``origins`` are those whose pages may read answers; ``*`` among them stands for all."""
+
+    def __init__(self, origins: frozenset[str]) -> None:
+        self._origins = frozenset(origin.encode("latin-1") for origin in origins)
+        self._any_origin = "*" in origins
+        self.everywhere = [*EVERYWHERE, *([ANY_ORIGIN] if self._any_origin else [])]
+        self._boot = secrets.token_hex(8).encode() + b"-"
+        self._numbers = count(1)
+
+    def own(
+        self, fields: Sequence[Header], given: Mapping[bytes, bytes]
+    ) -> tuple[bytes, list[Header]]:
+        """A request's id, and the fields that its answer has for its sake, whatever it is.
+
+        ``given`` are its ``fields`` by name.
+        """
+        request_id = self._request_id(given.get(b"x-request-id"))
+        own = [(b"x-request-id", request_id)]
+        if not self._any_origin:
+            own += self._cors(fields, given.get(b"origin"))
+        return request_id, own
+
+    def dressed(self, headers: Iterable[Header], own: list[Header], timing: Header) -> list[Header]:
+        """An answer's fields with ours; a page that brings a policy of its own keeps it."""
+        dressed = [*headers, *own, *self.everywhere, timing]
+        if not any(name == JSON_POLICY[0] for name, _ in dressed):
+            dressed.append(JSON_POLICY)
+        return dressed
+
+    def _request_id(self, given: bytes | None) -> bytes:
+        if given is not None and REQUEST_ID.fullmatch(given):
+            return given
+        return self._boot + b"%x" % next(self._numbers)
+
+    def _cors(self, fields: Sequence[Header], origin: bytes | None) -> list[Header]:
+        """What lets a page of another origin read the answer."""
+        headers = [(b"vary", b"Origin")]
+        if origin in self._origins and sum(name == b"origin" for name, _ in fields) == 1:
+            headers.append((b"access-control-allow-origin", origin))
+        return headers
