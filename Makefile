@@ -43,7 +43,7 @@ lint: $(VENV)/.dev ## Check style, types and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-check: test lint ## Run lint and tests; .ci/run runs package, contract and clients too
+check: test lint ## Run lint and tests; .ci/run runs whatever else has to hold, too
 
 bench/.venv/.done: bench/requirements.lock
 	$(PYTHON) -m venv bench/.venv
