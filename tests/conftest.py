@@ -18,6 +18,7 @@ from app.sandbox.server import (
 )
 from app.sandbox.server import Farm as Sandbox
 from app.settings import Settings
+from tests.programs import WITHIN
 from tests.running import running, serving
 
 
@@ -94,6 +95,12 @@ def farm(_farm: Farm) -> Farm:
     """The sandbox farm as if just started, with nothing recorded and nothing queued."""
     _farm.begin()
     return _farm
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of a shared cache is late, as some are on a busy machine."""
+    monkeypatch.setattr("app.cache.redis.DEADLINE", WITHIN)
 
 
 StartGateway = Callable[..., httpx.Client]

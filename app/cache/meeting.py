@@ -148,9 +148,9 @@ class Group:
                 self._news.tell(key, lease, entry, failure)
 
     async def _renew(self, key: str, lease: str) -> None:
-        with suppress(Unreachable):
-            while True:
-                await asyncio.sleep(LEASE / 3)
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            with suppress(Unreachable):  # once late is no end: the next one may be in time
                 await self.shelf.renew(key, lease)
 
     def heard(self, message: bytes) -> None:
