@@ -107,6 +107,8 @@ class Transport:
             raise errors.UpstreamUnreachable("http_status")
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise errors.UpstreamUnreadable("content_coding")
+        if int(response.headers.get("content-length", 0)) > self.max_body:
+            raise errors.UpstreamUnreadable("too_large")
 
     async def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()
