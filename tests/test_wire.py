@@ -61,7 +61,7 @@ def test_a_number_is_finite(value: object, read: float | None) -> None:
     ("value", "read"),
     [
         ("http://example.invalid/1.png", "http://example.invalid/1.png"),
-        ("HTTPS://example.invalid", "HTTPS://example.invalid"),
+        ("HTTPS://example.invalid", "https://example.invalid"),
         ("http://example.invalid/ä b.png", "http://example.invalid/%C3%A4%20b.png"),
         ("http://example.invalid/%20", "http://example.invalid/%20"),
         ("javascript:alert(1)", None),
@@ -71,6 +71,14 @@ def test_a_number_is_finite(value: object, read: float | None) -> None:
         ("http://", None),
         ("http://[", None),
         ("http://[::1]:8080/x", "http://[::1]:8080/x"),
+        ("http://[::1]x/", None),
+        ("http://x[::1]/", None),
+        ("http://a@b@example.invalid/", None),
+        (
+            "http://example.invalid/[1].png?a[]#b#c",
+            "http://example.invalid/%5B1%5D.png?a%5B%5D#b%23c",
+        ),
+        ("http://example.invalid/100%", "http://example.invalid/100%25"),
         ("https://example.invalid:99999/", None),
         (" https://example.invalid/x\n", "https://example.invalid/x"),
         ("https://example.invalid/x\n", "https://example.invalid/x"),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import (
     AliasChoices,
@@ -38,6 +38,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _PLAIN_URL = re.compile(
     r"https?://[A-Za-z0-9.-]+(?:[/?#][A-Za-z0-9/?#:@!$&'()*+,;=~._-]*)?"
 )  # what nearly every URL looks like, and needs no second look
+_AUTHORITY = re.compile(r"(?:[^@\[\]]*@)?(?:[^@:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_IN_PARTS = "%/:?@!$&'()*+,;=~"
+"""What may stand in a path, a query and a fragment, beside letters, digits, ``-``, ``.``, ``_``."""
 
 
 def drifted(info: ValidationInfo, name: str | None = None) -> None:
@@ -76,13 +80,15 @@ def url(value: object) -> str | None:
         return None
     if _PLAIN_URL.fullmatch(value):
         return value
+    address = quote(_STRAY_PERCENT.sub("%25", value.strip()), safe=_IN_PARTS + "#[]")
     try:
-        address = quote(value.strip(), safe="%/:?#[]@!$&'()*+,;=~")
         parts = urlsplit(address)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # half an IPv6 address, or a port beyond 65535
         return None
-    return address if valid else None
+    if not valid or not _AUTHORITY.fullmatch(parts.netloc):
+        return None
+    return urlunsplit((*parts[:2], *(quote(part, safe=_IN_PARTS) for part in parts[2:])))
 
 
 def instant(value: object) -> datetime | None:
