@@ -32,6 +32,7 @@ from app.sandbox.verifier import Verifier
 from app.upstream.client import Attempt
 from app.upstream.xmlrpc import Value
 from tests.conftest import Farm, settings_for
+from tests.hostile_farm import GOOD, http, raw_farm
 from tests.programs import DEMO, free_port, run
 from tests.running import running
 from tests.valkey import valkey
@@ -417,6 +418,26 @@ async def test_each_answer_of_the_farm_has_its_finding(
     call = only(findings, "call")
     assert call.status == status
     assert named in call.line()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says", "do"),
+    [
+        (http("", status="401 Unauthorized"), "401 or 403", "RFGW_UPSTREAM_URL"),
+        (http("", status="404 Not Found"), "something else answers", "RFGW_UPSTREAM_URL"),
+        (http("<html>"), "something else answers", "RFGW_UPSTREAM_URL"),
+        (b"SSH-2.0\r\n", "something else answers", "RFGW_UPSTREAM_URL"),
+        (http("", status="429 Too Many"), "a pause", "whoever runs the farm"),
+        (http("", status="504 Too Late"), "breaks off", "whoever runs the farm"),
+        (GOOD[:-9], "breaks off", "whoever runs the farm"),
+    ],
+)
+async def test_a_failure_is_told_to_the_operator(answer: bytes, says: str, do: str) -> None:
+    with raw_farm(answer) as farm:
+        call = only(await examine_call(settings_for(farm.url), 1001), "call")
+    assert call.status == "FAIL"
+    assert says in call.says
+    assert do in call.do
 
 
 def test_an_answer_that_takes_most_of_the_deadline_is_a_warning() -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import get_args
 
 from app import errors
-from app.api.problems import CODES, Problems
 from app.doctor.finding import Finding, skipped
 from app.metrics import Metrics
 from app.parts import farm_of, gateway_of
@@ -42,6 +41,34 @@ HINTS: dict[int, tuple[str, str]] = {
     ),
     400: ("the farm does not know the consumer key (fault 400)", "check RFGW_CONSUMER_KEY"),
 }
+ASK = "try again; if it stays so, ask whoever runs the farm"
+BROKEN_OFF = ("the farm, or a server before it, breaks off", ASK)
+NO_FARM = (
+    "something else answers in the farm's place, or the farm has changed",
+    "check RFGW_UPSTREAM_URL, and ask it by hand (curl -i)",
+)
+FAILURES: dict[type[errors.GatewayError], tuple[str, str]] = {
+    errors.UpstreamRefusedCredentials: (
+        "a server before the farm refuses the call (HTTP 401 or 403)",
+        "check RFGW_UPSTREAM_URL, and whether that server lets this machine in",
+    ),
+    errors.UpstreamFault: ("the farm reports a fault of its own", ASK),
+    errors.UpstreamUnreadable: NO_FARM,
+    errors.UpstreamMismatch: ("the farm's answer is not about the session asked for", ASK),
+    errors.UpstreamUnreachable: BROKEN_OFF,
+    errors.UpstreamUnavailable: ("the farm asks for a pause (HTTP 429 or 503)", ASK),
+    errors.UpstreamTimeout: (
+        "the farm does not answer in time",
+        "try again; if it is always slow, raise RFGW_UPSTREAM_DEADLINE",
+    ),
+}
+"""For the operator: the catalogue's remedies are for clients."""
+FAILURES_BY_CAUSE: dict[tuple[type[errors.GatewayError], str], tuple[str, str]] = {
+    (errors.UpstreamUnreachable, "http_status"): NO_FARM,
+    (errors.UpstreamUnreachable, "not_http"): NO_FARM,
+    (errors.UpstreamUnreadable, "truncated"): BROKEN_OFF,
+}
+BUG = ("the call failed by a bug", "report it")
 
 
 class Caller:
@@ -119,10 +146,9 @@ def _about_call(error: Error, signer: Signer, attempts: int) -> Finding:
         return Finding("call", "ok", f"{what}: the signature is accepted ({told})")
     if error.fault_code in HINTS:
         return Finding("call", "FAIL", *HINTS[error.fault_code])
-    problem = Problems("").document(CODES[type(error)], "-", error=error)
+    says, do = FAILURES_BY_CAUSE.get((type(error), error.cause)) or FAILURES.get(type(error), BUG)
     cause = error.cause if error.fault_code is None else f"fault {error.fault_code}"
-    says = f"{problem.detail.removesuffix('.')} ({cause})"
-    return Finding("call", "FAIL", says, problem.remedy)
+    return Finding("call", "FAIL", f"{says} ({cause})", do)
 
 
 def _signed(signer: Signer) -> str:
