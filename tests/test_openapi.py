@@ -176,6 +176,12 @@ def untrue(document: Node, recorded: Node) -> list[str]:
     return found
 
 
+def newly_untrue(document: Node, recorded: Node) -> list[str]:
+    """What is untrue only of these, whatever else there is to mend."""
+    known = untrue(DOCUMENT, RECORDED)
+    return [told for told in untrue(document, recorded) if told not in known]
+
+
 def test_every_documented_status_is_produced_and_every_produced_one_documented() -> None:
     assert untrue(DOCUMENT, RECORDED) == []
 
@@ -183,7 +189,7 @@ def test_every_documented_status_is_produced_and_every_produced_one_documented()
 def test_a_forgotten_status_is_told_with_who_suffers_from_it() -> None:
     forgetful = deepcopy(DOCUMENT)
     del forgetful["paths"]["/sessions/{id}"]["get"]["responses"]["409"]
-    (told,) = untrue(forgetful, RECORDED)
+    (told,) = newly_untrue(forgetful, RECORDED)
     assert told == (
         "getSession answers 409 (session_not_attached), and the document does not say so:"
         " generated clients have no type for it. Declare it at the route."
@@ -194,7 +200,7 @@ def test_a_promise_that_nothing_keeps_is_told() -> None:
     recorded = deepcopy(RECORDED)
     del recorded["getSession"]["409"]
     del recorded["getSession"]["502"]["upstream_fault"]
-    status, code = untrue(DOCUMENT, recorded)
+    status, code = newly_untrue(DOCUMENT, recorded)
     assert status.startswith("getSession promises 409, and no run brings it about")
     assert code.startswith("getSession promises upstream_fault under 502")
 

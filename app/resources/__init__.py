@@ -1,11 +1,13 @@
 """What we serve: one file per resource. Knows the list; each file knows its own facts."""
 
 from app.api.front import Served
+from app.call import Call
 from app.resources import sessions
 
 ROUTERS = (sessions.router,)
 
-CALLS = (sessions.GetSession,)
+CALLS: tuple[type[Call], ...] = (sessions.GetSession,)
+"""What the farm is asked."""
 
 FRONT = {"/sessions": Served("getSession", sessions.GetSession)}
 """Heads of paths whose last segment is the call's one argument, and what is served below each."""

@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationInfo, computed_field
 
+from app.resources.ids import MAX_ID
 from app.resources.progress import Progress, State, frames_total, progress_of
 from app.resources.wire import (
-    MAX_ID,
     Id,
     Instant,
     Integer,

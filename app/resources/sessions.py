@@ -4,13 +4,11 @@ Knows paths, arguments, faults and paces. Must not know the HTTP client, stores,
 numbers.
 """
 
-import re
 from types import MappingProxyType
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from app import errors
 from app.api.catalogue import Code
@@ -22,11 +20,9 @@ from app.api.replies import Reply
 from app.api.responses import list_responses, reply_responses, stream_responses
 from app.api.sse import Watch
 from app.call import Call, Pace
+from app.resources.ids import MAX_ID, id_reader
 from app.resources.progress import Phase
 from app.resources.session_model import Session
-from app.resources.wire import MAX_ID
-
-ID_PATTERN = re.compile(r"[1-9][0-9]{0,9}")
 
 PACES: dict[Phase, Pace] = {
     Phase.QUEUED: "queued",
@@ -84,15 +80,7 @@ class GetSession(Call):
         return PACES.get(answer.progress.phase, "active")
 
 
-def session_id(text: object) -> int:
-    """Decimal digits without sign, blanks or leading zero: one session has one address.
-
-    Raises PydanticCustomError, which is a ValueError.
-    """
-    if isinstance(text, str) and ID_PATTERN.fullmatch(text) and int(text) <= MAX_ID:
-        return int(text)
-    raise PydanticCustomError("session_id", "must be a whole number from 1 to 2147483647")
-
+session_id = id_reader("session_id")
 
 SessionId = Annotated[
     int,

@@ -21,9 +21,6 @@ from pydantic import (
     model_validator,
 )
 
-MAX_ID = 2**31 - 1
-"""The largest argument that XML-RPC's ``<int>`` takes."""
-
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly (RFC 8259 section 6)."""
 
