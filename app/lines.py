@@ -4,12 +4,14 @@ Knows text, moments and a thread. Must not know what a line says.
 """
 
 import atexit
+import fcntl
 import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 ROOM = 20_000
@@ -36,15 +38,24 @@ Filling = tuple[Cut, bytes, float, float]
 
 
 def to_stderr(lines: bytes) -> None:
-    """Write past Python's own buffer: a thread that is stuck in there would break the exit."""
+    """Write past Python's own buffer: a thread that is stuck in there would break the exit.
+
+    Workers share a pipe, which takes what is large in pieces: they write one after the other.
+    """
     try:
         number = sys.stderr.fileno()
     except OSError:  # what stands in for it is no file
         sys.stderr.write(lines.decode())
         return
-    left = memoryview(lines)
-    while left:
-        left = left[os.write(number, left) :]
+    with suppress(OSError):  # a file that cannot be locked
+        fcntl.lockf(number, fcntl.LOCK_EX)  # the end of the process ends it, too
+    try:
+        left = memoryview(lines)
+        while left:
+            left = left[os.write(number, left) :]
+    finally:
+        with suppress(OSError):
+            fcntl.lockf(number, fcntl.LOCK_UN)
 
 
 class Lines:

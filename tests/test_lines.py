@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -102,6 +103,29 @@ def test_a_forked_process_writes_its_own_lines_and_none_of_its_parent_s() -> Non
         assert told.read() == "child\n"
     lines._write = lambda text: None
     lines.flush(WITHIN)
+
+
+def test_the_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
+    script = (
+        "import sys; from app.lines import to_stderr; print(flush=True); sys.stdin.read()\n"
+        "for _ in range(100): to_stderr(b'%s\\n' % (sys.argv[1] * 200).encode() * 500)"
+    )
+    go, told = os.pipe(), os.pipe()
+    code = [sys.executable, "-c", script]
+    writers = [
+        subprocess.Popen([*code, letter], stdin=go[0], stdout=subprocess.PIPE, stderr=told[1])
+        for letter in "ab"
+    ]
+    os.close(told[1])
+    for writer in writers:
+        assert writer.stdout is not None
+        writer.stdout.readline()  # it has begun
+    os.close(go[1])
+    with os.fdopen(told[0], "rb") as lines:
+        assert Counter(lines.read().split()) == {b"a" * 200: 50_000, b"b" * 200: 50_000}
+    os.close(go[0])
+    for writer in writers:
+        writer.communicate()
 
 
 def test_what_stands_in_for_standard_error_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
