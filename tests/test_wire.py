@@ -71,6 +71,7 @@ def test_a_number_is_finite(value: object, read: float | None) -> None:
         ("http://", None),
         ("http://[", None),
         ("http://[::1]:8080/x", "http://[::1]:8080/x"),
+        ("http://example.invalid/a#b#c", "http://example.invalid/a#b%23c"),
         ("http://[::1]x/", None),
         ("http://x[::1]/", None),
         ("http://a@b@example.invalid/", None),

@@ -32,13 +32,12 @@ MAX_UNIX_SECONDS = 253_402_300_799
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-_PLAIN_URL = re.compile(
-    r"https?://[A-Za-z0-9.-]+(?:[/?#][A-Za-z0-9/?#:@!$&'()*+,;=~._-]*)?"
-)  # what nearly every URL looks like, and needs no second look
+_IN_URL = r"(?:[A-Za-z0-9/?:@!$&'()*+,;=~._-]|%[0-9A-Fa-f]{2})*"
+_PLAIN_URL = re.compile(rf"https?://[A-Za-z0-9.-]+(?:[/?]{_IN_URL})?(?:#{_IN_URL})?")
+"""What nearly every URL looks like, once it is quoted if not before, and needs no second look."""
 _AUTHORITY = re.compile(r"(?:[^@\[\]]*@)?(?:[^@:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_IN_PARTS = "%/:?@!$&'()*+,;=~"
-"""What may stand in a path, a query and a fragment, beside letters, digits, ``-``, ``.``, ``_``."""
+_ONLY_BETWEEN_PARTS = str.maketrans({"[": "%5B", "]": "%5D", "#": "%23"})
 
 
 def drifted(info: ValidationInfo, name: str | None = None) -> None:
@@ -77,7 +76,9 @@ def url(value: object) -> str | None:
         return None
     if _PLAIN_URL.fullmatch(value):
         return value
-    address = quote(_STRAY_PERCENT.sub("%25", value.strip()), safe=_IN_PARTS + "#[]")
+    address = quote(_STRAY_PERCENT.sub("%25", value.strip()), safe="%/:?#[]@!$&'()*+,;=~")
+    if _PLAIN_URL.fullmatch(address):
+        return address
     try:
         parts = urlsplit(address)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -85,7 +86,7 @@ def url(value: object) -> str | None:
         return None
     if not valid or not _AUTHORITY.fullmatch(parts.netloc):
         return None
-    return urlunsplit((*parts[:2], *(quote(part, safe=_IN_PARTS) for part in parts[2:])))
+    return urlunsplit((*parts[:2], *(part.translate(_ONLY_BETWEEN_PARTS) for part in parts[2:])))
 
 
 def instant(value: object) -> datetime | None:
