@@ -1,6 +1,7 @@
 """A way to a server that can be made slow, be cut, or tell lies."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,10 +9,13 @@ from pathlib import Path
 
 
 class Proxy:
-    """Passes bytes between a port of its own and a server's socket, in a thread of its own."""
+    """Passes bytes between a port of its own and a server's socket, in a thread of its own.
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    With ``tls``, clients speak TLS with it.
+    """
+
+    def __init__(self, socket: Path, tls: ssl.SSLContext | None = None) -> None:
+        self._socket, self._tls = socket, tls
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self.delay = 0.0
@@ -23,7 +27,7 @@ class Proxy:
     @property
     def url(self) -> str:
         """The address at which clients reach the server."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
         """Break every connection that stands."""
@@ -34,7 +38,7 @@ class Proxy:
         """Serve until ``stop``."""
 
         async def serve() -> None:
-            server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
             self.port = server.sockets[0].getsockname()[1]
             self._stopped = asyncio.Event()
             started.set()
@@ -44,6 +48,7 @@ class Proxy:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.1)  # in which TLS lets go of its sockets
 
         self._loop.run_until_complete(serve())
         self._loop.close()
@@ -53,19 +58,19 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
         try:
             onward = await asyncio.open_unix_connection(self._socket)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, onward[1]}
-        try:
+            ends.append(onward[1])
+            self._writers.update(ends)
             await asyncio.gather(
                 self._pass(reader, onward[1], to_client=False),
                 self._pass(onward[0], writer, to_client=True),
             )
+        except OSError:
+            pass
         finally:
-            for one in (writer, onward[1]):
+            for one in ends:
                 self._writers.discard(one)
                 one.transport.abort()
 
@@ -83,9 +88,9 @@ class Proxy:
 
 
 @contextmanager
-def proxy(socket: Path) -> Iterator[Proxy]:
+def proxy(socket: Path, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
     """A proxy before the server at ``socket``, ended with the test."""
-    running, started = Proxy(socket), threading.Event()
+    running, started = Proxy(socket, tls), threading.Event()
     thread = threading.Thread(target=running.run, args=(started,), daemon=True)
     thread.start()
     assert started.wait(20)

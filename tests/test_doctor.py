@@ -32,8 +32,9 @@ from app.sandbox.verifier import Verifier
 from app.upstream.client import Attempt
 from app.upstream.xmlrpc import Value
 from tests.conftest import Farm, settings_for
-from tests.hostile_farm import GOOD, http, raw_farm
+from tests.hostile_farm import GOOD, http, raw_farm, server_tls, write_authority
 from tests.programs import DEMO, free_port, run
+from tests.proxy import proxy
 from tests.running import running
 from tests.valkey import valkey
 
@@ -471,6 +472,35 @@ def test_a_shared_cache_is_written_and_read_and_nothing_stays(directory: Path) -
             r"Valkey [\d.]+: written and read in [\d.]+ ms, allkeys-lru", found.says
         )
         assert server.client.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("self-signed", "self-signed"),
+        ("of an unknown authority", "unknown authority"),
+        ("of another host", "another host"),
+        ("expired", "expired"),
+    ],
+)
+def test_what_is_wrong_with_the_certificate_of_a_shared_cache_is_told(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str, says: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(write_authority(directory / "authorities.pem")))
+    with valkey(directory) as server:
+        with proxy(server.socket, server_tls(kind)) as way:
+            found = cached(way.url)
+        assert found.status == "FAIL"
+        assert says in found.says
+        assert "SSL_CERT_FILE" in found.do
+        with proxy(server.socket, server_tls("proper")) as way:
+            assert cached(way.url).status == "warn"  # of its policy
+
+
+def test_a_shared_cache_that_takes_no_more_clients_fails(directory: Path) -> None:
+    with valkey(directory, "--maxclients", "1") as server:
+        assert server.client.ping()
+        assert "maxclients" in cached(server.url).do
 
 
 def test_a_shared_cache_that_makes_no_room_is_warned_of(directory: Path) -> None:

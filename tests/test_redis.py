@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ResponseError
 
+from app.cache.address import Server
 from app.cache.redis import LATE_ROW, Link, Unreachable
+from tests.hostile_farm import server_tls, write_authority
 from tests.programs import WITHIN
 from tests.proxy import Proxy, proxy
 from tests.valkey import Valkey, impatient, valkey
@@ -207,3 +209,48 @@ async def test_a_server_that_lies_is_left_alone(way: Proxy, lie: bytes) -> None:
 
 async def test_a_link_does_not_show_its_password(server: Valkey) -> None:
     assert "hush" not in repr(Link("redis://:hush@127.0.0.1", "news"))
+
+
+# TLS
+
+
+@pytest.fixture
+def authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's authorities, for this test."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(write_authority(tmp_path / "authorities.pem")))
+
+
+@pytest.mark.usefixtures("authorities")
+async def test_a_server_is_asked_and_listened_to_over_tls(server: Valkey) -> None:
+    with proxy(server.socket, server_tls("proper")) as way:
+        assert way.url.startswith("rediss://")
+        async with linked(way.url) as (link, heard):
+            assert await outcome(link) == "ok"
+            server.client.publish("news", b"this")
+            await until(lambda: heard.messages == [b"this"])
+            way.cut()
+            await until(lambda: heard.states[-1] == "up" and len(heard.states) > 1)
+            assert await outcome(link) == "ok"
+
+
+@pytest.mark.usefixtures("authorities")
+@pytest.mark.parametrize(
+    "kind", ["of another host", "of an unknown authority", "self-signed", "expired", "of tomorrow"]
+)
+async def test_a_server_with_a_wrong_certificate_is_not_asked(server: Valkey, kind: str) -> None:
+    with proxy(server.socket, server_tls(kind)) as way:
+        async with linked(way.url, well=False) as (link, heard):
+            assert heard.states[0] == "tls"
+            assert await outcome(link) == "down"
+
+
+def test_the_authorities_are_read_once_and_not_at_each_try() -> None:
+    server = Server("rediss://127.0.0.1")
+    contexts = {id(server.connection().ssl_context.get()) for _ in range(3)}
+    assert len(contexts) == 1
+
+
+async def test_one_that_speaks_something_else_is_odd(way: Proxy) -> None:
+    way.lie = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    async with linked(way.url, well=False) as (_, heard):
+        assert heard.states[0] == "odd"

@@ -13,17 +13,16 @@ enough for all. Who gives up waiting keeps its place in the row: the late answer
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-from redis.asyncio.connection import Connection, parse_url
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
+
+from app.cache.address import CONNECT, Server, cause_of, drop
 
 DEADLINE = 0.02
 """Seconds that anyone waits for an answer."""
-CONNECT = 1.0
-"""Seconds for making a connection, TLS and password included."""
 LATE_ROW = 5
 """So many late answers in a row end a connection."""
 BACKLOG = 10_000
@@ -32,8 +31,6 @@ QUIET = 1.0
 """Seconds without a message after which the listening connection is pinged."""
 PAUSES = (0.1, 0.5, 1.0, 2.0)
 """Seconds between tries to connect; the last holds until one succeeds."""
-
-ERROR_ANSWERS = (AuthenticationError, ResponseError)
 
 Command = tuple[bytes | str | int, ...]
 Reply = Any
@@ -58,7 +55,7 @@ class Listener(Protocol):
         """Both connections are there. Messages of before may have been missed."""
 
     def down(self, cause: str) -> None:
-        """They are gone: refused, auth, late, closed or odd tells why."""
+        """They are gone: refused, tls, auth, late, closed or odd tells why."""
 
 
 class Question(NamedTuple):
@@ -72,9 +69,7 @@ class Link:
     """The server at ``url``, and the ``channel`` that is listened to. ``run`` keeps it up."""
 
     def __init__(self, url: str, channel: str) -> None:
-        self._options: dict[str, Any] = dict(parse_url(url))
-        self._kind: Callable[..., Any] = self._options.pop("connection_class", Connection)
-        self._channel = channel
+        self._server, self._channel = Server(url), channel
         self._asking: Any = None
         self._row: deque[Question] = deque()
         self._late = 0
@@ -122,7 +117,7 @@ class Link:
         """Keep both connections until cancelled."""
         tries = 0
         while True:
-            asking, listening = self._connection(), self._connection()
+            asking, listening = self._server.connection(), self._server.connection()
             try:
                 cause = await self._made(asking, listening)
                 if cause:
@@ -132,14 +127,9 @@ class Link:
                     await self._used(asking, listening, listener)
             finally:
                 for connection in (asking, listening):
-                    with suppress(RedisError, OSError):
-                        await connection.disconnect(nowait=True)
+                    await drop(connection)
             await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
-
-    def _connection(self) -> Any:
-        limits = {"socket_timeout": None, "socket_connect_timeout": CONNECT}
-        return self._kind(**{**self._options, **limits}, protocol=2, driver_info=None)
 
     async def _made(self, asking: Any, listening: Any) -> str:
         """Connect both and see that the server is quick; gives why not."""
@@ -156,9 +146,7 @@ class Link:
         except TimeoutError:
             return "late"
         except Exception as error:  # noqa: BLE001 - whatever speaks there may say anything
-            if any(isinstance(one, ERROR_ANSWERS) for one in (error, error.__cause__)):
-                return "auth"
-            return "refused" if isinstance(error, (RedisError, OSError)) else "odd"
+            return cause_of(error)
         return ""
 
     async def _used(self, asking: Any, listening: Any, listener: Listener) -> None:
@@ -177,6 +165,8 @@ class Link:
             cause = self._trouble.result() if self._trouble.done() else done[0].result()
         finally:
             self._give_up("closed")
+            for connection in (asking, listening):
+                await drop(connection)  # before redis-py does, whose reader may not be cancelled
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -239,7 +229,6 @@ def _odd() -> Iterator[list[str]]:
     cause = ["odd"]
     try:
         yield cause
-    except (RedisError, OSError):
-        cause[0] = "closed"
-    except Exception:  # noqa: BLE001 - whatever speaks there may say anything
-        cause[0] = "odd"
+    except Exception as error:  # noqa: BLE001 - whatever speaks there may say anything
+        if isinstance(error, (RedisError, OSError)) and not isinstance(error, InvalidResponse):
+            cause[0] = "closed"

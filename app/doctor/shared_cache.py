@@ -7,18 +7,29 @@ import asyncio
 import re
 import secrets
 import time
+from urllib.parse import urlsplit
 
 from redis.exceptions import ResponseError
 
-from app.cache.redis import CONNECT, Link, Reply, Unreachable
+from app.cache.address import CONNECT
+from app.cache.redis import Link, Reply, Unreachable
 from app.cache.shelf import FORM
 from app.doctor.finding import Finding
+from app.doctor.way import Target, greet
 
+PORT = 6379
+"""Where such a server listens if the address does not say."""
 KEPT = 10_000
 """Milliseconds after which the server drops what was written, should this process end first."""
 
+CERTIFICATE = "check port and scheme in RFGW_CACHE_URL, and the certificate's names and dates; its "
+CERTIFICATE += "authority must be one of the system's, or in the file that SSL_CERT_FILE names"
 DOWN: dict[str, tuple[str, str]] = {
-    "refused": ("the server cannot be reached", "check RFGW_CACHE_URL, and whether it runs"),
+    "refused": (
+        "the server cannot be reached, or takes no more clients",
+        "check RFGW_CACHE_URL (rediss:// for TLS), whether the server runs, and its maxclients",
+    ),
+    "tls": ("TLS fails", CERTIFICATE),
     "auth": (
         "the server lets nobody in with this name and password",
         "check those in RFGW_CACHE_URL, and that the user may use rfgw:* keys and channels",
@@ -73,7 +84,8 @@ async def _examined(url: str) -> Finding:
         async with asyncio.timeout(4 * CONNECT):
             cause = await first.told
         if cause:
-            return Finding("cache", "FAIL", *DOWN[cause])
+            says, do = DOWN[cause]
+            return Finding("cache", "FAIL", _handshake(url) if cause == "tls" else says, do)
         return await _used(link, f"{prefix}:{secrets.token_hex(8)}".encode())
     except TimeoutError:
         return LATE
@@ -82,6 +94,13 @@ async def _examined(url: str) -> Finding:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def _handshake(url: str) -> str:
+    """What is wrong with it, by trying again: the link tells only that something is."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or PORT
+    return greet(Target(host, port, True, None, CONNECT), (host, port)).says
 
 
 async def _used(link: Link, key: bytes) -> Finding:

@@ -59,7 +59,7 @@ def examine_way(to: Target) -> Steps:
     if address is None:
         yield from skipped("no connection", "tls")
         return False
-    finding = _greet(to, address) if to.encrypted else Finding("tls", "skip", "plain http")
+    finding = greet(to, address) if to.encrypted else Finding("tls", "skip", "plain http")
     yield finding
     return finding.status != "FAIL"
 
@@ -116,7 +116,7 @@ def _why(error: OSError) -> str:
     return "cannot be reached"
 
 
-def _greet(to: Target, address: Address) -> Finding:
+def greet(to: Target, address: Address) -> Finding:
     """The handshake, as the gateway's own connections make it."""
     try:
         with socket.create_connection(address[:2], timeout=to.within) as plain:
@@ -150,7 +150,7 @@ WRONG_HOST = (
     "the certificate is for another host",
     "use the name that the certificate has in RFGW_UPSTREAM_URL",
 )
-UNKNOWN_AUTHORITY = ("an unknown authority made the certificate, or the farm sends no chain", TRUST)
+UNKNOWN_AUTHORITY = ("an unknown authority made the certificate, or no chain is sent", TRUST)
 CERTIFICATES: dict[int, tuple[str, str]] = {
     9: ("the certificate is not yet good", "check this machine's clock"),
     10: (
@@ -166,7 +166,7 @@ CERTIFICATES: dict[int, tuple[str, str]] = {
 }
 """Why OpenSSL refused a certificate (X509_V_ERR_* numbers), in plain words, and what to do."""
 ODD_CERTIFICATE = ("the certificate cannot be verified", "ask whoever runs the farm")
-OLD = ("the farm speaks no TLS 1.2 or newer", "whoever runs the farm has to update it")
+OLD = ("no TLS 1.2 or newer is spoken there", "whoever runs the farm has to update it")
 HANDSHAKES: dict[str, tuple[str, str]] = {
     "WRONG_VERSION_NUMBER": (
         "no TLS is spoken there",

@@ -1,0 +1,61 @@
+"""A Redis or Valkey server by its address: connections to be made, and why one was not.
+
+Knows redis-py and TLS. Must not know what connections are for.
+"""
+
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
+from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
+
+CONNECT = 1.0
+"""Seconds for making a connection, TLS and password included."""
+
+CAUSES: tuple[tuple[type[Exception], str], ...] = (
+    (ssl.SSLError, "tls"),
+    (AuthenticationError, "auth"),
+    (ResponseError, "auth"),
+    (InvalidResponse, "odd"),
+)
+"""What an error is called that ended a try to connect, or that is behind the one which did."""
+
+
+class Server:
+    """The server at ``url``."""
+
+    def __init__(self, url: str) -> None:
+        self._options: dict[str, Any] = dict(parse_url(url))
+        self._kind: Callable[..., Any] = self._options.pop("connection_class", Connection)
+        self._tls: Any = None
+
+    def connection(self) -> Any:
+        """One that is not made yet."""
+        limits = {"socket_timeout": None, "socket_connect_timeout": CONNECT}
+        fresh = self._kind(**{**self._options, **limits}, protocol=2, driver_info=None)
+        if isinstance(fresh, SSLConnection):
+            # One for all: to read the system's authorities holds everything up for a while.
+            self._tls = fresh.ssl_context = self._tls or fresh.ssl_context
+        return fresh
+
+
+async def drop(connection: Any) -> None:
+    """End a connection without a word: TLS would wait for the other side's goodbye."""
+    writer = connection._writer  # noqa: SLF001 - redis-py can only close politely
+    if writer is not None:
+        writer.transport.abort()
+    with suppress(RedisError, OSError):
+        await connection.disconnect(nowait=True)
+
+
+def cause_of(error: Exception) -> str:
+    """Why a connection could not be made, in a word: refused, tls, auth or odd."""
+    behind: BaseException | None = error
+    while behind is not None:
+        for kind, word in CAUSES:
+            if isinstance(behind, kind):
+                return word
+        behind = behind.__cause__ or behind.__context__
+    return "refused" if isinstance(error, (RedisError, OSError)) else "odd"
