@@ -226,8 +226,9 @@ async def _bug(*_: object) -> None:
 def _told(run: Run, answer: httpx.Response) -> Node:
     media_type = answer.headers.get("content-type", "")
     body: Any = answer.json() if "json" in media_type else answer.text or None
-    if answer.is_error and body["code"] != run.name:
-        raise ValueError(f"{run} was answered with {body['code']}")
+    code = body["code"] if answer.is_error else None
+    if code != (run.name if run.name in MEANINGS else None):
+        raise ValueError(f"{run} was answered with {code or answer.status_code}")
     if run.items:
         body["items"] = body["items"][: run.items]
     return {

@@ -18,7 +18,7 @@ from app.api.openapi_3_0 import as_3_0
 from app.api.openapi_words import LOCAL
 from app.main import create_api
 from app.resources.session_model import Session
-from openapi.record import record
+from openapi.record import Run, _told, record
 from tests.conftest import StartGateway, settings_for
 
 Node = dict[str, Any]
@@ -40,6 +40,19 @@ def test_the_committed_documents_are_what_the_code_says() -> None:
 
 def test_the_examples_are_what_a_gateway_answers_today() -> None:
     assert as_text(record()) == EXAMPLES.read_text(encoding="utf-8"), "run make openapi"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        (Code.SESSION_NOT_FOUND, httpx.Response(200, json={})),
+        (Code.SESSION_NOT_FOUND, httpx.Response(409, json={"code": "session_not_attached"})),
+        ("completed", httpx.Response(404, json={"code": "session_not_found"})),
+    ],
+)
+def test_a_run_that_is_answered_otherwise_is_no_example(name: str, answer: httpx.Response) -> None:
+    with pytest.raises(ValueError, match=f"answered with {answer.json().get('code', 200)}"):
+        _told(Run("getSession", name, "/sessions/42"), answer)
 
 
 @pytest.mark.parametrize(
