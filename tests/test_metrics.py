@@ -17,6 +17,9 @@ from app.plain_metrics import BOUNDS
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.programs import WITHIN
 from tests.running import running, serving
+from tests.test_upstream import Held, held, wait_for
+
+__all__ = ["held"]  # a fixture
 
 Series = dict[str, float]
 
@@ -142,7 +145,8 @@ def test_stale_answers_are_told_by_their_reason_and_summed_by_their_age(
     outcome("miss")
     farm.next({"do": "late", "seconds": 0.5})
     outcome("slow")
-    farm.next({"do": "malformed"}, {"do": "malformed"})
+    malformed: list[dict[str, object]] = [{"do": "malformed"}] * 99
+    farm.next(*malformed)  # one that is slow, too, is told as such
     outcome("sie")
     seconds = re.search(
         r"^rfgw_cache_stale_seconds_total (.+)", stale.get("/metrics").text, re.MULTILINE
@@ -162,14 +166,18 @@ def test_a_stale_answer_while_it_is_asked_for_anew(start_gateway: StartGateway) 
         gateway.get("/sessions/1008")
 
 
-def test_a_crowd_is_one_miss_and_the_rest_collapsed(gateway: httpx.Client, farm: Farm) -> None:
-    farm.next({"do": "late", "seconds": 1})
+def test_a_crowd_is_one_miss_and_the_rest_collapsed(
+    start_gateway: StartGateway, held: Held
+) -> None:
+    gateway = start_gateway(upstream_url=held.url, upstream_deadline=WITHIN)
     before = series(gateway)
     with ThreadPoolExecutor(5) as pool:
-        answers = [pool.submit(gateway.get, "/sessions/1008") for _ in range(5)]
+        path = f"/sessions/{held.number}"
+        answers = [pool.submit(gateway.get, path, timeout=WITHIN) for _ in range(5)]
         until = time.monotonic() + WITHIN
         while (during := series(gateway)).get("rfgw_flights_joined_total", 0.0) < 4:
             assert time.monotonic() < until
+        held.release()
         assert all(answer.result().status_code == 200 for answer in answers)
     assert during["rfgw_flights"] == 1
     assert during["rfgw_upstream_calls"] == 1
@@ -183,17 +191,18 @@ def test_a_crowd_is_one_miss_and_the_rest_collapsed(gateway: httpx.Client, farm:
 
 
 def test_a_call_that_waits_for_a_place_is_queued(
-    start_gateway: StartGateway, farm: Farm, monkeypatch: pytest.MonkeyPatch
+    start_gateway: StartGateway, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.parts.QUEUE_WAIT", WITHIN)
-    gateway = start_gateway(upstream_concurrency=1)
-    farm.next({"do": "late", "seconds": 1})
+    gateway = start_gateway(upstream_url=held.url, upstream_concurrency=1, upstream_deadline=WITHIN)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(gateway.get, "/sessions/1001")
-        second = pool.submit(gateway.get, "/sessions/1002")
+        first = pool.submit(gateway.get, f"/sessions/{held.number}", timeout=WITHIN)
+        wait_for(lambda: held.asked == 1)
+        second = pool.submit(gateway.get, "/sessions/1002", timeout=WITHIN)
         until = time.monotonic() + WITHIN
         while not series(gateway)["rfgw_upstream_queued"]:
             assert time.monotonic() < until
+        held.release()
         assert first.result().status_code == second.result().status_code == 200
     assert series(gateway)["rfgw_upstream_queued"] == 0
 

@@ -110,7 +110,7 @@ def test_beyond_the_caps_nobody_waits(start_live: StartLive) -> None:
 
 
 def test_when_the_process_ends_all_who_wait_are_answered(start_live: StartLive, farm: Farm) -> None:
-    gateway = start_live(events_per_client=50)
+    gateway = start_live(events_per_client=50, fresh_active=60)
     tag = tag_of(gateway, RENDERING)
     with ThreadPoolExecutor(50) as pool:
         waiting = [pool.submit(ask, gateway, RENDERING, tag) for _ in range(50)]

@@ -179,7 +179,7 @@ def test_a_new_reader_in_an_outage_gets_what_is_kept_and_then_the_problem(
     start_live: StartLive, farm: Farm
 ) -> None:
     gateway = start_live(fresh_active=SHORT)
-    farm.next(rendered(7), *[status(500)] * 4)
+    farm.next(rendered(7), *[status(500)] * 100)
     with gateway.events(1005) as first:
         assert [event.name for event in islice(first, 2)] == ["session", "problem"]
         with gateway.events(1005) as second:
@@ -285,7 +285,7 @@ def test_a_process_that_ends_closes_its_streams_and_still_tells_what_it_has(
         assert list(events) == []
     with gateway.events(RENDERING) as late:
         assert [event.name for event in late] == ["session"]
-    assert gateway.live.streams == 0
+    wait_for(lambda: gateway.live.streams == 0)
 
 
 def test_streams_and_their_events_are_counted(gateway: Gateway) -> None:
@@ -315,14 +315,14 @@ def test_five_hundred_readers_are_one_and_leave_nothing_behind(
     threads = threading.active_count()
     began = time.monotonic()
     told = asyncio.run(crowd(gateway))
-    lasted = time.monotonic() - began
-    assert farm.calls() <= lasted / LIFETIME + 2
+    calls, lasted = farm.calls(), time.monotonic() - began
+    assert calls <= lasted / LIFETIME + 2
     assert all(len(parts) >= 3 for parts in told), "everyone saw it move"
     assert all(parts == sorted(parts) for parts in told)
     wait_for(lambda: len(gateway.live.hub) == 0)
     wait_for(lambda: gateway.live.streams == 0)
     assert gateway.live.hub._topics == {}
-    assert threading.active_count() == threads
+    wait_for(lambda: threading.active_count() <= threads)
     wait_for(lambda: "rfgw_flights 0.0" in gateway.http.get("/metrics").text.splitlines())
 
 
