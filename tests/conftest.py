@@ -91,10 +91,11 @@ def _farm() -> Iterator[Farm]:
 
 
 @pytest.fixture
-def farm(_farm: Farm) -> Farm:
+def farm(_farm: Farm) -> Iterator[Farm]:
     """The sandbox farm as if just started, with nothing recorded and nothing queued."""
     _farm.begin()
-    return _farm
+    yield _farm
+    _farm.forget()  # a module's own gateway may ask it before the next test begins
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ NUMBER = b"1001"
 
 HOST = "127.0.0.1"
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 """Seconds after which the farm gives a connection up."""
 
 Behaviour = Callable[[socket.socket], None]

@@ -37,7 +37,7 @@ from tests.hostile_farm import (
 
 HTTPX = os.environ.get("TEST_UPSTREAM_TRANSPORT") == "httpx"
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
-SHORT = MappingProxyType({"upstream_deadline": 0.8})
+SHORT = MappingProxyType({"upstream_deadline": 1.5})
 """For what the deadline ends: nobody learns more from a longer one."""
 
 

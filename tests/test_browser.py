@@ -49,6 +49,9 @@ FLAGS = [
 SHOTS = os.environ.get("TEST_SHOTS")
 """A folder for a picture of each page that is looked at; none are taken without."""
 
+PATIENCE = 60_000.0
+"""Milliseconds until something is seen on a page: a bound for what takes one or two seconds."""
+
 PHONE, DESK = 390, 1280
 LOOKS = [("light", DESK), ("dark", PHONE)]
 
@@ -151,6 +154,7 @@ def browser() -> Iterator[Browser]:
     if path is None:
         reason = "no chromium here: the pages were not looked at (apt-get install chromium)"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser

@@ -149,7 +149,7 @@ def settings_over(url: str) -> dict[str, str]:
         "RFGW_OAUTH_TOKEN": TOKEN,
         "RFGW_OAUTH_TOKEN_SECRET": TOKEN_SECRET,
         "RFGW_LOG_LEVEL": "debug",
-        "RFGW_UPSTREAM_DEADLINE": "1.5",
+        "RFGW_UPSTREAM_DEADLINE": "3",
     }
 
 

@@ -81,7 +81,7 @@ def test_two_hundred_cold_sessions_on_a_slow_farm_are_never_more_than_32_calls(
         with turn:
             under_way.add(connection.fileno())
             most = max(most, len(under_way))
-        answered.wait(8)
+        answered.wait(WITHIN)
         with turn:
             under_way.discard(connection.fileno())
         connection.sendall(http(session(number=0)))

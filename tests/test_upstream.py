@@ -665,7 +665,7 @@ def test_what_comes_after_an_answer_never_answers_the_next_call(
 
     def answer_and_more(connection: socket.socket) -> None:
         connection.sendall(http(session(number=number), close=False))
-        served.wait(8)
+        served.wait(WITHIN)
         connection.sendall(stranger)
         sent.set()
 
@@ -673,7 +673,7 @@ def test_what_comes_after_an_answer_never_answers_the_next_call(
         gateway = start_gateway(upstream_url=farm.url)
         assert gateway.get("/sessions/1001").status_code == (200 if number == 1001 else 502)
         served.set()
-        assert sent.wait(8)
+        assert sent.wait(WITHIN)
         assert gateway.get("/sessions/1002").json()["title"] == "mine"
         assert farm.connections == len(farm.requests) == 2
 
@@ -686,7 +686,7 @@ def test_an_answer_that_comes_in_the_next_ones_place_is_refused_and_ends_there(
 
     def answer_late(connection: socket.socket) -> None:
         connection.sendall(late)
-        served.wait(8)
+        served.wait(WITHIN)
         connection.sendall(owed)
         sent.set()
 
@@ -696,7 +696,7 @@ def test_an_answer_that_comes_in_the_next_ones_place_is_refused_and_ends_there(
         assert gateway.get("/sessions/1001").status_code == 200
         problem_of(gateway.get("/sessions/1002"), 502, "upstream_mismatch")
         served.set()
-        assert sent.wait(8)
+        assert sent.wait(WITHIN)
         assert gateway.get("/sessions/1003").json()["id"] == 1003
 
 
