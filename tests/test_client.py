@@ -1,6 +1,7 @@
 """One call to the sandbox farm: when it is tried again, and when it is not even made."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from app.upstream.oauth import Signer
 from app.upstream.sockets import open_http
 from app.upstream.transport import Transport
 from tests import conftest
+from tests.hostile_farm import RawFarm, http, member, raw_farm, session
 
 KNOWN = {**FAULTS, **GetSession.faults}
 METHOD, ASKED = "community.getSession", {"sessionId": 1001}
@@ -34,7 +36,7 @@ class Told:
 
 @asynccontextmanager
 async def calling(
-    farm: conftest.Farm, uniform: Callable[[float, float], float] = min, calls: int = 32
+    farm: conftest.Farm | RawFarm, uniform: Callable[[float, float], float] = min, calls: int = 32
 ) -> AsyncIterator[tuple[Farm, Told]]:
     """The client of a farm, with jitter at its least, and what it tells."""
     told = Told()
@@ -122,6 +124,29 @@ async def test_a_pause_that_begins_while_waiting_for_a_place_is_kept(farm: conft
             await waiting
     assert told.attempts == []
     assert farm.calls() == 0
+
+
+async def test_large_answers_are_decoded_one_at_a_time() -> None:
+    busy, met = threading.Lock(), []
+
+    def drift(_field: str) -> None:  # amid the decoding
+        alone = busy.acquire(blocking=False)
+        met.append(alone)
+        time.sleep(0.0001)
+        if alone:
+            busy.release()
+
+    duplicates = [member("title", "x" * 1000)] * 200
+    with raw_farm(http(session(*duplicates))) as raw:
+        async with calling(raw) as (client, _):
+            client.drift = drift
+            ids = range(1001, 1009)
+            answers: Any = await asyncio.gather(
+                *(client.call(METHOD, {"sessionId": number}) for number in ids)
+            )
+    assert [answer["id"] for answer in answers] == list(ids)
+    assert len(met) == 8 * 199
+    assert all(met)
 
 
 async def test_a_call_that_is_cut_short_is_observed_and_frees_its_place(

@@ -46,7 +46,10 @@ VERDICTS: tuple[tuple[type[errors.GatewayError], Verdict], ...] = (
 """What an error teaches about the farm: the first row that fits."""
 
 DECODE_IN_THREAD = 64 * 1024
-"""Bytes: a larger answer is decoded beside the event loop, not in it."""
+"""Bytes: a larger answer is decoded beside the event loop, not in it.
+
+One at a time: several threads would leave the loop, and so all kept answers, only a share of it.
+"""
 
 
 class Attempt(NamedTuple):
@@ -88,6 +91,7 @@ class Farm:
     drift: Callable[[str], None] = field(default=lambda field: None)
     clock: Callable[[], float] = time.monotonic
     farm_clock: FarmClock = field(default_factory=FarmClock)
+    _decoding: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def call(
         self,
@@ -200,7 +204,8 @@ class Farm:
         )
         with step("decode"):
             if len(received.body) > DECODE_IN_THREAD:
-                return await asyncio.to_thread(load)
+                async with self._decoding:
+                    return await asyncio.to_thread(load)
             return load()
 
     def _duplicate(self, _name: str) -> None:
