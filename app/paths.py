@@ -25,7 +25,8 @@ def _holds_a_page(path: Path) -> Path:
 
 
 def _can_be_a_file(path: Path) -> Path:
-    if path.is_dir() or not path.parent.is_dir():
+    # A pipe would hold up the start until somebody writes, and a device would be replaced.
+    if (path.exists() and not path.is_file()) or not path.parent.is_dir():
         raise ValueError("must be a file in a folder that exists")
     return path
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from app.api.keys import new_key
+from app.connection import LIMITS
 from tests.conftest import Farm, StartGateway
 from tests.programs import DEMO, RFGW, await_port, free_port, started
 
@@ -159,3 +160,9 @@ def test_one_of_two_gateways_is_enough(start_nginx: StartNginx, tmp_path: Path, 
         gateways[0].terminate()
         assert gateways[0].wait(30) == 0
         assert ask() == {200}
+
+
+def test_nginx_parts_with_an_idle_connection_before_the_gateway_does() -> None:
+    upstream = CONFIGURATION.partition("upstream rfgw {")[2].partition("}")[0]
+    (seconds,) = re.findall(r"^ +keepalive_timeout (\d+)s;$", upstream, re.MULTILINE)
+    assert int(seconds) < LIMITS.receive

@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is said about wrong ones."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -323,7 +324,8 @@ def test_a_snapshot_is_a_file_of_a_process_alone(tmp_path: Path) -> None:
     assert wrong(tmp_path, RFGW_SNAPSHOT_FILE=there, RFGW_CACHE_URL="redis://127.0.0.1") == {
         "RFGW_SNAPSHOT_FILE": "is for a process alone: give it or RFGW_CACHE_URL"
     }
-    for path in (tmp_path, tmp_path / "no folder" / "snapshot"):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "no folder" / "snapshot", pipe, Path(os.devnull)):
         assert wrong(tmp_path, RFGW_SNAPSHOT_FILE=str(path)) == {
             "RFGW_SNAPSHOT_FILE": "must be a file in a folder that exists"
         }
