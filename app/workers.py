@@ -8,7 +8,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from threading import Thread
 
@@ -24,6 +25,15 @@ ENDED_WITHIN = 15.0
 
 Watch = Callable[[Collection[int | None]], None]
 """Told the pids of the workers whenever they may have changed."""
+
+
+@contextmanager
+def _shortage_told() -> Iterator[None]:
+    """Out of processes, files or memory is no reason for the parent to end."""
+    try:
+        yield
+    except OSError as error:
+        logs.event("worker_not_started", level=logging.ERROR, reason=error.strerror)
 
 
 class Worker(multiprocess.Process):
@@ -79,6 +89,7 @@ class Workers(Multiprocess):
 
     handle_int = handle_term
 
+    @_shortage_told()
     def restart_all(self) -> None:
         """Replace one after the other; the old one leaves when the new one answers."""
         for index, old in enumerate(self.processes):
@@ -97,8 +108,9 @@ class Workers(Multiprocess):
             self.keep_subprocess_alive()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace those that died."""
-        super().keep_subprocess_alive()
+        """Replace those that died. While the machine gives no new process, the others go on."""
+        with _shortage_told():
+            super().keep_subprocess_alive()
         self._tell()
 
     def join_all(self) -> None:
@@ -130,7 +142,9 @@ class Workers(Multiprocess):
             alive[0].join(0.1)
 
     def _tell(self) -> None:
-        if self._watch is not None:
+        if self._watch is None:
+            return
+        with suppress(OSError):  # for want of memory or files: the next time will do
             self._watch([worker.pid for worker in self.processes])
 
     def _told(self) -> int:

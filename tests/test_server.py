@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -363,3 +364,22 @@ def test_a_restart_that_fails_leaves_the_old_workers_and_says_why(
     assert re.search(r"^RFGW_API_KEYS_FILE: line 1: must be ", log, re.MULTILINE)
     assert "Traceback" not in log
     assert "c4nary" not in log
+
+
+def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(tmp_path: Path, farm: Farm) -> None:
+    with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, _):
+        while not all_ready(tmp_path, 2):
+            time.sleep(0.05)
+        limits = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (8, limits[1]))
+        os.kill(min(children(program.pid)), signal.SIGKILL)
+        deadline = time.monotonic() + WITHIN
+        while "worker_not_started" not in (tmp_path / "log").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        resource.prlimit(program.pid, resource.RLIMIT_NOFILE, limits)
+        while not all_ready(tmp_path, 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
