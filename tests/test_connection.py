@@ -477,7 +477,7 @@ def narrow(url: str) -> socket.socket:
 @pytest.mark.usefixtures("_many_files")
 @pytest.mark.parametrize(
     ("count", "sent"),
-    [(1000, b""), (200, b"GET /openapi.json HTTP/1.1\r\nHost: gw\r\n\r\n" * 50)],
+    [(1000, b""), (500, b"GET /openapi.json HTTP/1.1\r\nHost: gw\r\n\r\n" * 50)],
     ids=["silent", "not reading"],
 )
 def test_a_crowd_that_only_waits_hinders_nobody_and_goes(
