@@ -139,6 +139,19 @@ def test_max_age_is_what_is_left_to_the_first_that_ends(
     assert stale.headers["cache-status"] == "rfgw; hit; ttl=-5"
 
 
+def test_a_list_tells_that_an_item_stands_in_for_a_failure(
+    wound: httpx.Client, clock: Clock, farm: Farm
+) -> None:
+    ask(wound, [42, 1011])
+    clock.passed = 60  # past stale-while-revalidate, for 1011 alone
+    farm.next({"do": "status", "status": 503})
+    failed = ask(wound, [42, 1011])
+    assert failed.headers["cache-status"] == "rfgw; fwd=miss; detail=sie"
+    not_asked = ask(wound, [42, 1011])
+    assert not_asked.headers["cache-status"] == "rfgw; hit; ttl=-45; detail=sie"
+    assert ask(wound, [42]).headers["cache-status"].startswith("rfgw; hit; ttl=3")
+
+
 def test_the_requests_wishes_hold_for_each_item(
     wound: httpx.Client, clock: Clock, farm: Farm
 ) -> None:

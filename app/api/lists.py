@@ -128,11 +128,19 @@ def _fresh_for(answers: Sequence[Answer], now: float) -> int:
 
 
 def _cache_status(answers: Sequence[Answer], now: float) -> str:
-    """RFC 9211 of the whole: a hit if nothing had to be asked for, with the smallest ttl."""
-    if any(answer.forward for answer in answers):
-        return "rfgw; fwd=miss"
+    """RFC 9211 of the whole: a hit if nothing had to be asked for, with the smallest ttl.
+
+    ``detail=sie``: at least one item stands in for a failure.
+    """
     kept = [answer.entry.ttl(now) for answer in answers if answer.hit and answer.entry]
-    return f"rfgw; hit; ttl={math.floor(min(kept))}" if len(kept) == len(answers) else "rfgw"
+    words = ["rfgw"]
+    if any(answer.forward for answer in answers):
+        words.append("fwd=miss")
+    elif len(kept) == len(answers):
+        words.append(f"hit; ttl={math.floor(min(kept))}")
+    if any(answer.detail == "sie" for answer in answers):
+        words.append("detail=sie")
+    return "; ".join(words)
 
 
 class ReplyingAll(Protocol):

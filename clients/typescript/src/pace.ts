@@ -14,7 +14,8 @@ export class Pace {
   next(headers: Headers, failed: boolean): number {
     const fresh = failed ? 0 : (freshFor(headers) ?? UNTOLD);
     // A kept answer that stands in for a failing farm is no news either: ask more and more seldom.
-    this.#inVain = fresh > 0 ? 0 : this.#inVain + 1;
+    const news = fresh > 0 || (!failed && isOnItsWay(headers));
+    this.#inVain = news ? 0 : this.#inVain + 1;
     return Math.max(LEAST, fresh, retryAfter(headers), backOff(this.#inVain));
   }
 }
@@ -23,6 +24,15 @@ export class Pace {
 export function freshFor(headers: Headers): number | undefined {
   const maxAge = /(?:^|,)\s*max-age\s*=\s*"?(\d+)/i.exec(headers.get("cache-control") ?? "");
   return maxAge ? Number(maxAge[1]) - ageOf(headers) : undefined;
+}
+
+/**
+ * Whether the gateway sent at once what it keeps, and no failure is why (RFC 9211). Once that is no
+ * longer fresh it asks the farm meanwhile, so that the next answer is a newer one.
+ */
+function isOnItsWay(headers: Headers): boolean {
+  const status = headers.get("cache-status") ?? "";
+  return /;\s*hit\b/.test(status) && !/;\s*detail=sie\b/.test(status);
 }
 
 /** What `Age` tells (RFC 9111 section 5.1); 0 if nothing. */

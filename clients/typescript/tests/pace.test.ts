@@ -58,3 +58,24 @@ test("a kept answer that is no longer fresh is asked for more and more seldom", 
   assert.equal(pace.next(fresh, false), 4);
   assert.equal(pace.next(stale, false), 1, "a fresh answer starts anew");
 });
+
+test("what the gateway asks for anew meanwhile is asked for again at the usual rhythm", () => {
+  const waits = (control: string, status: string, failed = false): number[] => {
+    const pace = new Pace();
+    const headers = new Headers({ "Cache-Control": control, "Cache-Status": status });
+    return Array.from({ length: 9 }, () => pace.next(headers, failed));
+  };
+  const usual = Array<number>(9).fill(1);
+  assert.deepEqual(waits("max-age=0", "rfgw; hit; ttl=-27"), usual, "a list");
+  assert.deepEqual(waits("max-age=0", "rfgw; hit; ttl=0"), usual, "a list whose end is near");
+  assert.deepEqual(waits("max-age=0", "rfgw; hit; ttl=-2; detail=swr"), usual);
+  for (const status of [
+    "rfgw; hit; ttl=-40; detail=sie",
+    "rfgw; fwd=stale; fwd-status=502; detail=sie",
+    "rfgw; fwd=miss",
+    "rfgw",
+  ]) {
+    assert.ok((waits("max-age=0", status)[8] ?? 0) >= 30, status);
+  }
+  assert.ok((waits("max-age=0", "rfgw; hit; ttl=2", true)[8] ?? 0) >= 30, "a kept problem");
+});
