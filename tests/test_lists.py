@@ -191,7 +191,7 @@ def queries() -> dict[str, str]:
     """Bad queries, and what is told about each."""
     bad = "must be a whole number from 1 to 2147483647"
     return {
-        "": "Field required",
+        "": "is missing",
         "ids=": f"number 1 of the list {bad}",
         "ids=42,007": f"number 2 of the list {bad}",
         "ids=42,,43": f"number 2 of the list {bad}",

@@ -40,8 +40,10 @@ def fields_of(model: type[BaseModel]) -> Callable[..., Awaitable[Fields]]:
         if name in names:
             return name
         meant = get_close_matches(name, names, 1) if len(name) <= LONGEST else []
-        guess = {"guess": f"; did you mean {meant[0]}?" if meant else ""}
-        raise PydanticCustomError("unknown_field", "is not the name of a field{guess}", guess)
+        hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(names)}"
+        raise PydanticCustomError(
+            "unknown_field", "is not the name of a field; {help}", {"help": hint}
+        )
 
     async def chosen(
         fields: Annotated[

@@ -208,7 +208,8 @@ def _parts(error: RequestValidationError) -> list[InvalidPart]:
     parts = []
     for told in error.errors():
         _, parameter, *place = told["loc"]
-        message = f"number {place[0] + 1} of the list {told['msg']}" if place else told["msg"]
+        words = "is missing" if told["type"] == "missing" else told["msg"]
+        message = f"number {place[0] + 1} of the list {words}" if place else words
         parts.append(InvalidPart(parameter=str(parameter), code=told["type"], message=message))
     return parts
 
