@@ -231,6 +231,7 @@ def test_a_gateway_tells_no_secret_nonce_or_signature(
             trust_env=False,
             timeout=WITHIN,
         ) as client:
+            assert client.get("/health/ready").status_code == 200  # it has read its keys
             answered = provoke(client, keys)
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
