@@ -35,9 +35,13 @@ function isOnItsWay(headers: Headers): boolean {
   return /;\s*hit\b/.test(status) && !/;\s*detail=sie\b/.test(status);
 }
 
-/** What `Age` tells (RFC 9111 section 5.1); 0 if nothing. */
+/**
+ * Seconds since an answer was right: its `Age` (RFC 9111 section 5.1). A list has none; it was
+ * right until it became stale, as the `ttl` of its `Cache-Status` tells (RFC 9211). Else 0.
+ */
 export function ageOf(headers: Headers): number {
-  return wholeSeconds(headers.get("age"));
+  const stale = /;\s*ttl=-(\d+)/.exec(headers.get("cache-status") ?? "");
+  return wholeSeconds(headers.get("age") ?? stale?.[1] ?? null);
 }
 
 /** What `Retry-After` asks for, as a number or a date (RFC 9110 section 10.2.3); 0 if nothing. */

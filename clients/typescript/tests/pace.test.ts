@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { backOff, freshFor, Pace, retryAfter } from "../dist/pace.js";
+import { ageOf, backOff, freshFor, Pace, retryAfter } from "../dist/pace.js";
 
 const NOW = Date.parse("2010-04-06T08:59:33Z");
 
@@ -24,6 +24,21 @@ test("freshness is max-age minus Age", () => {
     if (control !== undefined) headers.set("Cache-Control", control);
     if (age !== undefined) headers.set("Age", age);
     assert.equal(freshFor(headers), expected, `${control}; Age: ${age}`);
+  }
+});
+
+test("an answer is as old as Age tells, or a list as it has been stale", () => {
+  const cases: [string | undefined, string, number][] = [
+    ["7", "rfgw; hit; ttl=-2; detail=swr", 7],
+    ["0", "rfgw; fwd=uri-miss; fwd-status=200; stored", 0],
+    [undefined, "rfgw; hit; ttl=-45; detail=sie", 45],
+    [undefined, "rfgw; hit; ttl=3", 0],
+    [undefined, "rfgw; fwd=miss", 0],
+  ];
+  for (const [age, status, expected] of cases) {
+    const headers = new Headers({ "Cache-Status": status });
+    if (age !== undefined) headers.set("Age", age);
+    assert.equal(ageOf(headers), expected, `${status}; Age: ${age}`);
   }
 });
 

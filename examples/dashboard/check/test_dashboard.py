@@ -139,6 +139,7 @@ def test_the_farm_goes_down_and_comes_back_and_the_page_says_so(
     site.farm.kill()
     expect(trouble).to_be_visible()
     expect(trouble).to_contain_text(re.compile(r"again|later|back", re.IGNORECASE))
+    expect(page.locator("#summary")).to_have_text(re.compile("^[0-9]+ held up$"))
     expect(card(page, 1005).locator(".phase")).to_have_text("Rendering")
     expect(card(page, 1005).locator(".link")).to_have_text("Trying again")
     expect(card(page, 1005).locator(".age")).to_contain_text("as of")

@@ -41,12 +41,18 @@ function announce(id: number, before: Shown | undefined, { session }: Shown): vo
   if (was !== is) say(find("news"), `${titleOf(id, session)}: ${is}`);
 }
 
+/** How news of a session come, in a word. */
+function wayOf({ connection, failure }: Shown): string {
+  if (connection === "lost") return "not available";
+  return failure?.problem ? "held up" : connection;
+}
+
 function summarise(): void {
   const all = [...states.values()];
-  const counts = (["live", "polling", "reconnecting", "final", "lost"] as const)
-    .map((name) => [all.filter(({ connection }) => connection === name).length, name] as const)
+  const counts = (["live", "polling", "reconnecting", "held up", "final", "not available"] as const)
+    .map((way) => [all.filter((shown) => wayOf(shown) === way).length, way] as const)
     .filter(([count]) => count > 0)
-    .map(([count, name]) => `${count} ${name === "lost" ? "not available" : name}`);
+    .map(([count, way]) => `${count} ${way}`);
   say(find("summary"), counts.join(" · ") || (ids.length > 0 ? "Connecting…" : "Render sessions, live"));
 
   const failures = all.flatMap(({ failure }) => (failure && isShared(failure) ? [failure] : []));
