@@ -19,7 +19,7 @@ from app.sandbox.server import (
 from app.sandbox.server import Farm as Sandbox
 from app.settings import Settings
 from tests.programs import WITHIN
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -40,7 +40,7 @@ class Farm:
     def __init__(self, url: str, app: Starlette) -> None:
         self.url = url
         self._sandbox: Sandbox = app.state.farm
-        self.http = httpx.Client(base_url=url, trust_env=False)
+        self.http = client_of(url)
 
     def begin(self) -> None:
         """Sessions begin their lives anew: the one that is watched is rendering, not finished."""
@@ -115,7 +115,7 @@ def start_gateway(farm: Farm) -> Iterator[StartGateway]:
         def start(**overrides: object) -> httpx.Client:
             server = serving(create_app(settings_for(farm.url, **overrides)))
             url = stack.enter_context(running(server))
-            return stack.enter_context(httpx.Client(base_url=url, trust_env=False))
+            return stack.enter_context(client_of(url))
 
         yield start
 

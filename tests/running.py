@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import uvicorn
 
 from app.server import Config, Server
@@ -28,6 +29,15 @@ def running(server: uvicorn.Server) -> Iterator[str]:
         thread.join(20)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
+
+
+def client_of(url: httpx.URL | str) -> httpx.Client:
+    """A client that gives its server time, for one thread or many.
+
+    httpx's own bound on idle connections may close one just as another thread takes it.
+    """
+    limits = httpx.Limits(max_connections=200)
+    return httpx.Client(base_url=url, limits=limits, timeout=60, trust_env=False)
 
 
 class Wrapped:

@@ -15,7 +15,7 @@ from app.api.keys import new_key
 from app.environment import SettingsError
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 from tests.test_front import exchange, frozen_edge
 from tests.test_http import listed, problem_of, raw
 
@@ -332,7 +332,7 @@ def test_more_requests_than_there_are_places_are_told_so_at_once(farm: Farm) -> 
     edge.app = holding
     with (
         running(serving(edge)) as url,
-        httpx.Client(base_url=url, trust_env=False) as gateway,
+        client_of(url) as gateway,
         ThreadPoolExecutor(2) as pool,
     ):
         assert gateway.get("/sessions/1008").status_code == 200

@@ -17,7 +17,7 @@ import pytest
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.hostile_farm import member, session
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 from tests.test_http import EXPOSED, listed, problem_of, raw
 from tests.test_upstream import body, wait_for
 
@@ -61,7 +61,7 @@ def keeping(_farm: Farm) -> Iterator[httpx.Client]:
     """A gateway that keeps session 1008, for the tests that only read it."""
     with (
         running(serving(create_app(settings_for(_farm.url)))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        client_of(url) as client,
     ):
         assert client.get("/sessions/1008").status_code == 200
         yield client
@@ -335,12 +335,8 @@ def test_the_etag_of_a_kept_session_never_hides_a_refusal(keeping: httpx.Client)
 def test_two_hundred_cold_requests_are_one_call(start_gateway: StartGateway, farm: Farm) -> None:
     gateway = start_gateway(fresh_active=600)  # two hundred threads may take their time
     farm.next({"do": "late", "seconds": 0.5})
-    limits = httpx.Limits(max_connections=200)
-    with (
-        httpx.Client(base_url=gateway.base_url, trust_env=False, limits=limits, timeout=20) as many,
-        ThreadPoolExecutor(200) as pool,
-    ):
-        answers = list(pool.map(lambda _: get(many, RENDERING), range(200)))
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(lambda _: get(gateway, RENDERING), range(200)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert len({answer.headers["x-request-id"] for answer in answers}) == 200

@@ -38,6 +38,7 @@ from tests.programs import (
     run,
     started,
 )
+from tests.running import client_of
 
 KNOWN = {**FAULTS, **GetSession.faults}
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app")
@@ -58,7 +59,7 @@ def serving(directory: Path, **settings: str) -> Iterator[tuple[Program, httpx.C
     given = {**DEMO, **settings, "RFGW_PORT": str(port)}
     with started(directory, *RFGW, "serve", settings=given) as program:
         await_port(port, program)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             assert client.get("/health/ready").status_code == 200
             yield program, client
 

@@ -15,7 +15,7 @@ import pytest
 from app.api.keys import new_key
 from app.main import create_app
 from tests.conftest import Farm, settings_for
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 from tests.test_http import EXPOSED, listed, raw
 
 SITE = "https://www.site.example"
@@ -84,7 +84,7 @@ def stage(
             if kind == "gateless":
                 edge._gate.admit = None
             url = stack.enter_context(running(serving(edge)))
-            clients[kind] = stack.enter_context(httpx.Client(base_url=url, trust_env=False))
+            clients[kind] = stack.enter_context(client_of(url))
             if kind == "crowded":
                 edge._crowd._under_way = 1
         clients["rationed"].get("/sessions/1008")
@@ -217,7 +217,7 @@ def test_without_a_list_every_origin_reads_and_none_with_credentials(
     settings = {"api_keys_file": tmp_path / "keys"} if kind == "keyed" else {}
     with (
         running(serving(create_app(settings_for(farm.url, **settings)))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        client_of(url) as client,
     ):
         for origin in [SITE, *FOREIGN, None]:
             sent = [b"Origin: " + origin.encode("latin-1")] if origin is not None else []

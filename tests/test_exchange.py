@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -19,6 +18,7 @@ from app.cache.memory import MemoryStore
 from app.shared_metrics import SharedCacheMetrics
 from tests.conftest import Farm
 from tests.programs import DEMO, PATIENT, WITHIN, await_port, free_port, started
+from tests.running import client_of
 from tests.valkey import Valkey, valkey
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -199,10 +199,7 @@ def test_two_gateways_grant_about_as_much_as_one(
             log = stack.enter_context((tmp_path / str(port)).open("w"))
             program = started(tmp_path, *PATIENT, "serve", settings=own, log=log)
             await_port(port, stack.enter_context(program))
-        clients = [
-            stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False))
-            for port in ports
-        ]
+        clients = [stack.enter_context(client_of(f"http://127.0.0.1:{port}")) for port in ports]
         granted, refused_by = 0, set[int]()
         deadline = time.monotonic() + WITHIN
         while len(refused_by) < 2:

@@ -35,7 +35,7 @@ from tests.hostile_farm import (
     write_authority,
 )
 from tests.hostile_faults import ROWS, Row
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 from tests.test_canary import KEY, SECRET, TOKEN, TOKEN_SECRET, WORD, Sent, leaks
 from tests.test_http import problem_of
 
@@ -174,7 +174,7 @@ class Stage:
             **{"upstream_connect_timeout": 5, **row.settings},
         )
         url = stack.enter_context(running(serving(create_app(settings))))
-        gateway = stack.enter_context(httpx.Client(base_url=url, trust_env=False))
+        gateway = stack.enter_context(client_of(url))
         lane = Lane(farm, gateway, settings.upstream_deadline)
         assert lane.get(KEPT).status_code == 200
         return lane

@@ -14,7 +14,7 @@ import pytest
 from app.lines import LINES
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 
 MEMBERS = {
     "type", "title", "status", "code", "detail", "instance", "requestId", "retryable",
@@ -86,7 +86,7 @@ def edge(_farm: Farm) -> Iterator[httpx.Client]:
     """A gateway that this file's tests share: they leave nothing behind that another could see."""
     with (
         running(serving(create_app(settings_for(_farm.url)))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        client_of(url) as client,
     ):
         yield client
 
@@ -412,7 +412,7 @@ def listing(_farm: Farm) -> Iterator[httpx.Client]:
     settings = settings_for(_farm.url, cors_origins="https://a.example, http://localhost:3000")
     with (
         running(serving(create_app(settings))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        client_of(url) as client,
     ):
         yield client
 

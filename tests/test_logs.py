@@ -17,6 +17,7 @@ from app import logs
 from app.flight import Flights
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, await_port, finish, free_port, started
+from tests.running import client_of
 
 SECRET = "s3cret-message"
 
@@ -199,7 +200,7 @@ def test_what_the_farm_is_asked_is_logged_under_the_request_that_asked(
     farm.next({"do": "status", "status": 502}, {"do": "answer"}, {"do": "answer"}, *steps)
     with started(tmp_path, *RFGW, "serve", settings=settings) as program:
         await_port(port, program)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             client.get("/sessions/1001", headers={"X-Request-ID": "retried"})
             minted = client.get("/sessions/1002").headers["x-request-id"]
             for request_id in failing:
@@ -225,7 +226,7 @@ def serving_told(tmp_path: Path, farm: Farm, told: Told, **settings: str) -> Ite
     given = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port), **settings}
     with started(tmp_path, *RFGW, "serve", settings=given) as program:
         await_port(port, program)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             yield client
         program.send_signal(signal.SIGTERM)
         done = finish(program)
@@ -318,7 +319,7 @@ def test_a_reader_that_has_stopped_holds_nobody_up(tmp_path: Path, farm: Farm) -
     settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
     with started(tmp_path, *RFGW, "serve", settings=settings) as program:
         await_port(port, program)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             for _ in range(700):  # a pipe holds some 400 lines
                 assert client.get("/sessions/1008").status_code == 200
         program.send_signal(signal.SIGTERM)

@@ -16,7 +16,7 @@ from app.metrics import Metrics
 from app.plain_metrics import BOUNDS
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.programs import WITHIN
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 from tests.test_upstream import Held, held, wait_for
 
 __all__ = ["held"]  # a fixture
@@ -121,7 +121,7 @@ def test_a_crash_is_one_crash_and_one_500(farm: Farm) -> None:
         raise RuntimeError
 
     edge = create_app(settings_for(farm.url))
-    with running(serving(edge)) as url, httpx.Client(base_url=url, trust_env=False) as gateway:
+    with running(serving(edge)) as url, client_of(url) as gateway:
         before = series(gateway)
         app, edge.app = edge.app, bug
         assert gateway.get("/sessions/1008").status_code == 500

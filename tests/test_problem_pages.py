@@ -12,7 +12,7 @@ import pytest
 from app.api.catalogue import MEANINGS, Code
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 HTML, JSON = "text/html; charset=utf-8", "application/json"
@@ -24,7 +24,7 @@ def site(_farm: Farm) -> Iterator[httpx.Client]:
     """One gateway for all these tests: its pages never change."""
     with (
         running(serving(create_app(settings_for(_farm.url)))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        client_of(url) as client,
     ):
         yield client
 

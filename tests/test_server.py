@@ -29,6 +29,7 @@ from tests.programs import (
     is_open,
     started,
 )
+from tests.running import client_of
 
 SERVE = (*RFGW, "serve")
 IMPATIENT = (
@@ -301,7 +302,7 @@ def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
         while len(before := children(program.pid)) < 2:
             time.sleep(0.05)
         address = f"http://127.0.0.1:{port}"
-        with httpx.Client(base_url=address, trust_env=False) as client:
+        with client_of(address) as client:
             for _ in range(2):
                 program.send_signal(signal.SIGHUP)
                 deadline = time.monotonic() + WITHIN

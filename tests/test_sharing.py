@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Farm
 from tests.programs import DEMO, PATIENT, RFGW, WITHIN, Program, await_port, free_port, started
+from tests.running import client_of
 from tests.valkey import Valkey, valkey
 
 PASSWORD = "c4nary-p4ssword%25"
@@ -125,7 +126,7 @@ def test_when_the_one_who_asks_is_killed_another_takes_over(group: Group, farm: 
 def test_the_password_of_the_server_is_nowhere(group: Group, server: Valkey) -> None:
     (process,) = group.start(1)
     shown = []
-    with httpx.Client(base_url=process.url, trust_env=False) as client:
+    with client_of(process.url) as client:
         for path in ("/sessions/1005", "/metrics", "/sessions/1005"):
             shown.append(client.get(path).text)
             server.stop()
@@ -143,7 +144,7 @@ def test_a_dead_server_is_one_log_line_and_not_one_for_each_try(
 ) -> None:
     (process,) = group.start(1)
     server.stop()
-    with httpx.Client(base_url=process.url, trust_env=False) as client:
+    with client_of(process.url) as client:
         for number in range(5000, 5300):  # each would like to meet
             client.get(f"/sessions/{number}")
     deadline = time.monotonic() + WITHIN

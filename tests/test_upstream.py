@@ -33,7 +33,7 @@ from tests.hostile_farm import (
     session,
 )
 from tests.programs import WITHIN
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 from tests.test_http import problem_of
 
 
@@ -53,7 +53,7 @@ def gateway(_farm: Farm) -> Iterator[httpx.Client]:
     settings = settings_for(_farm.url, **dict.fromkeys(names + windows, 0))
     with (
         running(serving(create_app(settings))) as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        client_of(url) as client,
     ):
         yield client
 
