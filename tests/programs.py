@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import httpx
+
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 
 ROOT = Path(__file__).parents[1]
@@ -87,3 +89,16 @@ def await_port(port: int, program: Program) -> None:
         assert program.poll() is None, program.communicate()
         assert time.monotonic() < deadline, "nobody listens"
         time.sleep(0.02)
+
+
+def await_ready(port: int) -> None:
+    """Wait until it says that it is ready."""
+    deadline = time.monotonic() + WITHIN
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("it does not become ready")

@@ -28,7 +28,7 @@ from app.main import create_app
 from app.sandbox.data import LIVES
 from app.sandbox.script import MAGIC
 from app.sandbox.server import create_farm, farm_server
-from tests.programs import WITHIN, await_port, finish, free_port, started
+from tests.programs import WITHIN, await_ready, finish, free_port, started
 from tests.running import running
 
 # All begin with a word that no escaping changes, so that none hides behind an unusual one.
@@ -224,14 +224,13 @@ def test_a_gateway_tells_no_secret_nonce_or_signature(
         started(tmp_path, sys.executable, "-X", "dev", "-c", CRASHING, settings=settings, log=log)
         as program,
     ):  # fmt: skip
-        await_port(port, program)
+        await_ready(port)  # then it has read its keys, and judged none
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}",
             headers={"x-api-key": API_KEY},
             trust_env=False,
             timeout=WITHIN,
         ) as client:
-            assert client.get("/health/ready").status_code == 200  # it has read its keys
             answered = provoke(client, keys)
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.api.keys import new_key
@@ -24,6 +23,7 @@ from tests.programs import (
     WITHIN,
     Program,
     await_port,
+    await_ready,
     finish,
     free_port,
     is_open,
@@ -56,19 +56,6 @@ def serving(
     ):
         await_ready(port)
         yield program, port
-
-
-def await_ready(port: int) -> None:
-    """Wait until it says that it is ready."""
-    deadline = time.monotonic() + WITHIN
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("it does not become ready")
 
 
 def connect(port: int) -> socket.socket:
@@ -231,7 +218,7 @@ def children(pid: int) -> set[int]:
     """The workers of a supervisor; not the tracker that multiprocessing starts beside them."""
     workers = set()
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with suppress(FileNotFoundError):  # it has just ended
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 workers.add(int(child))
     return workers
