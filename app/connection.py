@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from app.closing import PASSED_OVER, Asgi, Lingering, reset, without_chunks
 from app.drain import Drain
+from app.gathering import Gathering
 from app.request_head import (
     MALFORMED,
     MAX_FIELDS,
@@ -86,6 +87,11 @@ class Connection(HttpToolsProtocol):
         self._seen = (0, 0)
 
     # --- What comes ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The client is there."""
+        super().connection_made(transport)
+        self._gathering = Gathering(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse, or pass over what comes after the end."""
@@ -168,6 +174,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """As uvicorn's, without a timer for each request: ``look`` sees who is idle."""
         self.server_state.total_requests += 1
+        self._gathering.flush()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -178,6 +185,9 @@ class Connection(HttpToolsProtocol):
         self._answering = cycle
         if cycle.scope["http_version"] == "1.0":
             app = without_chunks(cycle, app)
+        if cycle.transport is self.transport:
+            cycle.transport = self._gathering  # type: ignore[assignment]
+            self._gathering.begin()
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)

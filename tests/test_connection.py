@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import re
 import resource
 import select
 import socket
@@ -18,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from app.closing import RESET_ON_CLOSE
 from app.connection import Limits
@@ -354,6 +356,50 @@ def test_a_head_at_its_bounds_is_taken_again_and_again(url: str) -> None:
     last = GET + b"Connection: close\r\n\r\n"
     answers = exchange(url, *[most, padded(MAX_HEAD)] * 20, last)
     assert [answer.status for answer in answers] == [200] * 41
+
+
+# --- How it is written ------------------------------------------------------------------------
+
+
+class BrokenOff(Response):
+    """It tells a length and then fails."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        raise RuntimeError
+
+
+async def broken_off(request: Request) -> Response:
+    return BrokenOff(b"hello")
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/sessions/1008", "/nothing"])
+def test_head_and_body_come_in_one_piece(url: str, path: str) -> None:
+    with connect(url) as client:
+        for _ in range(20):
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: gw\r\n\r\n".encode())
+            head, _, body = client.recv(65536).partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            assert length
+            assert len(body) == int(length[1]) > 0
+
+
+def test_a_head_without_a_body_comes_too(url: str) -> None:
+    with connect(url) as client:
+        client.sendall(b"HEAD /health/live HTTP/1.1\r\nHost: gw\r\n\r\n" * 2)
+        with client.makefile("rb") as answers:
+            for _ in range(2):
+                head = b"".join(iter(answers.readline, b"\r\n"))
+                assert head.startswith(b"HTTP/1.1 200 ")
+                assert b"content-length: " in head
+
+
+def test_a_head_is_not_lost_when_its_body_fails() -> None:
+    app = Starlette(routes=[Route("/health/live", broken_off)])
+    edge = create_app(settings_for("http://127.0.0.1:1"))
+    with running(serving(Wrapped(app, edge))) as url, connect(url) as client:
+        client.sendall(GET + b"\r\n")
+        assert rest_of(client).endswith(b"content-length: 5\r\n\r\n")
 
 
 # --- Time -------------------------------------------------------------------------------------
