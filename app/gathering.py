@@ -5,7 +5,7 @@ Knows writes and whether a head tells a length. Must not know requests, nor how 
 
 import asyncio
 
-LENGTH = b"\r\ncontent-length: "
+LENGTH = b"\r\ncontent-length: "  # as uvicorn writes it, whatever case an application used
 
 
 class Gathering:

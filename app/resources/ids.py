@@ -23,6 +23,6 @@ def id_reader(code: str) -> Callable[[object], int]:
     def read(text: object) -> int:
         if isinstance(text, str) and _DIGITS.fullmatch(text) and int(text) <= MAX_ID:
             return int(text)
-        raise PydanticCustomError(code, "must be a whole number from 1 to 2147483647")
+        raise PydanticCustomError(code, f"must be a whole number from 1 to {MAX_ID}")
 
     return read
