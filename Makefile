@@ -120,11 +120,11 @@ package: ## Install the package as its users do, and run its command
 	build/venv/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps .
 	cd build && venv/bin/rfgw --version && venv/bin/rfgw openapi | cmp - ../openapi/openapi.json
 
-vendor-docs: ## Fetch Swagger UI anew into app/api/static/swagger-ui (needs npm)
+vendor-docs: ## Fetch Swagger UI anew into app/docs/static/swagger-ui (needs npm)
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	npm pack --silent --pack-destination "$$tmp" swagger-ui-dist@$(SWAGGER_UI) >/dev/null; \
 	tar -xzf "$$tmp"/*.tgz -C "$$tmp"; \
-	cd app/api/static/swagger-ui && rm -f *; \
+	cd app/docs/static/swagger-ui && rm -f *; \
 	for file in $(SWAGGER_UI_FILES); do install -m 644 "$$tmp/package/$$file" .; done; \
 	sha256sum $(SWAGGER_UI_FILES) > SHA256SUMS
 

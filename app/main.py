@@ -9,35 +9,35 @@ from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
-from app import logs
-from app.api.admission import Crowd, Gate
-from app.api.catalogue import Code
-from app.api.clients import Clients
-from app.api.demo_page import demo_router
-from app.api.docs import docs_router
-from app.api.document_routes import document_router
-from app.api.edge import Edge
-from app.api.front import Front
+from app.api.batch import Lists
+from app.api.client_address import Clients
+from app.api.error_codes import Code
 from app.api.health import health_router
-from app.api.keys import Keys, KeysError
-from app.api.lists import Lists
-from app.api.problem_pages import problem_router
 from app.api.problems import CODES, Problem, Problems
-from app.api.rate import Counter
 from app.api.replies import Replies
-from app.api.seen import Observer
 from app.api.sse import Live
-from app.board import Board
-from app.call import Call
-from app.drain import Drain
-from app.environment import SettingsError, load_settings
-from app.lines import LINES
-from app.live import Hub
-from app.metrics import Metrics
-from app.parts import QUEUE_WAIT, answer_once, crashed_by, farm_of, gateway_of
+from app.config.environment import SettingsError, load_settings
+from app.config.settings import Settings, env_name
+from app.core.call import Call
+from app.core.subscriptions import Hub
+from app.docs.demo_page import demo_router
+from app.docs.document_routes import document_router
+from app.docs.problem_pages import problem_router
+from app.docs.swagger_ui import docs_router
+from app.edge.admission import Crowd, Gate
+from app.edge.api_keys import Keys, KeysError
+from app.edge.application import Edge
+from app.edge.fast_path import Front
+from app.edge.rate_limit import Counter
 from app.resources import CALLS, FRONT, ROUTERS
-from app.settings import Settings, env_name
+from app.server.drain import Drain
+from app.services import QUEUE_WAIT, answer_once, crashed_by, farm_of, gateway_of
 from app.sharing import Memory, counter_for, join_group
+from app.telemetry import logs
+from app.telemetry.access_log import Observer
+from app.telemetry.log_writer import LINES
+from app.telemetry.metrics import Metrics
+from app.telemetry.multiprocess import Board
 from app.upstream.client import FAULTS
 from app.version import VERSION
 

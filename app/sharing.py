@@ -7,17 +7,17 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from app import logs
-from app.api.rate import Counter, Rate, Shared
-from app.cache.records import Seal, Unusable, group_name
+from app.cache.codec import Seal, Unusable, group_name
 from app.cache.snapshot import Snapshot
-from app.gateway import Gateway
-from app.metrics import Metrics
-from app.settings import Settings
+from app.config.settings import Settings
+from app.core.gateway import Gateway
+from app.edge.rate_limit import Counter, Rate, Shared
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
 from app.version import VERSION
 
 if TYPE_CHECKING:
-    from app.cache.meeting import Group
+    from app.cluster.coordinator import Group
 
 
 def join_group(
@@ -26,8 +26,8 @@ def join_group(
     """Let the gateway, and who counts its clients' requests, meet others, if there is a place."""
     if settings.cache_url is None:
         return None
-    from app.cache.exchange import Exchange  # noqa: PLC0415 - needs the optional redis-py
-    from app.cache.meeting import open_group  # noqa: PLC0415 - needs the optional redis-py
+    from app.cluster.coordinator import open_group  # noqa: PLC0415 - needs the optional redis-py
+    from app.cluster.rate_limit_sync import Exchange  # noqa: PLC0415 - needs the optional redis-py
 
     changes = logs.Changes("shared_cache")
 

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import uvloop
 
-from app.environment import load_settings
-from app.lines import LINES
+from app.config.environment import load_settings
 from app.main import create_app
+from app.telemetry.log_writer import LINES
 from bench import servers
 from bench.load import CHROME
 from bench.options import Options

@@ -7,10 +7,10 @@ and pydantic, as the typical stack in bench/peers has them.
 import time
 from collections.abc import Callable
 
-from app.entry import digest
+from app.core.cache_entry import digest
 from app.resources.sessions import GetSession
 from app.upstream.oauth import Signer, new_nonce
-from app.upstream.xmlrpc import dump_call, load_answer
+from app.upstream.xmlrpc.codec import dump_call, load_answer
 from bench.options import Options
 from bench.peers.models import Session
 from bench.peers.signing import answer_of, request_body

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app import errors
-from app.answer import Answer
 from app.cache.memory import MemoryStore
-from app.call import Faults
-from app.entry import Windows
-from app.gateway import Gateway
-from app.keeping import Keeping
+from app.core import errors
+from app.core.cache_entry import Windows
+from app.core.call import Faults
+from app.core.fetch_result import Answer
+from app.core.freshness import Keeping
+from app.core.gateway import Gateway
 from app.resources.sessions import GetSession
 from bench.options import Options
 from bench.report import Report

@@ -6,9 +6,9 @@ reader of records that rest outside this process, sealed or not: a record, or un
 
 from pathlib import Path
 
-from app.cache.records import MAGIC, SEAL_SIZE, Record, Seal, Unusable, pack, unpack
-from app.entry import Entry, digest
-from app.upstream.xmlrpc import (
+from app.cache.codec import MAGIC, SEAL_SIZE, Record, Seal, Unusable, pack, unpack
+from app.core.cache_entry import Entry, digest
+from app.upstream.xmlrpc.codec import (
     CAUSES,
     Fault,
     UpstreamUnreadable,

@@ -6,12 +6,12 @@ What they read is what was said: no wish, tag, weight, trace or address comes fr
 import ipaddress
 from contextlib import suppress
 
-from app.api.accept import quality
-from app.api.clients import client_address, name_of
-from app.api.keys import KeysError, parse
+from app.api.client_address import client_address, name_of
+from app.api.negotiation import quality
 from app.api.replies import JSON, matches, takes_json, wish_of
+from app.edge.api_keys import KeysError, parse
 from app.resources.sessions import session_id
-from app.trace import trace_of
+from app.telemetry.trace import trace_of
 
 SEEDS = [
     b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.keys import new_key
+from app.edge.api_keys import new_key
 from app.main import create_app
 from app.sandbox.server import create_farm, farm_server
 from openapi.sick import KEPT_SHORTLY, ROUND, create_sick_farm

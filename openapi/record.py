@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from app.api.admission import is_open
-from app.api.catalogue import MEANINGS, Code
-from app.api.openapi import EXAMPLES, as_text, document
-from app.api.openapi_3_0 import as_3_0
-from app.api.openapi_words import HEADERS
-from app.drain import Drain
+from app.api.error_codes import MEANINGS, Code
+from app.api.openapi_prose import HEADERS
+from app.docs.openapi import EXAMPLES, as_text, document
+from app.docs.openapi_3_0 import as_3_0
+from app.edge.admission import is_open
 from app.main import create_api, create_app
-from app.request_head import MAX_HEAD
 from app.sandbox.data import RENDER_BEGIN
 from app.sandbox.server import create_farm, farm_server
+from app.server.drain import Drain
+from app.server.request_head import MAX_HEAD
 from tests.conftest import settings_for
 from tests.running import running, serving
 

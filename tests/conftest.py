@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from app.lines import LINES
+from app.config.settings import Settings
 from app.main import create_app
 from app.sandbox.server import (
     DEMO_CONSUMER_KEY,
@@ -17,7 +17,7 @@ from app.sandbox.server import (
     farm_server,
 )
 from app.sandbox.server import Farm as Sandbox
-from app.settings import Settings
+from app.telemetry.log_writer import LINES
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
 
@@ -101,7 +101,7 @@ def farm(_farm: Farm) -> Iterator[Farm]:
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer of a shared cache is late, as some are on a busy machine."""
-    monkeypatch.setattr("app.cache.redis.DEADLINE", WITHIN)
+    monkeypatch.setattr("app.cluster.redis_connection.DEADLINE", WITHIN)
 
 
 StartGateway = Callable[..., httpx.Client]

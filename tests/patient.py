@@ -2,11 +2,13 @@
 
 import sys
 
-import app.cache.redis
-from app import cli
+import app.cluster.redis_connection
+from app.cli import main as cli
 from tests.programs import WITHIN
 
-app.cache.redis.DEADLINE = WITHIN  # in workers, too: each imports what the program was begun with
+app.cluster.redis_connection.DEADLINE = (
+    WITHIN  # in workers, too: each imports what the program was begun with
+)
 
 if __name__ == "__main__":
     sys.exit(cli.main())

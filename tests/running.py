@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from app.server import Config, Server
+from app.server.server import Config, Server
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.admission import Crowd
-from app.api.keys import new_key
-from app.environment import SettingsError
+from app.config.environment import SettingsError
+from app.edge.admission import Crowd
+from app.edge.api_keys import new_key
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import client_of, running, serving
@@ -180,7 +180,7 @@ def test_with_keys_answers_are_private_and_kept_ones_come_from_the_front(
 def test_keys_are_exchanged_while_it_runs(
     key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.keys.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("app.edge.api_keys.LOOK_EVERY", 0.0)
     gateway = start_gateway(api_keys_file=tmp_path / "keys")
     assert gateway.get("/sessions/1008", headers={"x-api-key": key}).status_code == 200
     other, line = new_key("site-a")
@@ -205,7 +205,7 @@ def test_a_file_without_keys_stops_the_start(tmp_path: Path, text: str | None, t
 def test_a_crash_of_the_gate_lets_nobody_in(
     keyed: httpx.Client, key: str, farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.api.keys.Keys.name_of", None)
+    monkeypatch.setattr("app.edge.api_keys.Keys.name_of", None)
     sent = {"x-api-key": key, "origin": "https://a.example"}
     answer = keyed.get("/sessions/1008", headers=sent)
     problem_of(answer, 500, "internal_error")

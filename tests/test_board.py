@@ -11,8 +11,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.board import Board, board_for
-from app.metrics import Metrics
+from app.telemetry.metrics import Metrics
+from app.telemetry.multiprocess import Board, board_for
 from tests.conftest import Farm
 from tests.programs import WITHIN, finish
 from tests.test_server import children, serving

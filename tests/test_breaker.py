@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.upstream.breaker import HOLD, MAX_HOLD, PROBE_WAIT, SPAN, Breaker, Verdict, Window
+from app.upstream.circuit_breaker import HOLD, MAX_HOLD, PROBE_WAIT, SPAN, Breaker, Verdict, Window
 
 ANSWER, FAILURE, ODD = Verdict.ANSWER, Verdict.FAILURE, Verdict.ODD
 UNSIGNED, UNKNOWN = Verdict.UNSIGNED, Verdict.UNKNOWN

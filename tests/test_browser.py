@@ -30,8 +30,8 @@ from playwright.sync_api import (
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.keys import new_key
-from app.gateway import Gateway
+from app.core.gateway import Gateway
+from app.edge.api_keys import new_key
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import Wrapped, running, serving
@@ -142,7 +142,7 @@ def wound(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Wound
     """A gateway of its own, on a clock wound by hand."""
     wound = Wound()
     told = SimpleNamespace(monotonic=wound.monotonic, time=time.time)
-    monkeypatch.setattr("app.parts.time", told)
+    monkeypatch.setattr("app.services.time", told)
     wound.url = str(start_gateway().base_url).rstrip("/")
     return wound
 

@@ -21,13 +21,13 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import cli
-from app.environment import load_settings
-from app.lines import LINES
+from app.cli import main as cli
+from app.config.environment import load_settings
 from app.main import create_app
 from app.sandbox.data import LIVES
 from app.sandbox.script import MAGIC
 from app.sandbox.server import create_farm, farm_server
+from app.telemetry.log_writer import LINES
 from tests.programs import WITHIN, await_ready, finish, free_port, started
 from tests.running import running
 
@@ -41,7 +41,8 @@ TOKEN, TOKEN_SECRET = "c4nary/t0ken", "c4nary+t0ken+s3cret%"
 CRASHING = """
 import asyncio, sys
 from starlette.responses import StreamingResponse
-from app import cli, main
+from app.cli import main as cli
+from app import main
 
 made = main.create_app
 

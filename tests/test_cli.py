@@ -16,13 +16,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import cli
-from app.api.catalogue import MEANINGS, Code
-from app.api.keys import Keys
+from app.api.error_codes import MEANINGS, Code
 from app.api.problems import CODES
-from app.exits import EXIT_CODES, REMEDIES
+from app.cli import main as cli
+from app.cli.exit_codes import EXIT_CODES, REMEDIES
+from app.cli.summary import summary
+from app.edge.api_keys import Keys
 from app.resources.sessions import GetSession
-from app.summary import summary
 from app.upstream.client import FAULTS
 from tests.conftest import Farm
 from tests.programs import (
@@ -362,7 +362,7 @@ def test_a_bug_shows_as_its_type_and_place_only(
     def broken(_body: str) -> str:
         raise ValueError(DEMO["RFGW_CONSUMER_SECRET"])
 
-    monkeypatch.setattr("app.summary.summary", broken)
+    monkeypatch.setattr("app.cli.summary.summary", broken)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert ask(farm, monkeypatch, tmp_path, "42") == 1
     told = capsys.readouterr().err

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app import errors
+from app.core import errors
 from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
-from app.upstream.breaker import Breaker, Verdict
+from app.upstream.circuit_breaker import Breaker, Verdict
 from app.upstream.client import FAULTS, Attempt, Farm, verdict_of
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.addresses import networks
-from app.api.clients import Clients, client_address, name_of
+from app.api.client_address import Clients, client_address, name_of
+from app.config.addresses import networks
 
 PROXIES = networks("10.0.0.0/8, 192.0.2.7, 2001:db8:1::/48")
 

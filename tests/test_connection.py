@@ -21,10 +21,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from app.closing import RESET_ON_CLOSE
-from app.connection import Limits
 from app.main import create_app
-from app.request_head import MAX_FIELDS, MAX_HEAD
+from app.server.connection import Limits
+from app.server.lingering_close import RESET_ON_CLOSE
+from app.server.request_head import MAX_FIELDS, MAX_HEAD
 from tests.conftest import Farm, settings_for
 from tests.running import Wrapped, running, serving
 

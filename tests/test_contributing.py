@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from app import main, resources
-from app.api.front import Served
-from app.call import Call
+from app.core.call import Call
+from app.edge.fast_path import Served
 from app.sandbox import data, server
 from tests.conftest import Farm, StartGateway
 

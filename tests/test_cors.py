@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.keys import new_key
+from app.edge.api_keys import new_key
 from app.main import create_app
 from tests.conftest import Farm, settings_for
 from tests.running import client_of, running, serving

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from app.api.docs import LOCAL, STATIC
+from app.docs.swagger_ui import LOCAL, STATIC
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import running, serving

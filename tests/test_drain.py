@@ -1,6 +1,6 @@
 """Drain: a flag, and who hears of it."""
 
-from app.drain import Drain
+from app.server.drain import Drain
 
 
 def test_everyone_hears_of_it_once_and_in_order() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.entry import Entry, State, Windows, digest
+from app.core.cache_entry import Entry, State, Windows, digest
 
 WINDOWS = Windows(30.0, 600.0)
 
@@ -76,7 +76,7 @@ def test_the_digest_is_of_the_bytes_alone_and_fits_an_entity_tag() -> None:
 
 def test_every_process_makes_the_same_entity_tag() -> None:
     program = (
-        "from app.entry import digest\n"
+        "from app.core.cache_entry import digest\n"
         "from app.resources.sessions import GetSession\n"
         "value = {'id': 1, 'thumbnails': {str(n): 'http://x.invalid/' for n in range(20)}}\n"
         "print(digest(GetSession(id=1).read(value, print).model_dump_json().encode()))"

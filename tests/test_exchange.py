@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.api.rate import Rate, Shared
-from app.cache.exchange import DEBT, EVERY, MOST, Exchange
-from app.cache.meeting import Group, open_group
 from app.cache.memory import MemoryStore
-from app.shared_metrics import SharedCacheMetrics
+from app.cluster.coordinator import Group, open_group
+from app.cluster.rate_limit_sync import DEBT, EVERY, MOST, Exchange
+from app.edge.rate_limit import Rate, Shared
+from app.telemetry.cluster_metrics import SharedCacheMetrics
 from tests.conftest import Farm
 from tests.programs import DEMO, PATIENT, WITHIN, await_port, free_port, started
 from tests.running import client_of

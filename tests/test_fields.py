@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.fields import cut, fields_of
-from app.entry import Entry, digest
+from app.api.projection import cut, fields_of
+from app.core.cache_entry import Entry, digest
 from app.resources.session_model import Session
 from tests.conftest import Farm
 from tests.hostile_farm import member, session

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.flight import Flights
+from app.core.single_flight import Flights
 
 
 class Question:

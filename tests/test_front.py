@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from app.api.edge import Edge
-from app.api.front import Front, Served
-from app.api.keys import new_key
-from app.entry import Entry, digest
+from app.core.cache_entry import Entry, digest
+from app.edge.api_keys import new_key
+from app.edge.application import Edge
+from app.edge.fast_path import Front, Served
 from app.main import create_app
 from app.resources import FRONT
 from tests.conftest import settings_for

@@ -13,14 +13,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app import errors
-from app.answer import Answer, Wish
 from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
-from app.call import Faults
-from app.entry import Windows
-from app.gateway import Gateway
-from app.keeping import Keeping
+from app.core import errors
+from app.core.cache_entry import Windows
+from app.core.call import Faults
+from app.core.fetch_result import Answer, Wish
+from app.core.freshness import Keeping
+from app.core.gateway import Gateway
 from app.resources.sessions import GetSession
 
 CALL = GetSession(id=42)

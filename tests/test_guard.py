@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.errors import Overloaded, UpstreamUnavailable
-from app.upstream.breaker import HOLD, Breaker, Verdict
+from app.core.errors import Overloaded, UpstreamUnavailable
+from app.upstream.circuit_breaker import HOLD, Breaker, Verdict
 from app.upstream.guard import (
     DEFAULT_PAUSE,
     RETRY_BACKOFF,

@@ -7,11 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from app.answer import OUTCOMES
-from app.api.catalogue import Code
-from app.environment import FILES, NAMES
-from app.metrics import Metrics
-from app.upstream import transport, xmlrpc
+from app.api.error_codes import Code
+from app.config.environment import FILES, NAMES
+from app.core.fetch_result import OUTCOMES
+from app.telemetry.metrics import Metrics
+from app.upstream import transport
+from app.upstream.xmlrpc import codec as xmlrpc
 
 ROOT = Path(__file__).parents[1]
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

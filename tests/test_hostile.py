@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app import logs
 from app.main import create_app
+from app.telemetry import logs
 from tests.conftest import settings_for
 from tests.hostile_farm import (
     CERTIFICATES,

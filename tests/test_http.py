@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, NoReturn
 import httpx
 import pytest
 
-from app.lines import LINES
 from app.main import create_app
+from app.telemetry.log_writer import LINES
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import client_of, running, serving
 
@@ -608,7 +608,7 @@ def boom(*args: object, **kwargs: object) -> NoReturn:
     raise Crash("secret inner workings")
 
 
-@pytest.fixture(params=["app.gateway.Gateway.fetch", "app.api.replies.Replies.reply"])
+@pytest.fixture(params=["app.core.gateway.Gateway.fetch", "app.api.replies.Replies.reply"])
 def crashing(
     request: pytest.FixtureRequest, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> httpx.Client:
@@ -622,7 +622,7 @@ def test_a_crash_of_the_front_is_logged_and_the_route_answers(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("app.api.front.Front.answer", boom)
+    monkeypatch.setattr("app.edge.fast_path.Front.answer", boom)
     assert start_gateway().get("/sessions/1008").status_code == 200
     LINES.flush()
     logged = capfd.readouterr().err

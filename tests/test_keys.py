@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.api.keys import MAX_BYTES, Keys, KeysError, new_key, parse
+from app.edge.api_keys import MAX_BYTES, Keys, KeysError, new_key, parse
 
 FIRST, SECOND = "rfgw_first-k3y", "rfgw_second-k3y"
 

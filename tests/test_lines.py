@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app import logs
-from app.lines import Lines, filled, to_stderr
+from app.telemetry import logs
+from app.telemetry.log_writer import Lines, filled, to_stderr
 from tests.programs import WITHIN
 
 
@@ -107,7 +107,8 @@ def test_a_forked_process_writes_its_own_lines_and_none_of_its_parent_s() -> Non
 
 def test_the_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
     script = (
-        "import sys; from app.lines import to_stderr; print(flush=True); sys.stdin.read()\n"
+        "import sys; from app.telemetry.log_writer import to_stderr\n"
+        "print(flush=True); sys.stdin.read()\n"
         "for _ in range(100): to_stderr(b'%s\\n' % (sys.argv[1] * 200).encode() * 500)"
     )
     go, told = os.pipe(), os.pipe()
@@ -137,7 +138,8 @@ def test_what_stands_in_for_standard_error_is_written_to(monkeypatch: pytest.Mon
 
 def test_the_last_lines_are_written_before_the_process_ends() -> None:
     script = (
-        "from app import logs; logs.configure('info', 'json'); logs.event('x'); logs.event('y')"
+        "from app.telemetry import logs; logs.configure('info', 'json')\n"
+        "logs.event('x'); logs.event('y')"
     )
     code = [sys.executable, "-c", script]
     told = subprocess.run(code, capture_output=True, text=True, check=True, timeout=WITHIN)

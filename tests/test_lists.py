@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.entry import digest
+from app.core.cache_entry import digest
 from app.sandbox.data import LIVES
 from tests.conftest import Farm, StartGateway
 from tests.test_caching import Clock, clock, wound

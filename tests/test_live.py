@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app import errors
-from app.answer import Answer
-from app.entry import Entry
-from app.live import Hub, News, Watcher, pause
+from app.core import errors
+from app.core.cache_entry import Entry
+from app.core.fetch_result import Answer
+from app.core.subscriptions import Hub, News, Watcher, pause
 from app.resources.sessions import GetSession
 from tests.test_gateway import CALL, FRESH, Clock, Farm, build
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app import logs
-from app.flight import Flights
+from app.core.single_flight import Flights
+from app.telemetry import logs
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, await_port, finish, free_port, started
 from tests.running import client_of

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cache.memory import OVERHEAD, REFUSALS, MemoryStore
-from app.entry import Entry
+from app.core.cache_entry import Entry
 
 
 def answer(size: int) -> Entry:

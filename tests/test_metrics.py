@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from app import errors
-from app.answer import OUTCOMES, Answer
-from app.entry import Entry
+from app.core import errors
+from app.core.cache_entry import Entry
+from app.core.fetch_result import OUTCOMES, Answer
 from app.main import create_app
-from app.metrics import Metrics
-from app.plain_metrics import BOUNDS
+from app.telemetry.hit_counters import BOUNDS
+from app.telemetry.metrics import Metrics
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
@@ -193,7 +193,7 @@ def test_a_crowd_is_one_miss_and_the_rest_collapsed(
 def test_a_call_that_waits_for_a_place_is_queued(
     start_gateway: StartGateway, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.parts.QUEUE_WAIT", WITHIN)
+    monkeypatch.setattr("app.services.QUEUE_WAIT", WITHIN)
     gateway = start_gateway(upstream_url=held.url, upstream_concurrency=1, upstream_deadline=WITHIN)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(gateway.get, f"/sessions/{held.number}", timeout=WITHIN)

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.keys import new_key
-from app.connection import LIMITS
+from app.edge.api_keys import new_key
+from app.server.connection import LIMITS
 from tests.conftest import Farm, StartGateway
 from tests.programs import DEMO, RFGW, await_port, free_port, started
 

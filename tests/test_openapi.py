@@ -12,10 +12,10 @@ import pytest
 from openapi_schema_validator import OAS30Validator, OAS31Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
 
-from app.api.catalogue import Code
-from app.api.openapi import EXAMPLES, as_text, operations, text
-from app.api.openapi_3_0 import as_3_0
-from app.api.openapi_words import LOCAL
+from app.api.error_codes import Code
+from app.api.openapi_prose import LOCAL
+from app.docs.openapi import EXAMPLES, as_text, operations, text
+from app.docs.openapi_3_0 import as_3_0
 from app.main import create_api
 from app.resources.session_model import Session
 from openapi.record import Run, _told, record

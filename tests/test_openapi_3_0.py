@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.api.openapi_3_0 import as_3_0
+from app.docs.openapi_3_0 import as_3_0
 
 Node = dict[str, Any]
 

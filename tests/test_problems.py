@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from app import errors
-from app.api.accept import quality
-from app.api.catalogue import MEANINGS, Code
+from app.api.error_codes import MEANINGS, Code
+from app.api.negotiation import quality
 from app.api.problems import CODES, Problems, _media_type
+from app.core import errors
 
 
 def leaves(kind: type[errors.GatewayError]) -> set[type[errors.GatewayError]]:

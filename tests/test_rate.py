@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.rate import LOOKS, Rate, limit_field
+from app.edge.rate_limit import LOOKS, Rate, limit_field
 
 
 def spend(rate: Rate, client: str, now: float) -> int:

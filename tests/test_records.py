@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cache.records import MAGIC, MAX_SIZE, Record, Seal, Unusable, pack, unpack
-from app.entry import Entry, digest
+from app.cache.codec import MAGIC, MAX_SIZE, Record, Seal, Unusable, pack, unpack
+from app.core.cache_entry import Entry, digest
 
 SEAL = Seal("a secret")
 BODY = '{"id":42,"title":"Ü"}\n'.encode()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ResponseError
 
-from app.cache.address import Server
-from app.cache.redis import LATE_ROW, Link, Unreachable
+from app.cluster.redis_connection import LATE_ROW, Link, Unreachable
+from app.cluster.redis_url import Server
 from tests.hostile_farm import server_tls, write_authority
 from tests.programs import WITHIN
 from tests.proxy import Proxy, proxy

@@ -32,7 +32,7 @@ from app.sandbox.server import (
     serve_farm,
 )
 from app.upstream.oauth import Reading, Signer, new_nonce
-from app.upstream.xmlrpc import Fault, UpstreamUnreadable, Value, dump_call, load_answer
+from app.upstream.xmlrpc.codec import Fault, UpstreamUnreadable, Value, dump_call, load_answer
 from tests.running import running
 
 METHOD = "community.getSession"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from app.api.keys import new_key
-from app.board import MEMORY
+from app.edge.api_keys import new_key
+from app.telemetry.multiprocess import MEMORY
 from tests.conftest import Farm
 from tests.programs import (
     DEMO,
@@ -35,8 +35,8 @@ SERVE = (*RFGW, "serve")
 IMPATIENT = (
     *(sys.executable, "-c"),
     """
-import app.cli, app.server, app.workers
-app.server.GONE_WITHIN = app.workers.ENDED_WITHIN = 1.0
+import app.cli.main, app.server.server, app.server.supervisor
+app.server.server.GONE_WITHIN = app.server.supervisor.ENDED_WITHIN = 1.0
 app.cli.main(["serve"])
 """,
 )

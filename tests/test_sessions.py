@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import UpstreamMismatch, UpstreamUnreadable
+from app.core.errors import UpstreamMismatch, UpstreamUnreadable
 from app.resources.progress import Phase
 from app.resources.session_model import STATES, Session
 from app.resources.sessions import PACES, GetSession, session_id
-from app.upstream.xmlrpc import load_answer
+from app.upstream.xmlrpc.codec import load_answer
 from tests.test_wire import VALUES
 
 WIRE = Path(__file__).parent / "wire" / "xmlrpc"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
-from app.addresses import base_address, cache_address, is_local, origins
-from app.environment import FILES, NAMES, SettingsError, load_settings
-from app.settings import Settings
+from app.config.addresses import base_address, cache_address, is_local, origins
+from app.config.environment import FILES, NAMES, SettingsError, load_settings
+from app.config.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
@@ -311,7 +311,7 @@ def test_a_cache_s_address_with_broken_percent_encodings_is_refused_unquoted(
 def test_a_shared_cache_needs_redis_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "redis://:hush@127.0.0.1"
     assert "hush" not in repr(load(tmp_path, RFGW_CACHE_URL=url))
-    monkeypatch.setattr("app.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("app.config.settings.find_spec", lambda name: None)
     told = wrong(tmp_path, RFGW_CACHE_URL=url)
     assert told == {
         "RFGW_CACHE_URL": "needs the package redis: pip install renderfarm-gateway[redis]"

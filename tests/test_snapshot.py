@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.cache.codec import Seal, Unusable
 from app.cache.memory import MemoryStore
-from app.cache.records import Seal, Unusable
 from app.cache.snapshot import MAGIC, Snapshot
-from app.entry import Entry, digest
+from app.core.cache_entry import Entry, digest
 
 TAIL = 600.0
 WRITTEN_AT = 1_790_000_000.0

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from app.api.clients import client_of
+from app.api.client_address import client_of
 from app.api.problems import Problems
 from app.api.sse import Live, Stream
-from app.drain import Drain
-from app.live import Hub
+from app.core.subscriptions import Hub
 from app.main import create_app
+from app.server.drain import Drain
 from tests.conftest import Farm, settings_for
 from tests.running import running, serving
 from tests.test_connection import connect, rest_of

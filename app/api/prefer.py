@@ -7,11 +7,11 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from app import errors
-from app.answer import Answer, Wish
-from app.call import Call
-from app.gateway import Gateway
-from app.live import Hub
+from app.core import errors
+from app.core.call import Call
+from app.core.fetch_result import Answer, Wish
+from app.core.gateway import Gateway
+from app.core.subscriptions import Hub
 
 LONGEST = 20
 """Seconds: proxies in between often give up after 30."""

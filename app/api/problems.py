@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app import errors
-from app.api.accept import quality
-from app.api.catalogue import MEANINGS, Code
+from app.api.error_codes import MEANINGS, Code
+from app.api.negotiation import quality
+from app.core import errors
 
 PROBLEM_JSON = "application/problem+json"
 

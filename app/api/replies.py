@@ -10,18 +10,18 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request, Response
 
-from app import errors
-from app.answer import NO_WISH, Answer, Wish
-from app.api.accept import quality
-from app.api.catalogue import MEANINGS
-from app.api.clients import client_of
-from app.api.fields import Fields, cut
+from app.api.client_address import client_of
+from app.api.error_codes import MEANINGS
+from app.api.negotiation import quality
 from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
-from app.api.seen import seen_of
-from app.call import Call
-from app.entry import Entry, Windows
-from app.gateway import Gateway
+from app.api.projection import Fields, cut
+from app.core import errors
+from app.core.cache_entry import Entry, Windows
+from app.core.call import Call
+from app.core.fetch_result import NO_WISH, Answer, Wish
+from app.core.gateway import Gateway
+from app.telemetry.access_log import seen_of
 
 Header = tuple[bytes, bytes]
 Prepared = tuple[int, list[Header], bytes]

@@ -12,17 +12,17 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from app import errors
-from app.answer import Answer
-from app.api.accept import quality
-from app.api.clients import client_of
+from app.api.client_address import client_of
+from app.api.negotiation import quality
 from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES, Problems
 from app.api.replies import cache_status, matches, wish_of_request
-from app.call import Call
-from app.entry import Entry
-from app.gateway import Gateway
-from app.live import Hub, News, Watcher
+from app.core import errors
+from app.core.cache_entry import Entry
+from app.core.call import Call
+from app.core.fetch_result import Answer
+from app.core.gateway import Gateway
+from app.core.subscriptions import Hub, News, Watcher
 
 EVENT_STREAM = "text/event-stream"
 

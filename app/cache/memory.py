@@ -5,7 +5,7 @@ Knows entries. Must not know when one is too old: what is stale may still be wan
 
 from cachetools import Cache, LRUCache
 
-from app.entry import Entry
+from app.core.cache_entry import Entry
 
 OVERHEAD = 500
 """Bytes that an entry costs besides its body: the tuple, its key, numbers and table slots."""

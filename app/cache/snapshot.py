@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from app.cache import Store
-from app.cache.records import MAX_SIZE, Record, Seal, Unusable, pack, unpack
-from app.entry import Entry
+from app.cache.codec import MAX_SIZE, Record, Seal, Unusable, pack, unpack
+from app.core.cache_entry import Entry
+from app.core.ports import Store
 
 MAGIC = b"rfgw-snapshot1 "
 MAX_HEAD = 1024

@@ -1,7 +1,7 @@
 """What we serve: one file per resource. Knows the list; each file knows its own facts."""
 
-from app.api.front import Served
-from app.call import Call
+from app.core.call import Call
+from app.edge.fast_path import Served
 from app.resources import sessions
 
 ROUTERS = (sessions.router,)

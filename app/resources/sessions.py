@@ -10,16 +10,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, BeforeValidator, Field
 
-from app import errors
-from app.api.catalogue import Code
-from app.api.fields import Fields, comma_separated, fields_of
-from app.api.lists import ReplyAll
-from app.api.openapi_words import LAST_EVENT_ID, PREFER
+from app.api.batch import ReplyAll
+from app.api.error_codes import Code
+from app.api.openapi_prose import LAST_EVENT_ID, PREFER
 from app.api.problems import Problem
+from app.api.projection import Fields, comma_separated, fields_of
 from app.api.replies import Reply
-from app.api.responses import list_responses, reply_responses, stream_responses
+from app.api.response_docs import list_responses, reply_responses, stream_responses
 from app.api.sse import Watch
-from app.call import Call, Pace
+from app.core import errors
+from app.core.call import Call, Pace
 from app.resources.ids import MAX_ID, id_reader
 from app.resources.progress import Phase
 from app.resources.session_model import Session

@@ -1,1 +1,1 @@
-"""The fake farm: a program of its own. Knows the codec and its data; must not know the gateway."""
+"""The farm's stand-in, a program of its own. Shares only the XML-RPC codec with the gateway."""

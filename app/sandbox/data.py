@@ -30,7 +30,7 @@ from functools import lru_cache
 
 from app.sandbox.faults import refusal
 from app.sandbox.script import MAGIC
-from app.upstream.xmlrpc import Value
+from app.upstream.xmlrpc.codec import Value
 
 Struct = dict[str, Value]
 Function = Callable[..., Value]

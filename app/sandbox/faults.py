@@ -1,6 +1,6 @@
 """What the farm says when it refuses: the vendor's codes and words. Must not know who says it."""
 
-from app.upstream.xmlrpc import Fault
+from app.upstream.xmlrpc.codec import Fault
 
 REASONS = {
     100: "Missing parameters",

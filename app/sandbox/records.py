@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from app.upstream.xmlrpc import Value
+from app.upstream.xmlrpc.codec import Value
 
 KEPT = 10_000
 TOLD = ("oauth_consumer_key", "oauth_signature_method", "oauth_timestamp", "oauth_version")

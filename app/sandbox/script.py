@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from app.sandbox.faults import REASONS, refusal
 from app.sandbox.wire import Reply
-from app.upstream import xmlrpc
+from app.upstream.xmlrpc import codec as xmlrpc
 
 Outcome = xmlrpc.Value | xmlrpc.Fault
 Seconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]

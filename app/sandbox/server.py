@@ -32,7 +32,7 @@ from app.sandbox.records import Record, Records
 from app.sandbox.script import MAGIC, SCRIPT, Answer, AnyStep, Outcome
 from app.sandbox.verifier import READINGS, Verifier
 from app.sandbox.wire import Protocol, Reply, perform
-from app.upstream.xmlrpc import Fault, UpstreamUnreadable, Value, load_call
+from app.upstream.xmlrpc.codec import Fault, UpstreamUnreadable, Value, load_call
 
 DEMO_CONSUMER_KEY = "demo-consumer"
 DEMO_CONSUMER_SECRET = "demo-secret"  # noqa: S105 - public on purpose: it opens a toy

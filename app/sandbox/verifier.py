@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from app.sandbox.faults import refusal
-from app.upstream.xmlrpc import Value
+from app.upstream.xmlrpc.codec import Value
 
 READINGS = ("A", "B", "C", "D")
 WINDOW = 300

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from app import errors
-from app.call import NO_FAULTS, Faults
-from app.timings import step
-from app.trace import trace
-from app.upstream.breaker import Verdict
+from app.core import errors
+from app.core.call import NO_FAULTS, Faults
+from app.telemetry.timings import step
+from app.telemetry.trace import trace
+from app.upstream.circuit_breaker import Verdict
+from app.upstream.clock_skew import FarmClock
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer, new_nonce
-from app.upstream.skew import FarmClock
 from app.upstream.transport import TRY_AGAIN, Transport
-from app.upstream.xmlrpc import Fault, Value, dump_call, load_answer
+from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
 
 FAULTS: Faults = MappingProxyType(
     {

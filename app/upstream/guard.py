@@ -8,9 +8,9 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from app.errors import Overloaded, UpstreamUnavailable
-from app.timings import step
-from app.upstream.breaker import Breaker, Verdict, Window
+from app.core.errors import Overloaded, UpstreamUnavailable
+from app.telemetry.timings import step
+from app.upstream.circuit_breaker import Breaker, Verdict, Window
 
 RETRY_NEEDS = 0.3
 """Seconds of the deadline that must remain for a retry."""

@@ -17,7 +17,7 @@ import aiohttp
 import h11
 import httpx
 
-from app import errors
+from app.core import errors
 
 TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError)
 """What the transports let out: their own errors, and now and then one from below."""

@@ -11,9 +11,9 @@ import httpx
 import pytest
 import yaml
 
-from app.environment import FILES, NAMES
+from app.config.environment import FILES, NAMES
+from app.config.settings import Settings
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
-from app.settings import Settings
 from app.version import VERSION
 
 ROOT = Path(__file__).parents[2]

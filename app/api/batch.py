@@ -1,0 +1,160 @@
+"""Several calls in one answer: each item has an outcome of its own, and one ETag is for all.
+
+Knows how items are put together from kept bytes. Must not know what the items are.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Annotated, NamedTuple, Protocol
+
+from fastapi import Depends, Request, Response
+
+from app.api.problems import CODES
+from app.api.projection import Fields, cut
+from app.api.replies import JSON, Replies, if_none_match, matches, wish_of_request
+from app.core import errors
+from app.core.cache_entry import Entry, digest
+from app.core.call import Call
+from app.core.fetch_result import Answer, Wish
+from app.telemetry.access_log import seen_of
+
+AT_ONCE = 8
+"""Questions of one list under way at once: a few lists together still fit the bulkhead."""
+MIXED = "mixed"
+"""How the cache took part in a list whose items came in different ways."""
+
+
+class Item(NamedTuple):
+    """One item as JSON, and what its part of the ETag is made of."""
+
+    body: bytes
+    tag: str
+
+
+class Lists:
+    """Turns several calls into one answer, within ``patience`` seconds."""
+
+    def __init__(self, replies: Replies, patience: float) -> None:
+        self._replies = replies
+        self._patience = patience
+
+    async def reply(
+        self, request: Request, name: str, calls: Mapping[int, Call], fields: Fields
+    ) -> Response:
+        """200 with ``items`` in the order of ``calls``, whatever became of each; or 304.
+
+        An item is ``{"id", "status", name, "problem"}``; either of the last two is null. Problems
+        tell the request's id, so with one of them the body is never the same twice and the tag is
+        weak (RFC 9110 section 8.8.1). There is no Age: max-age is what is left to the first item
+        that ends.
+        """
+        self._replies.check_accept(request)
+        answers = await self._fetch(list(calls.values()), wish_of_request(request))
+        outcomes = {answer.outcome for answer in answers}
+        seen_of(request.scope).outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
+        items = [
+            self._item(request, number, name, answer, fields)
+            for number, answer in zip(calls, answers, strict=True)
+        ]
+        tag = digest("\n".join(item.tag for item in items).encode())
+        weak = "W/" if any(answer.error for answer in answers) else ""
+        now = self._replies.gateway.clock()
+        headers = {
+            "cache-control": f"{self._replies.audience}, max-age={_fresh_for(answers, now)}",
+            "etag": f'{weak}"{tag}"',
+            "cache-status": _cache_status(answers, now),
+            "vary": "Accept",
+        }
+        tags = if_none_match(request)
+        if tags and matches(tags, tag):
+            return Response(status_code=304, headers=headers)
+        body = b'{"items":[%b]}' % b",".join(item.body for item in items)
+        return Response(body, headers=headers, media_type=JSON)
+
+    async def _fetch(self, calls: Sequence[Call], wish: Wish) -> list[Answer]:
+        """The answers in their order. What takes too long goes on, and fails only its item.
+
+        What is kept costs no switch of tasks: the first asker finds it all.
+        """
+        waiting = iter(calls)
+        answers: dict[str, Answer] = {}
+
+        async def ask() -> None:
+            for call in waiting:
+                answers[call.key] = await self._replies.gateway.fetch(call, wish)
+
+        askers = [asyncio.create_task(ask()) for _ in calls[:AT_ONCE]]
+        done, late = await asyncio.wait(askers, timeout=self._patience)
+        for asker in late:
+            asker.cancel()
+        for asker in done:
+            asker.result()  # a bug is a bug of the whole
+        return [answers.get(call.key) or _too_late(call) for call in calls]
+
+    def _item(
+        self, request: Request, number: int, name: str, answer: Answer, fields: Fields
+    ) -> Item:
+        if answer.error is None:
+            assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
+            entry = cut(answer.entry, fields)
+            body = b'{"id":%d,"status":200,"%b":%b,"problem":null}'
+            return Item(body % (number, name.encode(), entry.body), f"{number} {entry.digest}")
+        problem = self._replies.problems.document(
+            CODES[type(answer.error)],
+            request.scope["rfgw.request_id"],
+            error=answer.error,
+            path=f"{request.scope['path']}/{number}",
+        )
+        body = b'{"id":%d,"status":%d,"%b":null,"problem":%b}'
+        told = problem.model_dump_json().encode()
+        return Item(
+            body % (number, problem.status, name.encode(), told), f"{number} {problem.code}"
+        )
+
+
+def _too_late(call: Call) -> Answer:
+    error = errors.UpstreamTimeout("list", method=call.method, arguments=call.arguments)
+    return Answer(error=error)
+
+
+def _fresh_for(answers: Sequence[Answer], now: float) -> int:
+    """Whole seconds until the first item is no longer fresh; 0 if one is not kept."""
+
+    def left(entry: Entry | None) -> float:
+        return 0.0 if entry is None else entry.ttl(now)
+
+    return max(0, math.floor(min(left(answer.entry) for answer in answers)))
+
+
+def _cache_status(answers: Sequence[Answer], now: float) -> str:
+    """RFC 9211 of the whole: a hit if nothing had to be asked for, with the smallest ttl.
+
+    ``detail=sie``: at least one item stands in for a failure.
+    """
+    kept = [answer.entry.ttl(now) for answer in answers if answer.hit and answer.entry]
+    words = ["rfgw"]
+    if any(answer.forward for answer in answers):
+        words.append("fwd=miss")
+    elif len(kept) == len(answers):
+        words.append(f"hit; ttl={math.floor(min(kept))}")
+    if any(answer.detail == "sie" for answer in answers):
+        words.append("detail=sie")
+    return "; ".join(words)
+
+
+class ReplyingAll(Protocol):
+    """Lists.reply without the request."""
+
+    def __call__(
+        self, name: str, calls: Mapping[int, Call], fields: Fields
+    ) -> Awaitable[Response]: ...
+
+
+async def _reply_all(request: Request) -> ReplyingAll:
+    lists: Lists = request.app.state.lists
+    return lambda name, calls, fields: lists.reply(request, name, calls, fields)
+
+
+ReplyAll = Annotated[ReplyingAll, Depends(_reply_all)]
+"""What a route answers several with: ``return await reply_all("session", calls, fields)``."""

@@ -1,0 +1,1 @@
+"""The command line: serve, sandbox, demo, get, doctor, key, openapi."""

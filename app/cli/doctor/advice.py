@@ -1,0 +1,103 @@
+"""What the settings and this machine's limits let one expect, before anybody is asked.
+
+Knows settings that are right one by one and wrong together. Must not know the farm's answers.
+"""
+
+import errno
+import resource
+import socket
+from collections.abc import Iterator
+
+from app.cli.doctor.finding import Finding
+from app.config.addresses import ANY, is_local
+from app.config.settings import Settings
+from app.edge.api_keys import Keys, KeysError
+from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
+from app.services import SPARE_CONNECTIONS
+
+OWN_FILES = 32
+"""Open files of the process itself: standard streams, the event loop, libraries. Seen: about 20."""
+
+FEW_CLIENTS = 256
+"""Connections of clients, of which a browser makes six; fewer places than that are worth a word."""
+
+
+def about_settings(settings: Settings) -> list[Finding]:
+    """One line if the settings make sense together, else one for each doubt."""
+    doubts = [Finding("settings", "warn", says, do) for says, do in _doubts(settings)]
+    if settings.api_keys_file is not None:
+        try:
+            Keys(settings.api_keys_file)
+        except KeysError as error:
+            do = "nobody can be let in: see docs/operating.md"
+            doubts.append(Finding("settings", "FAIL", f"RFGW_API_KEYS_FILE: {error}", do))
+    return doubts or [Finding("settings", "ok", "valid, and they make sense together")]
+
+
+def _doubts(settings: Settings) -> Iterator[tuple[str, str]]:
+    given = settings.consumer_key.get_secret_value(), settings.consumer_secret.get_secret_value()
+    if not is_local(settings.upstream_url):
+        if given == (DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET):
+            yield (
+                "the demo's key and secret, which everybody knows, for a farm elsewhere",
+                "set the site's own RFGW_CONSUMER_KEY and RFGW_CONSUMER_SECRET",
+            )
+        if settings.upstream_url.lower().startswith("http:"):
+            yield (
+                "calls go to the farm in the clear, for others to read and to change",
+                "use https in RFGW_UPSTREAM_URL if the farm has it",
+            )
+    if not (_is_own(settings.host) or settings.public_url):
+        yield (
+            "others can reach RFGW_HOST, but problem types and documents name no address",
+            "set RFGW_PUBLIC_URL to the one that clients use",
+        )
+    if settings.api_keys_file is not None and ANY in settings.origins:
+        yield (
+            "clients need keys, yet pages of every origin may use the keys that they get hold of",
+            "list the sites that may in RFGW_CORS_ORIGINS",
+        )
+    if settings.upstream_connect_timeout >= settings.upstream_deadline:
+        yield (
+            "one connection may take the whole time of a call",
+            "set RFGW_UPSTREAM_CONNECT_TIMEOUT below RFGW_UPSTREAM_DEADLINE",
+        )
+    if settings.stale_if_slow >= settings.upstream_deadline:
+        yield (
+            "a kept answer never stands in for a slow farm: the call ends first",
+            "set RFGW_STALE_IF_SLOW below RFGW_UPSTREAM_DEADLINE",
+        )
+
+
+def _is_own(host: str) -> bool:
+    return is_local(f"http://[{host}]" if ":" in host else f"http://{host}")
+
+
+def about_port(host: str, port: int) -> Finding:
+    """Whether ``rfgw serve`` could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            do = "fine if it is this gateway; else choose another RFGW_PORT"
+            return Finding("port", "warn", f"{port} is in use", do)
+        why = (error.strerror or "no such address").partition(" (")[0]
+        return Finding("port", "FAIL", f"cannot listen: {why}", "check RFGW_HOST and RFGW_PORT")
+    return Finding("port", "ok", f"{port} is free" if port else "any free one will be taken")
+
+
+def about_files(concurrency: int, limit: int | None = None) -> Finding:
+    """Whether the limit of open files has room for ``concurrency`` calls and for clients.
+
+    ``limit`` is this process's own unless given; -1 is none.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
+    if limit == resource.RLIM_INFINITY:
+        return Finding("files", "ok", "no limit of open files")
+    left = limit - OWN_FILES - concurrency - SPARE_CONNECTIONS
+    says = f"{limit} open files at most, of which {max(left, 0)} for connections of clients"
+    if left >= FEW_CLIENTS:
+        return Finding("files", "ok", says)
+    do = "raise the limit (ulimit -n, LimitNOFILE=), or lower RFGW_UPSTREAM_CONCURRENCY"
+    return Finding("files", "warn" if left > 0 else "FAIL", says, do)

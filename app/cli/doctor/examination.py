@@ -1,0 +1,64 @@
+"""All checks in their order: a line as each is done, or one JSON document at the end.
+
+Knows which check comes when. Must not know how a check is made.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator
+
+from app.cli.doctor.advice import about_files, about_port, about_settings
+from app.cli.doctor.finding import Finding, skipped
+from app.cli.doctor.signed_call import CHECKS, examine_call
+from app.cli.doctor.way import examine_way, target
+from app.cli.exit_codes import FAILED, WRONG
+from app.config.environment import SettingsError
+from app.config.settings import Settings
+
+
+def run_doctor(load: Callable[[], Settings], session: int, *, as_json: bool) -> int:
+    """Examine everything and tell it on standard output.
+
+    Gives 0 if nothing failed, 1 if something did, 2 if the settings are wrong.
+    """
+    findings: list[Finding] = []
+    for finding in _examine(load, session):
+        findings.append(finding)
+        if not as_json:
+            sys.stdout.write(finding.line() + "\n")
+            sys.stdout.flush()
+    failed = {finding.check for finding in findings if finding.status == "FAIL"}
+    if as_json:
+        told = {"ok": not failed, "checks": [finding._asdict() for finding in findings]}
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    return WRONG if "settings" in failed else FAILED if failed else 0
+
+
+def _examine(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
+    try:
+        settings = load()
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            yield Finding("settings", "FAIL", line)
+        everything = ("port", "files", "cache", "dns", "tcp", "tls", *CHECKS)
+        yield from skipped("the settings are wrong", *everything)
+        return
+    yield from about_settings(settings)
+    yield about_port(settings.host, settings.port)
+    yield about_files(settings.upstream_concurrency)
+    yield _about_cache(settings)
+    ca_file = str(settings.upstream_ca_file) if settings.upstream_ca_file else None
+    to = target(settings.upstream_url, ca_file, settings.upstream_connect_timeout)
+    if (yield from examine_way(to)):
+        yield from asyncio.run(examine_call(settings, session))
+    else:
+        yield from skipped("the farm cannot be reached", *CHECKS)
+
+
+def _about_cache(settings: Settings) -> Finding:
+    if settings.cache_url is None:
+        return skipped("no cache is shared with other processes", "cache")[0]
+    from app.cli.doctor.shared_cache import examine_cache  # noqa: PLC0415 - needs the optional redis-py
+
+    return asyncio.run(examine_cache(settings.cache_url.get_secret_value()))

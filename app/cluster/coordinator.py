@@ -1,0 +1,209 @@
+"""A group's meeting point: one of many processes asks, and all of them have the answer.
+
+Knows who leads, who waits and for how long. Must not know when an answer is good, what is asked,
+or the server's commands. A meeting point that cannot be reached is nobody's failure: each process
+asks for itself.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from app.cache.codec import Seal
+from app.cluster.invalidation import News, is_younger
+from app.cluster.redis_connection import Link, Unreachable
+from app.cluster.shared_store import FORM, LEASE, Met, Notice, Shelf, Watch
+from app.core.cache_entry import Entry
+from app.core.errors import UpstreamError, UpstreamTimeout
+from app.core.ports import Brought, How, Store
+
+LOOK_AGAIN = 0.25
+"""Seconds after which who waits looks for itself: a notice may have been lost."""
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""Runs until it is cancelled."""
+Observe = Callable[[str], None]
+"""Hears how a question ended: shared, collapsed, led, alone."""
+Changed = Callable[[str, str], None]
+"""Hears whether the meeting point is up or down, and why it is down."""
+
+
+class Group:
+    """This process among those that meet; ``deadline`` is a call's, in seconds."""
+
+    def __init__(
+        self,
+        link: Link,
+        shelf: Shelf,
+        news: News,
+        *,
+        clock: Callable[[], float],
+        deadline: float,
+        observe: Observe,
+        changed: Changed,
+    ) -> None:
+        self.shelf, self._news = shelf, news
+        self._clock, self._deadline = clock, deadline
+        self._observe, self._changed = observe, changed
+        self._waiting: dict[str, asyncio.Future[Notice | None]] = {}
+        self._works: list[Work] = [partial(link.run, self)]
+        self._running: list[asyncio.Task[None]] = []
+        self._tried = asyncio.Event()
+
+    async def start(self) -> None:
+        """Connect, and stay connected until ``aclose``. The first try is waited for, so that a
+        process which begins knows what the others know."""
+        self._running = [asyncio.create_task(work()) for work in self._works]
+        await self._tried.wait()
+
+    def also(self, work: Work) -> None:
+        """Do this, too, from ``start`` to ``aclose``."""
+        self._works.append(work)
+
+    async def aclose(self) -> None:
+        """Let what is being told go out, and part."""
+        await self._news.aclose()
+        for running in self._running:
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def answer(
+        self, key: str, good: Callable[[Entry], bool], ask: Callable[[], Awaitable[Entry]]
+    ) -> Brought:
+        """See Meeting. In all it takes no longer than ``ask`` alone may, and a round trip."""
+        try:
+            return await self._answer(key, good, ask)
+        finally:
+            self._waiting.pop(key, None)
+
+    async def _answer(
+        self, key: str, good: Callable[[Entry], bool], ask: Callable[[], Awaitable[Entry]]
+    ) -> Brought:
+        until = self._clock() + self._deadline
+        notice = self._await_notice(key)
+        met = await self._meet(key)
+        before, waited = met.entry, False
+        while True:
+            if met.entry and (good(met.entry) or (waited and is_younger(met.entry, before))):
+                return self._found(key, met.entry, met.lease, "collapsed" if waited else "shared")
+            if met.lease is not None:
+                return Brought(await self._lead(key, met.lease, ask, until, waited), "asked")
+            waited = True
+            await asyncio.wait({notice}, timeout=min(LOOK_AGAIN, until - self._clock()))
+            told = notice.result() if notice.done() else None
+            if told is not None and told.failure is not None:
+                self._observe("collapsed")
+                raise told.failure
+            if self._clock() >= until:
+                raise UpstreamTimeout("deadline")
+            notice = self._await_notice(key)
+            met = await self._meet(key)
+
+    def _await_notice(self, key: str) -> asyncio.Future[Notice | None]:
+        # Before looking: a notice that comes in between must not be lost.
+        notice = self._waiting[key] = asyncio.get_running_loop().create_future()
+        return notice
+
+    async def _meet(self, key: str) -> Met:
+        try:
+            return await self.shelf.meet(key)
+        except Unreachable:
+            return Met(None, "")
+
+    def _found(self, key: str, entry: Entry, lease: str | None, how: How) -> Brought:
+        if lease:
+            self._news.tell(key, lease)
+        self._observe(how)
+        return Brought(entry, how)
+
+    async def _lead(
+        self,
+        key: str,
+        lease: str,
+        ask: Callable[[], Awaitable[Entry]],
+        until: float,
+        waited: bool,
+    ) -> Entry:
+        """Ask, and tell what came of it. Without a lease, ask for ourselves."""
+        self._observe("led" if lease else "alone")
+        renewing = asyncio.create_task(self._renew(key, lease)) if lease else None
+        entry: Entry | None = None
+        failure: UpstreamError | None = None
+        try:
+            # Who did not wait has the whole deadline, and whoever is asked keeps to it.
+            async with asyncio.timeout(until - self._clock() if waited else None):
+                entry = await ask()
+            return entry
+        except TimeoutError:
+            failure = UpstreamTimeout("deadline")
+            raise failure from None
+        except UpstreamError as error:
+            failure = error if error.asked else None  # else another process may fare better
+            raise
+        finally:
+            if renewing is not None:
+                renewing.cancel()
+            if lease or entry is not None:
+                self._news.tell(key, lease, entry, failure)
+
+    async def _renew(self, key: str, lease: str) -> None:
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            with suppress(Unreachable):  # once late is no end: the next one may be in time
+                await self.shelf.renew(key, lease)
+
+    def heard(self, message: bytes) -> None:
+        """A notice came in: for who waits, or about an answer that is kept here."""
+        notice = self.shelf.read(message)
+        if notice is None:
+            return
+        waiting = self._waiting.get(notice.key)
+        if waiting is not None:
+            if not waiting.done():
+                waiting.set_result(notice)
+        elif notice.tag:
+            self._news.changed(notice.key, notice.tag)
+
+    def up(self) -> None:
+        """Notices come in again. Some may have been missed: compare what is kept."""
+        self._tried.set()
+        self._changed("up", "")
+        self._news.catch_up()
+
+    def down(self, cause: str) -> None:
+        """No notice will come: whoever waits shall look for itself."""
+        self._tried.set()
+        self._changed("down", cause)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result(None)
+
+
+def open_group(
+    url: str,
+    *,
+    name: str,
+    secret: str,
+    store: Store,
+    keep: Callable[[str, Entry], None],
+    clock: Callable[[], float],
+    deadline: float,
+    tail: float,
+    watch: Watch,
+    observe: Observe,
+    changed: Changed,
+) -> Group:
+    """The group at ``url`` of those with the same ``name``, who share a ``secret``.
+
+    ``keep`` is given what another process has answered anew, of that which is in the ``store``.
+    ``tail`` is for how many seconds past freshness answers are of use.
+    """
+    prefix = f"rfgw:{FORM}:{name}"
+    channel = f"{prefix}:news"
+    link = Link(url, channel)
+    shelf = Shelf(link, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch)
+    news = News(shelf, store, keep)
+    return Group(
+        link, shelf, news, clock=clock, deadline=deadline, observe=observe, changed=changed
+    )

@@ -1,0 +1,111 @@
+"""What passes between this process's answers and the group's while nobody waits for it.
+
+Knows both levels and which answer is the younger one. Must not know who asks or who waits.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from app.cluster.redis_connection import Unreachable
+from app.cluster.shared_store import YOUNGER, Shelf, tag_of
+from app.core.cache_entry import Entry
+from app.core.errors import UpstreamError
+from app.core.ports import Store
+
+AT_ONCE = 100
+"""Tasks at the same time beyond which a changed answer is dropped and not fetched; and of how
+many kept answers one question is made."""
+UNTOLD = 1000
+"""Of the answers that could not be told, so many are told later."""
+
+
+class News:
+    """``keep`` is given what others have answered anew, of that which is in the ``store``."""
+
+    def __init__(self, shelf: Shelf, store: Store, keep: Callable[[str, Entry], None]) -> None:
+        self._shelf, self._store, self._keep = shelf, store, keep
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._untold: set[str] = set()
+
+    async def aclose(self) -> None:
+        """Let what is under way come to its end, which is near."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def tell(
+        self,
+        key: str,
+        lease: str,
+        entry: Entry | None = None,
+        failure: UpstreamError | None = None,
+    ) -> None:
+        """Tell the group what came of a question: an answer, a failure, or nothing."""
+        self._later(self._tell(key, lease, entry, failure))
+
+    def changed(self, key: str, tag: str) -> None:
+        """Another process has an answer of this ``tag``: if it is not ours, fetch it."""
+        kept = self._store.get(key)
+        if kept is None or tag_of(kept) == tag:
+            return  # an equal one is looked up once ours is too old
+        if len(self._tasks) < AT_ONCE:
+            self._later(self._replace(key, kept))
+        else:
+            self._store.drop(key)
+
+    def catch_up(self) -> None:
+        """Notices may have been lost, ours and those of others."""
+        self._later(self._catch_up())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        async def quietly() -> None:
+            with suppress(Unreachable):
+                await work
+
+        task = asyncio.create_task(quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(
+        self, key: str, lease: str, entry: Entry | None, failure: UpstreamError | None
+    ) -> None:
+        try:
+            await self._shelf.tell(key, lease, entry, failure)
+        except Unreachable:
+            if entry is not None and len(self._untold) < UNTOLD:
+                self._untold.add(key)
+
+    async def _replace(self, key: str, kept: Entry) -> None:
+        """What is kept is wrong for sure, whatever else can be learned."""
+        with suppress(Unreachable):
+            if await self._fetch(key, kept):
+                return
+        self._store.drop(key)
+
+    async def _fetch(self, key: str, kept: Entry) -> bool:
+        """Take over the group's answer if it is younger; whether there is one."""
+        entry = await self._shelf.look(key)
+        if entry is not None and is_younger(entry, kept):
+            self._keep(key, entry)
+        return entry is not None
+
+    async def _catch_up(self) -> None:
+        """Tell what could not be told, and take over what the group has answered anew.
+
+        What the group does not have stands: a server that begins empty knows nothing better.
+        """
+        untold, self._untold = self._untold, set()
+        for key in untold:
+            mine = self._store.get(key)
+            theirs = await self._shelf.look(key) if mine else None
+            if mine and (theirs is None or is_younger(mine, theirs)):
+                await self._tell(key, "", mine, None)
+        kept = self._store.items()
+        for start in range(0, len(kept), AT_ONCE):
+            for key, mine in await self._shelf.others(kept[start : start + AT_ONCE]):
+                await self._fetch(key, mine)
+
+
+def is_younger(one: Entry, other: Entry | None) -> bool:
+    """Whether one answer was asked for after another, for sure."""
+    return other is None or one.asked_at > other.asked_at + YOUNGER

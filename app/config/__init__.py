@@ -1,0 +1,1 @@
+"""What the operator sets: settings, where values come from, how addresses and paths are judged."""

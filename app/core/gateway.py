@@ -1,0 +1,245 @@
+"""fetch(call): a kept answer while it is good, else one question to the farm, whoever asks.
+
+The one place where the cache, the flights and the upstream meet. Must not know the HTTP client,
+the web framework or status codes.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from app.core import errors
+from app.core.cache_entry import Entry, State
+from app.core.call import Call, Drift, Faults
+from app.core.fetch_result import NO_WISH, Answer, Wish
+from app.core.freshness import Keeping, Uniform
+from app.core.ports import Brought, Meeting, Store
+from app.core.single_flight import Flights
+
+REVALIDATE_AT_MOST_EVERY = 1.0
+"""Seconds: a request's ``no-cache`` makes no younger answer be asked for again."""
+
+SAME = 0.1
+"""Seconds by which the ages of one answer may differ from process to process."""
+
+
+class Upstream(Protocol):
+    """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
+
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
+    ) -> object:
+        """The decoded answer of one upstream call; ``faults`` are those of this method alone.
+
+        In the ``background`` nobody waits for it.
+        """
+
+
+Told = Callable[[str, Entry], None]
+"""Hears of every new answer, by the call's key: the same as before, another, or a refusal."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Answers calls from the store, from a flight under way, or from the farm.
+
+    ``clock`` gives monotonic seconds. ``drift`` hears of answer fields not as documented,
+    ``on_crash`` of bugs: a call that meets one fails like any other, and a kept answer stands in.
+    ``answered`` hears of every fetch its outcome and how stale the answer was, in seconds;
+    ``misread`` the cause for which an answer could not be read.
+    Where there is a ``meeting``, one process of a group asks, and all of them have the answer.
+    """
+
+    upstream: Upstream
+    store: Store
+    keeping: Keeping
+    clock: Callable[[], float]
+    drift: Drift
+    on_crash: Callable[[Exception], None]
+    uniform: Uniform = random.uniform
+    meeting: Meeting | None = None
+    flights: Flights[Brought] = field(default_factory=Flights)
+    told: Told = lambda key, entry: None
+    answered: Callable[[str, float], None] = lambda outcome, stale_for: None
+    misread: Callable[[str], None] = lambda cause: None
+    healthy_at: float = 0.0  # when the farm last answered anything
+
+    async def fetch(self, call: Call, wish: Wish = NO_WISH) -> Answer:
+        """The answer to ``call``; errors come as values, so that each has its Cache-Status."""
+        answer = await self._fetch(call, wish)
+        stale_for = -answer.entry.ttl(self.clock()) if answer.detail and answer.entry else 0.0
+        self.answered(answer.outcome, stale_for)
+        return answer
+
+    async def _fetch(self, call: Call, wish: Wish) -> Answer:
+        now = self.clock()
+        entry = self.store.get(call.key)
+        state = entry.state(now, self.keeping.windows) if entry else State.SPENT
+        if entry is None or state is State.SPENT:
+            if wish.only_if_cached:
+                return Answer(error=errors.NotCached())
+            return await self._ask(call, REVALIDATE_AT_MOST_EVERY if wish.no_cache else math.inf)
+        if wish.only_if_cached:
+            return self._kept(call, entry, state)
+        may_ask = entry.may_ask(now, self.healthy_at)
+        if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
+            return await self._ask_or(call, entry, "request", REVALIDATE_AT_MOST_EVERY)
+        if state is State.FRESH:
+            return self._kept(call, entry, state)
+        if state is State.ON_ERROR and may_ask:
+            return await self._ask_or(call, entry, "stale")
+        if may_ask:
+            self._join(call, background=True)
+        return self._kept(call, entry, state)
+
+    async def latest(self, call: Call) -> Answer:
+        """A fresh answer, or what the farm says now: for those who watch, and can wait."""
+        entry = self.store.get(call.key)
+        if entry is None or entry.ttl(self.clock()) <= 0:
+            return await self._ask(call)
+        return self._kept(call, entry, State.FRESH)
+
+    def _kept(self, call: Call, entry: Entry, state: State) -> Answer:
+        detail = "" if state is State.FRESH else state.value
+        return Answer(entry, refusal(call, entry), hit=True, detail=detail)
+
+    async def _ask(self, call: Call, max_age: float = math.inf) -> Answer:
+        """Nothing is kept: wait for the farm, whatever it says."""
+        task, joined = self._join(call, max_age=max_age)
+        try:
+            told = await asyncio.shield(task)
+        except errors.UpstreamError as error:
+            return Answer(
+                error=error,
+                forward="uri-miss" if error.asked else "",
+                collapsed=joined and error.asked,
+            )
+        return self._brought(call, told, "uri-miss", joined)
+
+    async def _ask_or(self, call: Call, kept: Entry, why: str, max_age: float = math.inf) -> Answer:
+        """Something is kept: it stands in if the farm fails or takes too long (RFC 5861)."""
+        task, joined = self._join(call, max_age=max_age)
+        done, _ = await asyncio.wait({task}, timeout=self.keeping.if_slow)
+        if not done:
+            return Answer(kept, refusal(call, kept), hit=True, detail="slow")
+        try:
+            told = task.result()
+        except errors.UpstreamError as failure:
+            if not failure.asked:
+                return self._kept(call, kept, State.ON_ERROR)
+            return Answer(
+                kept,
+                refusal(call, kept),
+                forward=why,
+                failure=failure,
+                collapsed=joined,
+                detail=State.ON_ERROR.value,
+            )
+        return self._brought(call, told, why, joined)
+
+    def _brought(self, call: Call, told: Brought, why: str, joined: bool) -> Answer:
+        entry, how = told
+        refused = refusal(call, entry)
+        if how == "shared":
+            return Answer(entry, refused, hit=True, detail=how)
+        return Answer(
+            entry,
+            refused,
+            forward=why,
+            stored=self.store.get(call.key) is entry,
+            collapsed=joined or how == "collapsed",
+        )
+
+    def _join(
+        self, call: Call, *, background: bool = False, max_age: float = math.inf
+    ) -> tuple[asyncio.Task[Brought], bool]:
+        return self.flights.join(call.key, lambda: self._question(call, background, max_age))
+
+    async def _question(self, call: Call, background: bool, max_age: float) -> Brought:
+        """One answer for everyone here who asks. Runs in a task that no client can cancel.
+
+        Another process's answer will do if it is fresh and as young as was asked for.
+        """
+        kept = self.store.get(call.key)
+        younger_than = -math.inf if kept is None else kept.asked_at - SAME
+
+        def good(found: Entry) -> bool:
+            now = self.clock()
+            return found.ttl(now) > 0 and found.age(now) < max_age and found.asked_at > younger_than
+
+        async def ask() -> Entry:
+            return await self._ask_farm(call, background)
+
+        try:
+            if self.meeting is None:
+                return Brought(await ask(), "asked")
+            told = await self.meeting.answer(call.key, good, ask)
+        except errors.UpstreamError as error:
+            error.method, error.arguments = call.method, call.arguments
+            self._failed(call.key)
+            raise
+        if told.how != "asked":
+            self.keep(call.key, told.entry)
+        return told
+
+    async def _ask_farm(self, call: Call, background: bool) -> Entry:
+        """One upstream call, its answer kept.
+
+        An answer's age counts from the moment of asking (RFC 9111 section 4.2.3): the farm may
+        have looked then, and one call per lifetime holds for a slow farm too.
+        """
+        asked_at = self.clock()
+        try:
+            value = await self.upstream.call(
+                call.method, call.arguments, faults=call.faults, background=background
+            )
+            answer = self._read(call, value)
+            body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
+            entry = self.keeping.answer(asked_at, body, call.pace(answer), self.uniform)
+        except errors.Refused as refused:
+            entry = self.keeping.refusal(asked_at, refused, self.uniform)
+        except errors.UpstreamError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
+            self.on_crash(error)
+            raise errors.Crashed("bug") from None
+        self.healthy_at = self.clock()
+        self.keep(call.key, entry)
+        return entry
+
+    def _read(self, call: Call, value: object) -> BaseModel:
+        try:
+            return call.read(value, self.drift)
+        except errors.UpstreamError as error:
+            self.misread(error.cause)
+            raise
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """A new answer is here, from the farm or from another process."""
+        if entry.lifetime > 0:
+            self.store.put(key, entry)
+        else:
+            self.store.drop(key)  # what was kept has been answered anew
+        self.told(key, entry)
+
+    def _failed(self, key: str) -> None:
+        kept = self.store.get(key)
+        if kept is not None:
+            self.store.put(key, kept._replace(failed_at=self.clock()))
+
+    async def aclose(self) -> None:
+        """End the flights."""
+        await self.flights.aclose()
+
+
+def refusal(call: Call, entry: Entry) -> errors.Refused | None:
+    """The refusal that an entry keeps, anew: an exception that many raise must not be shared."""
+    if not entry.refused:
+        return None
+    kind: type[errors.Refused] = getattr(errors, entry.refused)
+    return kind(method=call.method, arguments=call.arguments, fault_code=entry.fault_code)

@@ -1,0 +1,175 @@
+"""Hub: who is watching which answer, and the one poller that asks for all of them.
+
+Knows calls, their answers and how many may watch. Must not know the web framework, nor what a
+watcher does with the news.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from app.core import errors
+from app.core.cache_entry import Entry
+from app.core.call import Call
+from app.core.fetch_result import Answer
+from app.core.gateway import Gateway, refusal
+
+AGAIN = 5.0
+"""Seconds after which a farm that failed is asked again, or sooner if the answer lives shorter."""
+
+AT_LEAST = 1.0
+"""Seconds between two questions when the answer is stale as soon as it comes."""
+
+
+class News(NamedTuple):
+    """What a watched call is answered with: an entry, or the error that stands for one."""
+
+    entry: Entry | None
+    error: errors.GatewayError | None = None
+
+    @property
+    def state(self) -> str:
+        """Equal for what is no news. All failures are one state, whatever their cause."""
+        if self.entry is None:
+            return "failing"
+        return self.entry.refused or self.entry.digest
+
+
+class Watcher:
+    """One reader. It holds the newest news and no queue: a slow one misses what is in between."""
+
+    def __init__(self, news: News | None, *, over: bool) -> None:
+        self._bell = asyncio.Event()
+        self._news = news
+        self._over = over
+        if news or over:
+            self._bell.set()
+
+    def tell(self, news: News) -> None:
+        """There is news, in place of what has not been read yet."""
+        self._news = news
+        self._bell.set()
+
+    def end(self) -> None:
+        """There will be no more."""
+        self._over = True
+        self._bell.set()
+
+    async def next(self) -> News | None:
+        """The newest news, once it is there; None at the end."""
+        await self._bell.wait()
+        self._bell.clear()
+        return None if self._over else self._news
+
+
+class Topic:
+    """One watched call, its watchers, and what they know."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.watchers: set[Watcher] = set()
+        self.news: News | None = None
+        self.lifetime = AGAIN
+        self.poller: asyncio.Task[None] | None = None
+
+    def publish(self, news: News) -> None:
+        """Tell all watchers, unless they know."""
+        if news.entry is not None:
+            self.lifetime = news.entry.lifetime
+        if self.news is None or self.news.state != news.state:
+            self.news = news
+            for watcher in self.watchers:
+                watcher.tell(news)
+
+
+class Hub:
+    """Lets readers watch calls: ``most`` readers at once, ``per_client`` of them of one client.
+
+    However many watch one call, it is asked for once per lifetime of its answer, by ``gateway``,
+    so that cache, flights and guard hold. Once the last has left, it is no longer asked for.
+    """
+
+    def __init__(self, gateway: Gateway, *, most: int, per_client: int) -> None:
+        self._gateway = gateway
+        self._most = most
+        self._per_client = per_client
+        self._clients: Counter[str] = Counter()
+        self._topics: dict[str, Topic] = {}
+        self._over = False
+        gateway.told = self.heard
+
+    def __len__(self) -> int:
+        """How many are watching."""
+        return self._clients.total()
+
+    def heard(self, key: str, entry: Entry) -> None:
+        """Somebody was answered, in this process or in another: watchers may want to know."""
+        topic = self._topics.get(key)
+        if topic is not None:
+            topic.publish(News(entry, refusal(topic.call, entry)))
+
+    @contextmanager
+    def watch(self, call: Call, client: str) -> Iterator[Watcher]:
+        """A watcher of ``call`` for the time of the block.
+
+        Raises errors.Overloaded or errors.TooManyStreams if there is no room for one more.
+        """
+        if len(self) >= self._most:
+            raise errors.Overloaded("watchers", asked=False)
+        if self._clients[client] >= self._per_client:
+            raise errors.TooManyStreams
+        topic = self._topics.get(call.key) or self._open(call)
+        watcher = Watcher(topic.news, over=self._over)
+        topic.watchers.add(watcher)
+        self._clients[client] += 1
+        try:
+            yield watcher
+        finally:
+            topic.watchers.discard(watcher)
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+            if not topic.watchers:
+                self._close(topic)
+
+    def end(self) -> None:
+        """This process is about to end: watchers get what they have, and no more."""
+        self._over = True
+        for topic in self._topics.values():
+            for watcher in topic.watchers:
+                watcher.end()
+
+    async def aclose(self) -> None:
+        """End the pollers."""
+        pollers = [topic.poller for topic in self._topics.values() if topic.poller]
+        for poller in pollers:
+            poller.cancel()
+        await asyncio.gather(*pollers, return_exceptions=True)
+
+    def _open(self, call: Call) -> Topic:
+        topic = self._topics[call.key] = Topic(call)
+        topic.poller = asyncio.create_task(self._poll(topic), name=f"watch {call.key}")
+        return topic
+
+    def _close(self, topic: Topic) -> None:
+        del self._topics[topic.call.key]
+        if topic.poller:
+            topic.poller.cancel()
+
+    async def _poll(self, topic: Topic) -> None:
+        """Ask for the call whenever its answer is no longer fresh. Cancelled from outside."""
+        while True:
+            answer = await self._gateway.latest(topic.call)
+            topic.publish(News(answer.entry, answer.error))
+            await asyncio.sleep(pause(answer, self._gateway.clock(), topic.lifetime))
+
+
+def pause(answer: Answer, now: float, lifetime: float) -> float:
+    """Seconds until the call is asked for again; ``lifetime`` is that of its last entry."""
+    if answer.entry is not None:
+        ttl = answer.entry.ttl(now)
+        return ttl if ttl > 0 else AT_LEAST
+    wanted = answer.error.retry_after if answer.error else None
+    return max(wanted or 0.0, min(lifetime or AT_LEAST, AGAIN))

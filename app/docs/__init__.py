@@ -1,0 +1,1 @@
+"""What people and generators read: OpenAPI documents, Swagger UI, problem pages, the demo page."""

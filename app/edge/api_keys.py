@@ -1,0 +1,137 @@
+"""API keys: names and digests, from a file that is read anew when it has changed.
+
+Knows the file's form and when to look at it. Must not know HTTP, nor keep any key: only digests.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+from secrets import token_urlsafe
+
+from app.telemetry import logs
+
+PREFIX = "rfgw_"
+"""What every key begins with, so that people and scanners know one when they see it."""
+ALGORITHM = "sha256:"
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+"""A key's name: fit for logs, and never an address."""
+LINE = re.compile(rf"(\S+)\s+{ALGORITHM}([0-9a-f]{{64}})")
+MAX_BYTES = 1024 * 1024
+LOOK_EVERY = 1.0
+"""Seconds between two looks at whether the file has changed."""
+
+INDEX = slice(8)
+"""The part of a digest that a key is looked up by; then the whole is compared in constant time."""
+
+Known = Mapping[bytes, tuple[bytes, str]]
+"""Digests and names, by the first bytes of the digests."""
+Mark = tuple[int, ...]
+"""What of a file's state is another when its content is."""
+
+
+class KeysError(Exception):
+    """What is wrong with a file of keys, and in which line; never what stands there."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason if line is None else f"line {line}: {reason}")
+        self.reason = reason
+        self.line = line
+
+
+class Keys:
+    """The keys of the file at ``path``, as it was when it was last whole.
+
+    Raises KeysError if the file holds no keys to begin with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mark, self._known = _read(path)
+        self._look_at = float("-inf")
+
+    def name_of(self, key: bytes, now: float) -> str | None:
+        """The name of a valid key, else None. ``now``: seconds on a clock that never goes back."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self._look()
+        digest = sha256(key).digest()
+        known = self._known.get(digest[INDEX])
+        return known[1] if known is not None and compare_digest(known[0], digest) else None
+
+    def _look(self) -> None:
+        """Read the file anew if it has changed. What cannot be read changes nothing, and is told.
+
+        The path is followed anew each time: mounted files are exchanged behind symbolic links.
+        """
+        try:
+            mark = _mark(self._path.stat())
+        except OSError:
+            mark = ()
+        if mark == self._mark:
+            return
+        self._mark = mark
+        try:
+            self._mark, self._known = _read(self._path)
+        except KeysError as error:
+            logs.event(
+                "api_keys_refused", level=logging.ERROR, line=error.line, reason=error.reason
+            )
+        else:
+            logs.event("api_keys_read", keys=len(self._known))
+
+
+def parse(text: str) -> Known:
+    """What a file of keys says: ``name sha256:<64 hex digits>`` a line, ``#`` begins a comment.
+
+    A name may stand in several lines: each of its keys is valid. Raises KeysError.
+    """
+    known: dict[bytes, tuple[bytes, str]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        said = line.partition("#")[0].strip()
+        if not said:
+            continue
+        parts = LINE.fullmatch(said)
+        if parts is None:
+            raise KeysError(f"must be a name, a blank and {ALGORITHM}<64 hex digits>", number)
+        if not NAME.fullmatch(parts[1]):
+            allowed = "a letter, then up to 31 letters, digits, _ or -"
+            raise KeysError(f"the name must be {allowed}", number)
+        digest = bytes.fromhex(parts[2])
+        if digest[INDEX] in known:
+            raise KeysError("the same key stands in a line above", number)
+        known[digest[INDEX]] = (digest, parts[1])
+    if not known:
+        raise KeysError("holds no keys")
+    return known
+
+
+def new_key(name: str) -> tuple[str, str]:
+    """A new random key of 256 bits, and its line for the file. Raises ValueError for a bad name."""
+    if not NAME.fullmatch(name):
+        raise ValueError("must be a letter, then up to 31 letters, digits, _ or -")
+    key = PREFIX + token_urlsafe(32)
+    return key, f"{name} {ALGORITHM}{sha256(key.encode()).hexdigest()}"
+
+
+def _read(path: Path) -> tuple[Mark, Known]:
+    """A file's state and keys. The state is taken first: whatever changes later is seen."""
+    try:
+        with path.open("rb") as file:
+            mark = _mark(os.fstat(file.fileno()))
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise KeysError(f"cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise KeysError(f"is larger than {MAX_BYTES} bytes")
+    try:
+        return mark, parse(raw.decode())
+    except UnicodeDecodeError:
+        raise KeysError("cannot be read: not UTF-8 text") from None
+
+
+def _mark(state: os.stat_result) -> Mark:
+    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size

@@ -1,0 +1,187 @@
+"""The outermost ASGI application: who answers a request, and what is answered if that fails.
+
+Knows ASGI. Must not know routes, nor what header fields all answers have.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.error_codes import Code
+from app.api.problems import CODES, Problems
+from app.api.replies import Header
+from app.core import errors
+from app.edge.admission import Crowd, Gate, Verdict
+from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
+from app.edge.fast_path import Front, Kept
+from app.server.drain import Drain
+from app.telemetry import logs
+from app.telemetry.access_log import HIT_TIMING, SEEN, Observer, Seen
+from app.telemetry.timings import timings
+from app.telemetry.trace import trace, trace_of
+
+START, BODY = "http.response.start", "http.response.body"
+
+CLOSE = {"connection": "close"}
+
+Crash = Callable[[str, BaseException], None]
+"""Told of an exception that nobody handled, with the request's id."""
+
+
+class Edge:
+    """Wraps the whole application, so that crashes leave with CORS and a request id too."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        front: Front,
+        problems: Problems,
+        origins: frozenset[str],
+        on_crash: Crash,
+        observer: Observer,
+        gate: Gate | None,
+        crowd: Crowd,
+        drain: Drain,
+    ) -> None:
+        self.app = app
+        self.drain = drain  # for whoever runs this application: to be begun before its end
+        self._front = front
+        self._problems = problems
+        self._on_crash = on_crash
+        self._observer = observer
+        self._gate = gate
+        self._crowd = crowd
+        common = CommonFields(origins)
+        self._own, self._dressed = common.own, common.dressed
+        self._at_a_hit = [*common.everywhere, HIT_TIMING, JSON_POLICY]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; lifespan goes straight through, WebSockets are refused."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self.app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = self._observer.clock()
+        fields = scope["headers"]
+        given = dict(fields)
+        request_id, own = self._own(fields, given)
+        refusal = None
+        if self._gate is not None:
+            refusal, told = self._admit(self._gate, scope, given, request_id)
+            own += told
+        plain = scope["method"] == "GET" and len(given) == len(fields) and refusal is None
+        if plain and not _brings_body(given):
+            kept = self._kept(scope, given, request_id)
+            if kept is not None:
+                status, headers, hit, body = kept
+                headers = [*headers, *own, *self._at_a_hit]
+                await send({"type": START, "status": status, "headers": headers})
+                await send({"type": BODY, "body": body})
+                self._observer.hit(hit, request_id, began, given.get(b"traceparent"))
+                return
+        choose = partial(self._application, given, refusal)
+        await self._route(scope, receive, send, choose, request_id.decode(), own, began)
+
+    def refusal(self, status: int) -> ASGIApp:
+        """What answers a request that the server could not read: 400, or 431 (RFC 6585).
+
+        What the rest of such a request is, is anyone's guess: nothing more is to be read from it.
+        """
+        code = Code.REQUEST_TOO_LARGE if status == 431 else Code.MALFORMED_REQUEST
+
+        def problem(scope: Scope) -> ASGIApp:
+            return self._problems.response(code, scope, status=status, headers=CLOSE)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            fields = scope["headers"]
+            request_id, own = self._own(fields, dict(fields))
+            began = self._observer.clock()
+            await self._route(scope, receive, send, problem, request_id.decode(), own, began)
+
+        return answer
+
+    def _admit(
+        self, gate: Gate, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
+    ) -> Verdict:
+        try:
+            return gate.admit(scope, given)
+        except Exception as error:  # noqa: BLE001 - who cannot be judged is not let in
+            self._on_crash(request_id.decode(), error)
+            return errors.Crashed("gate"), []
+
+    def _kept(self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes) -> Kept | None:
+        try:
+            return self._front.answer(scope, given)
+        except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
+            self._on_crash(request_id.decode(), error)
+            return None
+
+    async def _route(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        choose: Callable[[Scope], ASGIApp],
+        request_id: str,
+        own: list[Header],
+        began: float,
+    ) -> None:
+        seen, ended = Seen(began, scope["method"]), False
+
+        async def dressed(message: Message) -> None:
+            nonlocal ended
+            if message["type"] == START:
+                seen.begin(message["status"], self._observer.clock())
+                headers = self._dressed(message["headers"], own, seen.server_timing())
+                message = {**message, "headers": headers}
+            elif message["type"] == BODY:
+                ended = not message.get("more_body", False)
+            await send(message)
+
+        # A HEAD is answered like its GET; the server leaves the body out.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        own_words = {
+            "rfgw.request_id": request_id,
+            "rfgw.head": scope["method"] == "HEAD",
+            SEEN: seen,
+        }
+        scope = {**scope, "method": method, **own_words}
+        seen.scope = scope
+        logs.request_id.set(request_id)
+        timings.set(seen.timings)
+        parents = [value for name, value in scope["headers"] if name == b"traceparent"]
+        trace.set(trace_of(parents[0]) if len(parents) == 1 else None)
+        try:
+            await choose(scope)(scope, receive, dressed)
+        except Exception as error:  # the last resort: whatever it is, it ends here
+            self._on_crash(request_id, error)
+            if not seen.status:
+                await self._problems.response(Code.INTERNAL_ERROR, scope)(scope, receive, dressed)
+            elif not ended:
+                raise  # the answer cannot be completed: let the server cut the connection
+        finally:
+            self._observer.routed(seen)
+
+    def _application(
+        self, given: Mapping[bytes, bytes], refusal: errors.GatewayError | None, scope: Scope
+    ) -> ASGIApp:
+        """What answers a request that the front did not."""
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
+            return PREFLIGHT
+        if refusal is not None:
+            return self._problems.response(CODES[type(refusal)], scope, error=refusal)
+        if scope["method"] == "GET" and _brings_body(given):
+            return self._problems.response(Code.REQUEST_TOO_LARGE, scope, headers=CLOSE)
+        # An encoded slash is data, and no path here has a place for it.
+        if b"%2f" in (scope.get("raw_path") or b"").lower():
+            return self._problems.response(Code.ROUTE_NOT_FOUND, scope)
+        return self._crowd.around(self.app)
+
+
+def _brings_body(given: Mapping[bytes, bytes]) -> bool:
+    return given.get(b"content-length", b"").strip(b"0") != b"" or b"transfer-encoding" in given

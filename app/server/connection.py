@@ -1,0 +1,264 @@
+"""A client's connection: uvicorn's protocol with strict HTTP/1.1, bounds in size and deadlines.
+
+Knows RFC 9112, bytes and seconds. Must not know what is answered, not even to what it refuses:
+the application makes that answer too.
+"""
+
+import asyncio
+from typing import Any, NamedTuple, Protocol
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.server.drain import Drain
+from app.server.lingering_close import PASSED_OVER, Asgi, Lingering, reset, without_chunks
+from app.server.request_head import (
+    MALFORMED,
+    MAX_FIELDS,
+    MAX_HEAD,
+    TOO_LARGE,
+    Refused,
+    Whole,
+    check_host,
+    origin_form,
+    size,
+    unread,
+)
+from app.server.write_buffer import Gathering
+
+GUARDED = frozenset({b"host", b"content-length", b"transfer-encoding"})
+
+
+class Limits(NamedTuple):
+    """Seconds that a client may take."""
+
+    receive: float = 10.0
+    """For a whole request, counted from the connection's start or the end of the last answer."""
+    send: float = 30.0
+    """Without taking anything of what is ready for it."""
+
+
+LIMITS = Limits()
+
+
+class Application(Protocol):
+    """What a connection needs to know of the ASGI application behind it."""
+
+    drain: Drain
+
+    def refusal(self, status: int) -> Asgi:
+        """What answers a request that could not be read."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """What answers all others."""
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. The server has to ``look`` at it once a second.
+
+    Whatever is refused is answered once, in its turn; then nothing more is read as a request. What
+    the parser lets through and this class does not is listed in docs/adr/0008.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: Limits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.application: Application = config.loaded_app
+        self.limits = limits
+        self.over = False  # whatever still comes is no request
+        self.received = 0  # whole requests
+        self._answering: RequestResponseCycle | None = None
+        self._hosts = 0
+        self._host: bytes | None = None  # the last one, which was good
+        self._body = False  # whether a body is announced
+        self._passed = 0  # bytes since it is over
+        self._pending = 0  # bytes of a head that is not whole yet, at most
+        self._bulk = False  # whether the head that is read may be too large
+        self._since = self.loop.time()
+        self._seen = (0, 0)
+
+    # --- What comes ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The client is there."""
+        super().connection_made(transport)
+        self._gathering = Gathering(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, or pass over what comes after the end."""
+        if self.over:
+            self._passed += len(data)
+            if self._passed > PASSED_OVER:
+                self.transport.pause_reading()
+            return
+        received = self.received
+        self._bulk = self._pending + len(data) > MAX_HEAD
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The answer is an ordinary one. What follows may be of the other protocol already.
+            self.over = True
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if not isinstance(cause, Whole):
+                self._refuse(cause.status if isinstance(cause, Refused) else MALFORMED)
+        else:
+            if self.received != received:
+                self._pending = min(len(data), MAX_HEAD)  # at most; most often it is nothing
+            else:
+                self._pending += len(data)
+                if self._pending > 2 * MAX_HEAD:  # the parser keeps a field until it is whole
+                    self._refuse(TOO_LARGE)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A whole field. The blanks behind a value are none of it (RFC 9112 section 5)."""
+        name, value = name.lower(), value.rstrip(b" \t")
+        self.headers.append((name, value))
+        if name in GUARDED:
+            self._guard(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: refuse it, or let the application answer."""
+        version = self.parser.get_http_version()
+        hosts_wrong = self._hosts != 1 and (self._hosts or version == "1.1")
+        if hosts_wrong or version not in ("1.1", "1.0"):
+            raise Refused(MALFORMED)
+        bulky = self._bulk and size(self.url, self.headers) > MAX_HEAD
+        if bulky or len(self.headers) > MAX_FIELDS:
+            raise Refused(TOO_LARGE)
+        if self.url[:1] != b"/" or b"#" in self.url:
+            self.url = origin_form(self.url, self.headers)
+        super().on_headers_complete()
+        if self.application.drain.begun:
+            self.cycle.keep_alive = False
+        if self._body:  # nobody wants it: nothing after the head is read
+            self.over = True
+            self.cycle.keep_alive = False
+            self.cycle.transport = Lingering(self.transport)  # type: ignore[assignment]
+            self.on_message_complete()
+            raise Whole
+
+    def on_message_complete(self) -> None:
+        """The request is whole; the next one may begin."""
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+        self.received += 1
+        self._hosts = 0
+
+    def _guard(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+            if value != self._host:
+                check_host(value)
+                self._host = value
+        elif name == b"content-length":
+            self._body = self._body or value.strip(b"0") != b""
+        else:
+            self._body = True
+            if value.lower() != b"chunked":  # the parser takes any coding before it
+                raise Refused(MALFORMED)
+
+    # --- What goes ---
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer for each request: ``look`` sees who is idle."""
+        self.server_state.total_requests += 1
+        self._gathering.flush()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = without_chunks(cycle, app)
+        if cycle.transport is self.transport:
+            cycle.transport = self._gathering  # type: ignore[assignment]
+            self._gathering.begin()
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there any more: uvicorn tells the newest of several requests alone."""
+        self._abandon()
+        super().connection_lost(exc)
+
+    def _abandon(self) -> None:
+        """Nothing more is written, not even by an answer that is just being made."""
+        self.pipeline.clear()
+        for cycle in (self._answering, self.cycle):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
+    def _refuse(self, status: int) -> None:
+        """Answer what was being read with ``status``, after all that came before it, and end."""
+        self.over = True
+        before: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
+        self.cycle = RequestResponseCycle(
+            scope=unread(self),
+            transport=Lingering(self.transport),  # type: ignore[arg-type]
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        refusal = self.application.refusal(status)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, refusal)
+        else:
+            self.pipeline.appendleft((self.cycle, refusal))
+
+    # --- How long it takes ---
+
+    def look(self, now: float) -> None:
+        """Close the connection if its client has let us wait for too long.
+
+        Only what is whole counts as progress: a request, or fewer bytes that wait to be sent. So
+        nobody gains time by dripping. ``now`` is the loop's time, in seconds.
+        """
+        unsent = self.transport.get_write_buffer_size()
+        received, before = self._seen
+        self._seen = (self.received, unsent)
+        cycle: RequestResponseCycle | None = self.cycle
+        ours = cycle is not None and not cycle.response_complete and not unsent
+        if ours or self.received != received or unsent < before or (unsent and not before):
+            self._since = now
+        elif unsent:
+            if now - self._since >= self.limits.send:
+                self._abandon()
+                reset(self.transport)
+        elif now - self._since >= self.limits.receive:
+            self._abandon()
+            self.transport.close()
+
+    def cut(self) -> None:
+        """End it without a word, whatever is under way."""
+        self._abandon()
+        self.transport.abort()
+
+    def leave(self) -> None:
+        """The drain has begun: what is being answered now is the last."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None:
+            cycle.keep_alive = False

@@ -1,0 +1,193 @@
+"""One line per event. Knows the standard logging; must not know who logs what.
+
+No line holds an exception's message: it may quote what came from outside, or a secret. An
+exception is logged as its types and its places in the code, whoever logs it.
+"""
+
+import asyncio
+import json
+import logging
+import logging.config
+import time
+import traceback
+from contextvars import ContextVar
+from typing import Any, Literal
+
+from app.telemetry.log_writer import LINES, Cut
+from app.telemetry.trace import trace
+
+EVENTS = logging.getLogger("rfgw")
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request that is being answered. A task takes it along: whose question it was, it logs."""
+
+CUT_MS = 987654321.0
+"""What stands for the duration where a line is cut."""
+
+MAX_LINKS = 10
+"""Of a chain of exceptions, the first so many are told."""
+MAX_PLACES = 10
+"""Of an exception's places, those nearest to where it was raised."""
+
+
+def configure(level: str, style: Literal["json", "console"]) -> "Form":
+    """Send all log lines, the server's included, to standard error, in the form that is given."""
+    form = JsonLines() if style == "json" else Readable()
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"lines": {"()": lambda: form}},
+            "handlers": {"lines": {"()": Queued, "formatter": "lines"}},
+            "root": {"handlers": ["lines"], "level": "WARNING"},
+            "loggers": {
+                "rfgw": {"level": level.upper()},
+                "uvicorn": {"handlers": [], "level": level.upper(), "propagate": True},
+            },
+        }
+    )
+    return form
+
+
+def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Log one event with its fields, and the request's id if there is one."""
+    asker, part_of = request_id.get(), trace.get()
+    known = {"request_id": asker} if asker else {}
+    if part_of is not None:
+        known["trace_id"] = part_of.id
+    EVENTS.log(level, name, extra={"fields": {**known, **fields}})
+
+
+def crash(otherwise: str, error: BaseException) -> None:
+    """Log an exception that nobody handled, and the request's id, ``otherwise`` this one."""
+    known = {"request_id": request_id.get() or otherwise}
+    EVENTS.error("crash", exc_info=error, extra={"fields": known})
+
+
+class Changes:
+    """Logs the state of something when it changes, at most once a second: the latest is told."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told: dict[str, Any] = {}
+        self._latest: dict[str, Any] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def tell(self, **state: Any) -> None:
+        """This is the state now."""
+        self._latest = state
+        if self._timer is None:
+            self._log()
+
+    def _log(self) -> None:
+        self._timer = None
+        if self._latest != self._told:
+            self._told = self._latest
+            event(self._name, **self._told)
+            self._timer = asyncio.get_running_loop().call_later(1.0, self._log)
+
+
+class Queued(logging.Handler):
+    """Leaves the writing to a thread: whoever logs never waits for a reader."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add one line to those that wait. Who was cancelled did not crash: that is no event."""
+        if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+            return
+        LINES.add(self.format(record))
+
+
+class Form(logging.Formatter):
+    """How an event becomes one line, control characters escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return self.line(record.created, record.levelname.lower(), *_told(record))
+
+    def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:
+        """The line of an event at ``at``, in Unix seconds."""
+        raise NotImplementedError
+
+    def moment(self, at: float) -> str:
+        """How a line tells its time."""
+        raise NotImplementedError
+
+    def cut(self, name: str, fields: dict[str, Any]) -> Cut:
+        """The line of an event with these fields, between its request's id and its duration."""
+        text = self.line(0.0, "info", name, {"request_id": "<id>", **fields, "ms": CUT_MS})
+        start, _, rest = text.partition(self.moment(0.0))
+        upto_id, _, rest = rest.partition("<id>")
+        upto_ms, _, end = rest.rpartition(str(CUT_MS))
+        parts = (part.encode() for part in (start, upto_id, upto_ms, end))
+        return Cut(self.moment, *parts)
+
+
+class JsonLines(Form):
+    """One line of JSON."""
+
+    def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:
+        """``time``, ``level``, ``event`` and the event's own fields."""
+        return _json({"time": self.moment(at), "level": level, "event": name, **fields})
+
+    def moment(self, at: float) -> str:
+        """``2026-01-31T12:00:00.000Z``."""
+        return _moment(at)
+
+
+class Readable(Form):
+    """One line for people."""
+
+    def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:
+        """``12:00:00 info event field=value``."""
+        words = [self.moment(at), level, _json(name)[1:-1]]
+        return " ".join([*words, *(f"{field}={_json(value)}" for field, value in fields.items())])
+
+    def moment(self, at: float) -> str:
+        """``12:00:00``."""
+        return _moment(at)[11:19]
+
+
+def _told(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """A record's event and fields. Of a library's record, its first line and its logger's name."""
+    fields = dict(getattr(record, "fields", None) or {"logger": record.name})
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        # asyncio writes what else it knows below, exceptions with their messages included.
+        return record.getMessage().partition("\n")[0], fields
+    links = _links(error)
+    types = [type(link).__name__ for link in links]
+    places = [place for link in links for place in _places(link)]
+    return "crash", {**fields, "types": types, "places": places}
+
+
+def _links(error: BaseException) -> list[BaseException]:
+    """An exception and what is behind it, causes and members of groups, the nearest first."""
+    links: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting and len(links) < MAX_LINKS:
+        link = waiting.pop(0)
+        if link is None or any(link is known for known in links):
+            continue
+        links.append(link)
+        members = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        waiting += [link.__cause__ or link.__context__, *members]
+    return links
+
+
+def _places(error: BaseException) -> list[str]:
+    places = [
+        f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    return places[-MAX_PLACES:]
+
+
+def _moment(at: float) -> str:
+    seconds, milliseconds = divmod(round(at * 1000), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+
+
+def _json(value: object) -> str:
+    # What is no JSON is told by its type alone: nobody knows what its text would hold.
+    text = json.dumps(value, default=lambda odd: type(odd).__name__)
+    return text.replace("\x7f", "\\u007f")  # the one control character that JSON lets through
