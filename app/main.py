@@ -10,34 +10,34 @@ from contextlib import asynccontextmanager, contextmanager
 from fastapi import FastAPI
 
 from app.api.batch import Lists
-from app.api.client_address import Clients
+from app.api.client_address import ClientAddresses
 from app.api.error_codes import Code
 from app.api.health import health_router
 from app.api.problems import CODES, Problem, Problems
 from app.api.replies import Replies
-from app.api.sse import Live
+from app.api.sse import EventStreams
 from app.config.environment import SettingsError, load_settings
 from app.config.settings import Settings, env_name
 from app.core.call import Call
-from app.core.subscriptions import Hub
+from app.core.subscriptions import Subscriptions
 from app.docs.demo_page import demo_router
 from app.docs.document_routes import document_router
 from app.docs.problem_pages import problem_router
 from app.docs.swagger_ui import docs_router
-from app.edge.admission import Crowd, Gate
-from app.edge.api_keys import Keys, KeysError
-from app.edge.application import Edge
-from app.edge.fast_path import Front
-from app.edge.rate_limit import Counter
-from app.resources import CALLS, FRONT, ROUTERS
+from app.edge.admission import Admission, ConcurrencyLimit
+from app.edge.api_keys import ApiKeys, ApiKeysError
+from app.edge.application import EdgeApplication
+from app.edge.fast_path import FastPath
+from app.edge.rate_limit import RateLimiter
+from app.resources import CALLS, FAST_ROUTES, ROUTERS
 from app.server.drain import Drain
 from app.services import QUEUE_WAIT, answer_once, crashed_by, farm_of, gateway_of
-from app.sharing import Memory, counter_for, join_group
+from app.sharing import WarmStart, counter_for, join_cluster
 from app.telemetry import logs
-from app.telemetry.access_log import Observer
-from app.telemetry.log_writer import LINES
+from app.telemetry.access_log import AccessLog
+from app.telemetry.log_writer import LOG_WRITER
 from app.telemetry.metrics import Metrics
-from app.telemetry.multiprocess import Board
+from app.telemetry.multiprocess import MultiprocessMetrics
 from app.upstream.client import FAULTS
 from app.version import VERSION
 
@@ -46,8 +46,10 @@ COLLECT_AFTER = 20_000
 
 
 def create_app(
-    settings: Settings | None = None, drain: Drain | None = None, board: Board | None = None
-) -> Edge:
+    settings: Settings | None = None,
+    drain: Drain | None = None,
+    board: MultiprocessMetrics | None = None,
+) -> EdgeApplication:
     """The gateway as an ASGI application, from ``settings`` or from the environment.
 
     Whoever runs it begins the ``drain`` before ending it. On the ``board`` are the counts of all
@@ -67,14 +69,16 @@ def create_app(
     drain = drain or Drain()
     app = _api(settings, problems, drain, metrics, counter)
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
-    observer = Observer(metrics.requests, form if wanted else None)
-    front = Front(app.state.gateway, app.state.replies, FRONT, observer.expect)
-    crowd = Crowd(settings.max_requests, problems, metrics.count_refused)
+    observer = AccessLog(metrics.requests, form if wanted else None)
+    front = FastPath(app.state.gateway, app.state.replies, FAST_ROUTES, observer.expect)
+    crowd = ConcurrencyLimit(settings.max_requests, problems, metrics.count_refused)
     crashed = crashed_by(metrics)
-    return Edge(app, front, problems, settings.origins, crashed, observer, gate, crowd, drain)
+    return EdgeApplication(
+        app, front, problems, settings.origins, crashed, observer, gate, crowd, drain
+    )
 
 
-def create_worker(settings: Settings, board: Board) -> Edge:
+def create_worker(settings: Settings, board: MultiprocessMetrics) -> EdgeApplication:
     """The application in one of several processes. What has become wrong since the first of them
     began ends it with exit code 2."""
     with _wrong_settings_told():
@@ -105,17 +109,17 @@ def create_api(settings: Settings) -> FastAPI:
     return _api(settings, Problems(settings.public_url), Drain(), Metrics())
 
 
-def _gate(settings: Settings, metrics: Metrics, counter: Counter | None) -> Gate | None:
+def _gate(settings: Settings, metrics: Metrics, counter: RateLimiter | None) -> Admission | None:
     """Who decides whether a request is answered; nobody, if every request is."""
     path, proxies = settings.api_keys_file, settings.proxies
     if not (path or counter or proxies):
         return None
     try:
-        keys = Keys(path) if path else None
-    except KeysError as error:
+        keys = ApiKeys(path) if path else None
+    except ApiKeysError as error:
         raise SettingsError(f"{env_name('api_keys_file')}: {error}") from None
     told = metrics.count_refused, metrics.keys.numbers
-    return Gate(Clients(proxies), keys, counter, time.monotonic, *told)
+    return Admission(ClientAddresses(proxies), keys, counter, time.monotonic, *told)
 
 
 def _api(
@@ -123,13 +127,15 @@ def _api(
     problems: Problems,
     drain: Drain,
     metrics: Metrics,
-    counter: Counter | None = None,
+    counter: RateLimiter | None = None,
 ) -> FastAPI:
     farm = farm_of(settings, metrics)
     gateway = gateway_of(settings, farm, metrics)
-    group = join_group(settings, gateway, metrics, counter)
-    memory = Memory(settings, gateway, metrics)
-    hub = Hub(gateway, most=settings.events_max_streams, per_client=settings.events_per_client)
+    group = join_cluster(settings, gateway, metrics, counter)
+    memory = WarmStart(settings, gateway, metrics)
+    hub = Subscriptions(
+        gateway, most=settings.events_max_streams, per_client=settings.events_per_client
+    )
     drain.listen(hub.end)
 
     @asynccontextmanager
@@ -151,7 +157,7 @@ def _api(
             if group is not None:
                 await group.aclose()
             await farm.aclose()
-        LINES.flush()
+        LOG_WRITER.flush()
 
     app = FastAPI(
         title="Renderfarm gateway",
@@ -169,7 +175,7 @@ def _api(
     app.state.replies = Replies(gateway, problems, gateway.keeping.windows, private=private)
     app.state.lists = Lists(app.state.replies, settings.upstream_deadline + QUEUE_WAIT)
     app.state.hub = hub
-    app.state.live = live = Live(gateway, hub, problems, metrics.count_stream_event)
+    app.state.live = live = EventStreams(gateway, hub, problems, metrics.count_stream_event)
     metrics.streams.set_function(lambda: live.streams)
     for router in ROUTERS:
         app.include_router(router)

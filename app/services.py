@@ -9,14 +9,14 @@ from collections.abc import Callable
 from app.cache.memory import MemoryStore
 from app.config.settings import Settings
 from app.core import errors
-from app.core.cache_entry import Windows
+from app.core.cache_entry import StaleWindows
 from app.core.call import Call
-from app.core.fetch_result import Answer
-from app.core.freshness import Keeping
+from app.core.fetch_result import FetchResult
+from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
-from app.core.single_flight import Flights
+from app.core.single_flight import SingleFlight
 from app.telemetry import logs
-from app.telemetry.log_writer import LINES
+from app.telemetry.log_writer import LOG_WRITER
 from app.telemetry.metrics import Metrics
 from app.upstream.circuit_breaker import Breaker
 from app.upstream.client import Attempt, Farm
@@ -32,7 +32,7 @@ SPARE_CONNECTIONS = 8
 """The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
 
 
-async def answer_once(settings: Settings, call: Call) -> Answer:
+async def answer_once(settings: Settings, call: Call) -> FetchResult:
     """One answer without a server."""
     metrics = Metrics()
     farm = farm_of(settings, metrics)
@@ -72,7 +72,7 @@ def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
     gateway = Gateway(
         upstream=farm,
         store=store,
-        keeping=Keeping(
+        keeping=FreshnessPolicy(
             lifetimes={
                 "active": settings.fresh_active,
                 "queued": settings.fresh_queued,
@@ -84,18 +84,18 @@ def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
                 errors.SessionNotAttached: settings.keep_refused,
                 errors.SessionForbidden: settings.keep_refused,
             },
-            windows=Windows(settings.stale_while_revalidate, settings.stale_if_error),
+            windows=StaleWindows(settings.stale_while_revalidate, settings.stale_if_error),
             if_slow=settings.stale_if_slow,
             jitter=settings.ttl_jitter,
         ),
         clock=time.monotonic,
         drift=metrics.count_drift,
         on_crash=lambda error: crashed("-", error),
-        flights=Flights(metrics.flights_joined.inc),
+        flights=SingleFlight(metrics.flights_joined.inc),
         answered=metrics.count_answer,
         misread=metrics.count_misread,
     )
-    metrics.lines_dropped.read = lambda: LINES.dropped
+    metrics.lines_dropped.read = lambda: LOG_WRITER.dropped
     metrics.cache_entries.set_function(lambda: len(store))
     metrics.cache_bytes.set_function(lambda: store.nbytes)
     metrics.flights.set_function(lambda: len(gateway.flights))

@@ -11,32 +11,32 @@ from app.cache.codec import Seal, Unusable, group_name
 from app.cache.snapshot import Snapshot
 from app.config.settings import Settings
 from app.core.gateway import Gateway
-from app.edge.rate_limit import Counter, Rate, Shared
+from app.edge.rate_limit import RateLimit, RateLimiter, SharedRateLimit
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 from app.version import VERSION
 
 if TYPE_CHECKING:
-    from app.cluster.coordinator import Group
+    from app.cluster.coordinator import RedisCoordinator
 
 
-def join_group(
-    settings: Settings, gateway: Gateway, metrics: Metrics, counter: Counter | None
-) -> "Group | None":
+def join_cluster(
+    settings: Settings, gateway: Gateway, metrics: Metrics, counter: RateLimiter | None
+) -> "RedisCoordinator | None":
     """Let the gateway, and who counts its clients' requests, meet others, if there is a place."""
     if settings.cache_url is None:
         return None
-    from app.cluster.coordinator import open_group  # noqa: PLC0415 - needs the optional redis-py
-    from app.cluster.rate_limit_sync import Exchange  # noqa: PLC0415 - needs the optional redis-py
+    from app.cluster.coordinator import open_coordinator  # noqa: PLC0415 - needs the optional redis-py
+    from app.cluster.rate_limit_sync import RateLimitSync  # noqa: PLC0415 - needs the optional redis-py
 
-    changes = logs.Changes("shared_cache")
+    changes = logs.StateLog("shared_cache")
 
     def changed(state: str, cause: str) -> None:
         metrics.shared.is_up.set(state == "up")
         changes.tell(state=state, cause=cause)
 
     secret = settings.consumer_secret.get_secret_value()
-    group = gateway.meeting = open_group(
+    group = gateway.meeting = open_coordinator(
         settings.cache_url.get_secret_value(),
         name=_name(settings),
         secret=secret,
@@ -49,18 +49,18 @@ def join_group(
         observe=metrics.shared.question,
         changed=changed,
     )
-    if isinstance(counter, Shared):
-        exchange = Exchange(group.shelf, counter, secret=secret, clock=gateway.clock)
+    if isinstance(counter, SharedRateLimit):
+        exchange = RateLimitSync(group.shelf, counter, secret=secret, clock=gateway.clock)
         group.also(exchange.run)
     return group
 
 
-def counter_for(settings: Settings) -> Counter | None:
+def counter_for(settings: Settings) -> RateLimiter | None:
     """Who counts clients' requests, if they are limited: for several processes if they can meet."""
     if settings.rate is None:
         return None
-    rate = Rate(*settings.rate)
-    return Shared(rate) if settings.cache_url else rate
+    rate = RateLimit(*settings.rate)
+    return SharedRateLimit(rate) if settings.cache_url else rate
 
 
 def _name(settings: Settings) -> str:
@@ -70,7 +70,7 @@ def _name(settings: Settings) -> str:
     return group_name(VERSION, settings.upstream_url, key, token)
 
 
-class Memory:
+class WarmStart:
     """What a process alone keeps from one of its lives to the next, if it is to."""
 
     def __init__(self, settings: Settings, gateway: Gateway, metrics: Metrics) -> None:

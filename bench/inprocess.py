@@ -15,7 +15,7 @@ import uvloop
 
 from app.config.environment import load_settings
 from app.main import create_app
-from app.telemetry.log_writer import LINES
+from app.telemetry.log_writer import LOG_WRITER
 from bench import servers
 from bench.load import CHROME
 from bench.options import Options
@@ -150,7 +150,7 @@ def measure(options: Options, farm_port: int) -> dict[str, list[float]]:
             for name, (app, scope) in asked.items()
         }
         taken = interleaved(works, rounds=options.rounds, times=options.fewer(20, 2))
-        LINES.flush(60)
+        LOG_WRITER.flush(60)
     return {name: [used / AT_ONCE for used in found] for name, found in taken.items()}
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from app.cache.memory import MemoryStore
 from app.core import errors
-from app.core.cache_entry import Windows
+from app.core.cache_entry import StaleWindows
 from app.core.call import Faults
-from app.core.fetch_result import Answer
-from app.core.freshness import Keeping
+from app.core.fetch_result import FetchResult
+from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
 from app.resources.sessions import GetSession
 from bench.options import Options
@@ -26,7 +26,7 @@ from bench.report import Report
 LIFETIME = 5.0
 WARM = 60.0
 """Seconds at the start that are not counted: caches fill."""
-WINDOWS = Windows(while_revalidate=30.0, if_error=600.0)
+WINDOWS = StaleWindows(while_revalidate=30.0, if_error=600.0)
 
 
 @dataclass
@@ -61,7 +61,7 @@ def gateway_in(world: World) -> Gateway:
     return Gateway(
         upstream=world,
         store=MemoryStore(max_entries=200_000, max_bytes=2**30),
-        keeping=Keeping(
+        keeping=FreshnessPolicy(
             lifetimes=dict.fromkeys(("active", "queued", "waiting", "terminal"), LIFETIME),
             refusals={},
             windows=WINDOWS,
@@ -122,7 +122,7 @@ async def play(rate: float, ids: int, seconds: float, outages: Iterator[float] |
     return world
 
 
-def outcome_of(answer: Answer) -> str:
+def outcome_of(answer: FetchResult) -> str:
     """How one request fared: ``fresh``, ``stale`` at once, ``waited`` although one was kept, ..."""
     if answer.error:
         return "failed"

@@ -7,7 +7,7 @@ reader of records that rest outside this process, sealed or not: a record, or un
 from pathlib import Path
 
 from app.cache.codec import MAGIC, SEAL_SIZE, Record, Seal, Unusable, pack, unpack
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 from app.upstream.xmlrpc.codec import (
     CAUSES,
     Fault,
@@ -24,8 +24,8 @@ UNUSABLE = {"foreign", "version", "length", "seal", "header"}
 RECORDS = [
     pack(Record("42", entry, 3600.0), SEAL)
     for entry in (
-        Entry(b"{}", digest(b"{}"), -1.5, 60.0, 60, final=True),
-        Entry(b"", "", 0.0, 10.0, 10, refused="SessionNotFound", fault_code=300),
+        CacheEntry(b"{}", digest(b"{}"), -1.5, 60.0, 60, final=True),
+        CacheEntry(b"", "", 0.0, 10.0, 10, refused="SessionNotFound", fault_code=300),
     )
 ]
 UNSEALED = [record[len(MAGIC) + SEAL_SIZE + 1 :] for record in RECORDS]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from app.api.client_address import client_address, name_of
 from app.api.negotiation import quality
 from app.api.replies import JSON, matches, takes_json, wish_of
-from app.edge.api_keys import KeysError, parse
+from app.edge.api_keys import ApiKeysError, parse
 from app.resources.sessions import session_id
 from app.telemetry.trace import trace_of
 
@@ -54,5 +54,5 @@ def check(data: bytes) -> None:
     if trace is not None:
         assert data.startswith(b"00-%b-" % trace.id.encode())
         assert trace_of(trace.onward().encode()) == trace
-    with suppress(KeysError):
+    with suppress(ApiKeysError):
         assert all(len(digest) == 32 for digest, _ in parse(text).values())

@@ -17,7 +17,7 @@ from app.sandbox.server import (
     farm_server,
 )
 from app.sandbox.server import Farm as Sandbox
-from app.telemetry.log_writer import LINES
+from app.telemetry.log_writer import LOG_WRITER
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
 
@@ -28,7 +28,7 @@ def _all_lines_told(item: pytest.Item) -> Iterator[None]:
     try:
         return (yield)
     finally:
-        LINES.flush()
+        LOG_WRITER.flush()
 
 
 pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _all_lines_told

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app.config.environment import SettingsError
-from app.edge.admission import Crowd
+from app.edge.admission import ConcurrencyLimit
 from app.edge.api_keys import new_key
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
@@ -205,7 +205,7 @@ def test_a_file_without_keys_stops_the_start(tmp_path: Path, text: str | None, t
 def test_a_crash_of_the_gate_lets_nobody_in(
     keyed: httpx.Client, key: str, farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.edge.api_keys.Keys.name_of", None)
+    monkeypatch.setattr("app.edge.api_keys.ApiKeys.name_of", None)
     sent = {"x-api-key": key, "origin": "https://a.example"}
     answer = keyed.get("/sessions/1008", headers=sent)
     problem_of(answer, 500, "internal_error")
@@ -363,7 +363,7 @@ class Scene:
     def __init__(self, most: int) -> None:
         self.refused: list[str] = []
         problems = create_app(settings_for("http://127.0.0.1:1"))._problems
-        self.crowd = Crowd(most, problems, self.refused.append)
+        self.crowd = ConcurrencyLimit(most, problems, self.refused.append)
         self.statuses: list[int] = []
 
     async def ask(self, app: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.telemetry.metrics import Metrics
-from app.telemetry.multiprocess import Board, board_for
+from app.telemetry.multiprocess import MultiprocessMetrics, board_for
 from tests.conftest import Farm
 from tests.programs import WITHIN, finish
 from tests.test_server import children, serving
@@ -30,7 +30,7 @@ class Together:
     """Processes with one board, played by this one under several pids."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.board = Board(directory)
+        self.board = MultiprocessMetrics(directory)
         self.metrics = {pid: Metrics(self.board) for pid in (11, 22, 33)}
         self._patch = monkeypatch
 
@@ -162,7 +162,7 @@ def test_a_board_goes_with_its_processes_and_one_process_has_none() -> None:
 
 
 async def test_a_board_that_is_out_of_reach_stops_nobody_but_a_scrape_fails(tmp_path: Path) -> None:
-    board = Board(tmp_path / "gone")
+    board = MultiprocessMetrics(tmp_path / "gone")
     async with board.shown(CollectorRegistry()):
         with pytest.raises(OSError, match="gone"):
             board.exposition(CollectorRegistry())

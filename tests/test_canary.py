@@ -27,7 +27,7 @@ from app.main import create_app
 from app.sandbox.data import LIVES
 from app.sandbox.script import MAGIC
 from app.sandbox.server import create_farm, farm_server
-from app.telemetry.log_writer import LINES
+from app.telemetry.log_writer import LOG_WRITER
 from tests.programs import WITHIN, await_ready, finish, free_port, started
 from tests.running import running
 
@@ -271,7 +271,7 @@ def test_the_command_line_tells_no_secret_nonce_or_signature(
     monkeypatch.setenv("RFGW_PORT", SECRET)
     monkeypatch.setenv("RFGW_SIGNING", TOKEN_SECRET)
     assert cli.main(["serve"]) == 2
-    LINES.flush()
+    LOG_WRITER.flush()
     shown = "".join(capfd.readouterr())
     assert "RFGW_PORT: " in shown
     assert not leaks(shown, WORD, KEY, SECRET, TOKEN, TOKEN_SECRET)

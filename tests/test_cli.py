@@ -21,7 +21,7 @@ from app.api.problems import CODES
 from app.cli import main as cli
 from app.cli.exit_codes import EXIT_CODES, REMEDIES
 from app.cli.summary import summary
-from app.edge.api_keys import Keys
+from app.edge.api_keys import ApiKeys
 from app.resources.sessions import GetSession
 from app.upstream.client import FAULTS
 from tests.conftest import Farm
@@ -431,7 +431,7 @@ def test_key_prints_a_key_and_the_line_that_makes_it_valid(tmp_path: Path) -> No
     assert done.returncode == 0
     key, line = done.stdout.splitlines()
     (tmp_path / "keys").write_text(line)
-    assert Keys(tmp_path / "keys").name_of(key.encode(), 0.0) == "site-a"
+    assert ApiKeys(tmp_path / "keys").name_of(key.encode(), 0.0) == "site-a"
     assert key not in done.stderr
     assert "shown this once" in done.stderr
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.api.client_address import Clients, client_address, name_of
+from app.api.client_address import ClientAddresses, client_address, name_of
 from app.config.addresses import networks
 
 PROXIES = networks("10.0.0.0/8, 192.0.2.7, 2001:db8:1::/48")
@@ -75,20 +75,20 @@ def scope_of(peer: Any, *forwarded: bytes) -> dict[str, Any]:
 
 
 def test_several_fields_are_one_list() -> None:
-    clients = Clients(PROXIES)
+    clients = ClientAddresses(PROXIES)
     assert clients.of(scope_of(("10.0.0.1", 1), b"1.1.1.1", b"203.0.113.9, 10.5.5.5")) == (
         "203.0.113.9"
     )
-    assert Clients(()).of(scope_of(("10.0.0.1", 1), b"203.0.113.9")) == "10.0.0.1"
+    assert ClientAddresses(()).of(scope_of(("10.0.0.1", 1), b"203.0.113.9")) == "10.0.0.1"
 
 
 def test_a_peer_without_an_address_is_somebody_all_the_same() -> None:
-    assert Clients(PROXIES).of(scope_of(None, b"203.0.113.9")) == "-"
-    assert Clients(()).of(scope_of(("", 0))) == "-"
+    assert ClientAddresses(PROXIES).of(scope_of(None, b"203.0.113.9")) == "-"
+    assert ClientAddresses(()).of(scope_of(("", 0))) == "-"
 
 
 def test_long_fields_are_not_remembered() -> None:
-    clients = Clients(PROXIES)
+    clients = ClientAddresses(PROXIES)
     for number in range(50):
         clients.of(scope_of(("10.0.0.1", 1), b"203.0.113.%d" % number + b",10.1.1.1" * 20))
     assert clients._kept.cache_info().currsize == 0

@@ -10,7 +10,7 @@ import pytest
 
 from app import main, resources
 from app.core.call import Call
-from app.edge.fast_path import Served
+from app.edge.fast_path import FastRoute
 from app.sandbox import data, server
 from tests.conftest import Farm, StartGateway
 
@@ -28,8 +28,8 @@ def animations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     exec(answer, dict(vars(data)))
     monkeypatch.setattr(server, "PATHS", {*server.PATHS, "community.getAnimation"})
     monkeypatch.setattr(main, "ROUTERS", (*resources.ROUTERS, module.router))
-    below = Served("getAnimation", module.GetAnimation)
-    monkeypatch.setattr(main, "FRONT", {**resources.FRONT, "/animations": below})
+    below = FastRoute("getAnimation", module.GetAnimation)
+    monkeypatch.setattr(main, "FAST_ROUTES", {**resources.FAST_ROUTES, "/animations": below})
     yield module
     del data.METHODS["community.getAnimation"]
 

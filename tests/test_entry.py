@@ -7,41 +7,41 @@ from typing import Any
 
 import pytest
 
-from app.core.cache_entry import Entry, State, Windows, digest
+from app.core.cache_entry import CacheEntry, EntryState, StaleWindows, digest
 
-WINDOWS = Windows(30.0, 600.0)
+WINDOWS = StaleWindows(30.0, 600.0)
 
 
-def kept(**changes: Any) -> Entry:
+def kept(**changes: Any) -> CacheEntry:
     """An entry kept at second 100 for 10 s."""
-    return Entry(b"{}", digest(b"{}"), 100.0, 10.0, 10)._replace(**changes)
+    return CacheEntry(b"{}", digest(b"{}"), 100.0, 10.0, 10)._replace(**changes)
 
 
 @pytest.mark.parametrize(
     ("now", "state"),
     [
-        (100.0, State.FRESH),
-        (109.9, State.FRESH),
-        (110.0, State.REVALIDATE),
-        (139.9, State.REVALIDATE),
-        (140.0, State.ON_ERROR),
-        (709.9, State.ON_ERROR),
-        (710.0, State.SPENT),
-        (1e9, State.SPENT),
+        (100.0, EntryState.FRESH),
+        (109.9, EntryState.FRESH),
+        (110.0, EntryState.REVALIDATE),
+        (139.9, EntryState.REVALIDATE),
+        (140.0, EntryState.ON_ERROR),
+        (709.9, EntryState.ON_ERROR),
+        (710.0, EntryState.SPENT),
+        (1e9, EntryState.SPENT),
     ],
 )
-def test_an_answer_is_fresh_then_stale_then_spent(now: float, state: State) -> None:
+def test_an_answer_is_fresh_then_stale_then_spent(now: float, state: EntryState) -> None:
     assert kept().state(now, WINDOWS) is state
 
 
-@pytest.mark.parametrize(("now", "state"), [(109.9, State.FRESH), (110.0, State.SPENT)])
-def test_a_refusal_is_never_used_stale(now: float, state: State) -> None:
+@pytest.mark.parametrize(("now", "state"), [(109.9, EntryState.FRESH), (110.0, EntryState.SPENT)])
+def test_a_refusal_is_never_used_stale(now: float, state: EntryState) -> None:
     assert kept(refused="SessionNotFound").state(now, WINDOWS) is state
 
 
 def test_windows_may_be_closed() -> None:
-    assert kept().state(110.0, Windows(0.0, 0.0)) is State.SPENT
-    assert kept().state(110.0, Windows(0.0, 5.0)) is State.ON_ERROR
+    assert kept().state(110.0, StaleWindows(0.0, 0.0)) is EntryState.SPENT
+    assert kept().state(110.0, StaleWindows(0.0, 5.0)) is EntryState.ON_ERROR
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.cache.memory import MemoryStore
-from app.cluster.coordinator import Group, open_group
-from app.cluster.rate_limit_sync import DEBT, EVERY, MOST, Exchange
-from app.edge.rate_limit import Rate, Shared
+from app.cluster.coordinator import RedisCoordinator, open_coordinator
+from app.cluster.rate_limit_sync import DEBT, EVERY, MOST, RateLimitSync
+from app.edge.rate_limit import RateLimit, SharedRateLimit
 from app.telemetry.cluster_metrics import SharedCacheMetrics
 from tests.conftest import Farm
 from tests.programs import DEMO, PATIENT, WITHIN, await_port, free_port, started
@@ -38,9 +38,9 @@ class Process:
     """One of several processes: its own count, and its own connection."""
 
     def __init__(self, server: Valkey, quota: int = QUOTA) -> None:
-        self.shared = Shared(Rate(quota, WINDOW))
+        self.shared = SharedRateLimit(RateLimit(quota, WINDOW))
         self.registry = CollectorRegistry()
-        self.group: Group = open_group(
+        self.group: RedisCoordinator = open_coordinator(
             server.url,
             name="test",
             secret="s",
@@ -53,7 +53,7 @@ class Process:
             observe=lambda how: None,
             changed=lambda state, cause: None,
         )
-        exchange = Exchange(self.group.shelf, self.shared, secret="s", clock=time.monotonic)
+        exchange = RateLimitSync(self.group.shelf, self.shared, secret="s", clock=time.monotonic)
         self.group.also(exchange.run)
 
     def take(self, client: str, times: int) -> int:
@@ -159,7 +159,7 @@ async def test_a_name_stands_nowhere_and_every_value_goes_away(server: Valkey) -
 
 
 def test_of_a_flood_of_clients_those_are_told_who_took_the_most() -> None:
-    shared = Shared(Rate(10, 60))
+    shared = SharedRateLimit(RateLimit(10, 60))
     for number in range(MOST):
         shared.take(f"flood-{number}", 0.0)
     for _ in range(3):
@@ -170,7 +170,7 @@ def test_of_a_flood_of_clients_those_are_told_who_took_the_most() -> None:
 
 
 def test_a_refused_request_is_not_told_and_less_than_is_known_is_not_believed() -> None:
-    shared = Shared(Rate(2, 20))
+    shared = SharedRateLimit(RateLimit(2, 20))
     for _ in range(5):
         shared.take("a", 0.0)
     assert shared.untold(MOST) == {"a": 2}

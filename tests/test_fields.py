@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.api.projection import cut, fields_of
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 from app.resources.session_model import Session
 from tests.conftest import Farm
 from tests.hostile_farm import member, session
@@ -104,8 +104,8 @@ def test_an_unknown_name_is_refused_with_help_and_without_an_echo(
 
 
 async def test_a_refusal_and_a_whole_answer_are_left_as_they_are() -> None:
-    refused = Entry(b"", "", 0.0, 1.0, 1, refused="SessionNotFound")
-    whole = Entry(b"{}", digest(b"{}"), 0.0, 1.0, 1)
+    refused = CacheEntry(b"", "", 0.0, 1.0, 1, refused="SessionNotFound")
+    whole = CacheEntry(b"{}", digest(b"{}"), 0.0, 1.0, 1)
     assert cut(refused, ("title",)) is refused
     assert cut(whole, ()) is whole
 

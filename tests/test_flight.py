@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.core.single_flight import Flights
+from app.core.single_flight import SingleFlight
 
 
 class Question:
@@ -20,7 +20,7 @@ class Question:
 
 
 async def test_a_thousand_askers_are_one_question() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     question = Question()
     joins = [flights.join("k", question.ask) for _ in range(1000)]
     assert [joined for _, joined in joins] == [False] + [True] * 999
@@ -31,7 +31,7 @@ async def test_a_thousand_askers_are_one_question() -> None:
 
 
 async def test_the_first_asker_hanging_up_harms_nobody() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     question = Question()
 
     async def asker() -> int:
@@ -48,7 +48,7 @@ async def test_the_first_asker_hanging_up_harms_nobody() -> None:
 
 
 async def test_a_failure_reaches_all_who_waited_and_is_not_kept() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     question = Question()
     tasks = [flights.join("k", question.ask)[0] for _ in range(3)]
     question.answer.set_exception(LookupError("no"))
@@ -61,7 +61,7 @@ async def test_a_failure_reaches_all_who_waited_and_is_not_kept() -> None:
 
 
 async def test_keys_fly_apart() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     one, two = Question(), Question()
     first, _ = flights.join("1", one.ask)
     second, joined = flights.join("2", two.ask)
@@ -74,7 +74,7 @@ async def test_keys_fly_apart() -> None:
 
 
 async def test_a_failure_that_nobody_waits_for_is_no_warning() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     question = Question()
     task, _ = flights.join("k", question.ask)
     question.answer.set_exception(LookupError("no"))
@@ -83,7 +83,7 @@ async def test_a_failure_that_nobody_waits_for_is_no_warning() -> None:
 
 
 async def test_closing_ends_what_is_under_way() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     task, _ = flights.join("k", Question().ask)
     await asyncio.sleep(0)
     await flights.aclose()

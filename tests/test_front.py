@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 from app.edge.api_keys import new_key
-from app.edge.application import Edge
-from app.edge.fast_path import Front, Served
+from app.edge.application import EdgeApplication
+from app.edge.fast_path import FastPath, FastRoute
 from app.main import create_app
-from app.resources import FRONT
+from app.resources import FAST_ROUTES
 from tests.conftest import settings_for
 
 BODY = b'{"id":42}'
@@ -31,27 +31,27 @@ ORIGINS = [None, "https://site.example"]
 CONTROLS = [None, "max-age=0", "no-cache", 'x="no-cache"', "only-if-cached"]
 
 
-def frozen_edge(origins: str, **settings: object) -> Edge:
+def frozen_edge(origins: str, **settings: object) -> EdgeApplication:
     """A gateway that keeps session 42 and a refusal, at a clock that stands still."""
     edge = create_app(settings_for("http://127.0.0.1:1", **{"cors_origins": origins, **settings}))
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     gateway.clock = lambda: 1003.7
     if edge._gate is not None:
         edge._gate._clock = gateway.clock
-    gateway.store.put("community.getSession(42)", Entry(BODY, digest(BODY), 1000.0, 5.25, 5))
-    refusal = Entry(b"", "", 1000.0, 10.0, 10, refused="SessionNotFound", fault_code=300)
+    gateway.store.put("community.getSession(42)", CacheEntry(BODY, digest(BODY), 1000.0, 5.25, 5))
+    refusal = CacheEntry(b"", "", 1000.0, 10.0, 10, refused="SessionNotFound", fault_code=300)
     gateway.store.put("community.getSession(300)", refusal)
     return edge
 
 
-def with_front(edge: Edge, served: Mapping[str, Served]) -> Edge:
+def with_front(edge: EdgeApplication, served: Mapping[str, FastRoute]) -> EdgeApplication:
     state = edge.app.state  # type: ignore[attr-defined]
-    edge._front = Front(state.gateway, state.replies, served, edge._observer.expect)
+    edge._front = FastPath(state.gateway, state.replies, served, edge._observer.expect)
     return edge
 
 
 async def exchange(
-    edge: Edge, method: str, path: str, query: str, fields: list[tuple[bytes, bytes]]
+    edge: EdgeApplication, method: str, path: str, query: str, fields: list[tuple[bytes, bytes]]
 ) -> list[dict[str, Any]]:
     """What the application sends for one request."""
     sent: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ async def test_the_front_and_the_route_send_the_same_bytes(
     key, line = new_key("site-a")
     (tmp_path / "keys").write_text(line)
     gate = {"api_keys_file": tmp_path / "keys", "rate_limit": "99999/60"} if gated else {}
-    front = with_front(frozen_edge(origins, **gate), FRONT)
+    front = with_front(frozen_edge(origins, **gate), FAST_ROUTES)
     route = with_front(frozen_edge(origins, **gate), {})
     combinations = itertools.product(METHODS, PATHS, QUERIES, ACCEPTS, TAGS, ORIGINS, CONTROLS)
     statuses: set[int] = set()
@@ -110,7 +110,7 @@ async def test_the_front_and_the_route_send_the_same_bytes(
 
 @pytest.mark.parametrize("control", [None, b"max-age=0"])
 async def test_the_front_answers_without_the_framework(control: bytes | None) -> None:
-    edge = with_front(frozen_edge("*"), FRONT)
+    edge = with_front(frozen_edge("*"), FAST_ROUTES)
 
     async def framework(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("the framework was asked")
@@ -128,7 +128,7 @@ async def test_the_front_answers_without_the_framework(control: bytes | None) ->
 
 
 async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
-    edge = with_front(frozen_edge("*"), FRONT)
+    edge = with_front(frozen_edge("*"), FAST_ROUTES)
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     seen = []
     for now in (1000.0, 1000.2, 1000.3, 1001.0, 1004.24, 1004.26):
@@ -139,13 +139,13 @@ async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
     assert seen == [
         (b"0", b"5"), (b"0", b"5"), (b"0", b"4"), (b"1", b"4"), (b"4", b"1"), (b"4", b"0"),
     ]  # fmt: skip
-    gateway.store.put("community.getSession(42)", Entry(b"{}", digest(b"{}"), 1004.0, 5.0, 5))
+    gateway.store.put("community.getSession(42)", CacheEntry(b"{}", digest(b"{}"), 1004.0, 5.0, 5))
     _, body = await exchange(edge, "GET", "/sessions/42", "", [])
     assert body["body"] == b"{}"
 
 
 async def test_ready_header_fields_hold_no_body() -> None:
-    edge = with_front(frozen_edge("*"), FRONT)
+    edge = with_front(frozen_edge("*"), FAST_ROUTES)
     await exchange(edge, "GET", "/sessions/42", "", [])
     assert edge._front._ready
     assert BODY not in repr(edge._front._ready).encode()

@@ -16,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
 from app.core import errors
-from app.core.cache_entry import Windows
+from app.core.cache_entry import StaleWindows
 from app.core.call import Faults
-from app.core.fetch_result import Answer, Wish
-from app.core.freshness import Keeping
+from app.core.fetch_result import CacheDirectives, FetchResult
+from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
 from app.resources.sessions import GetSession
 
@@ -82,14 +82,14 @@ def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
     keeping: dict[str, Any] = {
         "lifetimes": {"active": FRESH, "queued": FRESH, "waiting": 60.0, "terminal": 3600.0},
         "refusals": {errors.SessionNotFound: 10.0},
-        "windows": Windows(SWR, SIE),
+        "windows": StaleWindows(SWR, SIE),
         "if_slow": 0.01,
         "jitter": 0.0,
     }
     gateway = Gateway(
         upstream=farm,
         store=MemoryStore(max_entries=100, max_bytes=1_000_000),
-        keeping=Keeping(**{**keeping, **changes}),
+        keeping=FreshnessPolicy(**{**keeping, **changes}),
         clock=clock,
         drift=lambda field: None,
         on_crash=farm.crashes.append,
@@ -97,7 +97,7 @@ def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
     return gateway, farm, clock
 
 
-def said(answer: Answer) -> tuple[str, str, str]:
+def said(answer: FetchResult) -> tuple[str, str, str]:
     """How an answer came about, in three words."""
     how = "hit" if answer.hit else f"fwd={answer.forward}"
     return how, answer.detail, type(answer.error).__name__ if answer.error else ""
@@ -190,7 +190,7 @@ async def test_only_a_refresh_is_a_call_in_the_background() -> None:
         await settle()
         seen.append(farm.background)
     clock.now += 1.0
-    await gateway.fetch(CALL, Wish(no_cache=True))
+    await gateway.fetch(CALL, CacheDirectives(no_cache=True))
     seen.append(farm.background)
     assert seen == [False, True, False, False]
 
@@ -257,7 +257,7 @@ async def test_a_kept_refusal_too_is_asked_for_again_at_most_once_a_second() -> 
     clock.now += 2.0
     farm.mood = "failing"
     for _ in range(50):
-        await gateway.fetch(CALL, Wish(no_cache=True))
+        await gateway.fetch(CALL, CacheDirectives(no_cache=True))
     assert farm.calls == 2
 
 
@@ -376,7 +376,7 @@ async def test_two_askers_never_share_one_exception() -> None:
 async def test_no_cache_revalidates_at_most_once_a_second() -> None:
     gateway, farm, clock = build()
     await gateway.fetch(CALL)
-    wish = Wish(no_cache=True)
+    wish = CacheDirectives(no_cache=True)
     assert said(await gateway.fetch(CALL, wish)) == ("hit", "", "")
     clock.now += 1.0
     assert said(await gateway.fetch(CALL, wish)) == ("fwd=request", "", "")
@@ -390,7 +390,7 @@ async def test_no_cache_revalidates_at_most_once_a_second() -> None:
 
 async def test_only_if_cached_never_asks() -> None:
     gateway, farm, clock = build()
-    wish = Wish(only_if_cached=True)
+    wish = CacheDirectives(only_if_cached=True)
     assert said(await gateway.fetch(CALL, wish)) == ("fwd=", "", "NotCached")
     assert farm.calls == 0
     await gateway.fetch(CALL)
@@ -430,7 +430,7 @@ class KeptAnswer(RuleBasedStateMachine):
         self.refused = False
         self.slow_since = 0.0
         self.paused_until = 0.0
-        self.waiting: list[asyncio.Task[Answer]] = []
+        self.waiting: list[asyncio.Task[FetchResult]] = []
         self.expected_calls = 0
 
     def teardown(self) -> None:
@@ -503,7 +503,7 @@ class KeptAnswer(RuleBasedStateMachine):
             self.expected_calls += 1
             self.slow_since = self.clock.now
 
-        async def ask() -> asyncio.Task[Answer]:
+        async def ask() -> asyncio.Task[FetchResult]:
             task = asyncio.create_task(self.gateway.fetch(CALL))
             await settle()
             if not task.done() and state != "spent":

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.main import create_app
-from app.telemetry.log_writer import LINES
+from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import client_of, running, serving
 
@@ -622,9 +622,9 @@ def test_a_crash_of_the_front_is_logged_and_the_route_answers(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("app.edge.fast_path.Front.answer", boom)
+    monkeypatch.setattr("app.edge.fast_path.FastPath.answer", boom)
     assert start_gateway().get("/sessions/1008").status_code == 200
-    LINES.flush()
+    LOG_WRITER.flush()
     logged = capfd.readouterr().err
     assert '"event": "crash"' in logged
     assert "secret" not in logged

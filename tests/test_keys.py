@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.edge.api_keys import MAX_BYTES, Keys, KeysError, new_key, parse
+from app.edge.api_keys import MAX_BYTES, ApiKeys, ApiKeysError, new_key, parse
 
 FIRST, SECOND = "rfgw_first-k3y", "rfgw_second-k3y"
 
@@ -45,7 +45,7 @@ def test_comments_blank_lines_and_several_keys_of_one_name_are_read() -> None:
     ],
 )
 def test_what_is_wrong_is_told_by_its_line_and_never_quoted(text: str, told: str) -> None:
-    with pytest.raises(KeysError) as raised:
+    with pytest.raises(ApiKeysError) as raised:
         parse(text)
     assert str(raised.value).startswith(told)
     assert "k3y" not in str(raised.value)
@@ -61,12 +61,12 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ("binary", "cannot be read: not UTF-8 text"),
         ("huge", "is larger than 1048576 bytes"),
     ):
-        with pytest.raises(KeysError, match=f"^{told}$"):
-            Keys(tmp_path / name)
+        with pytest.raises(ApiKeysError, match=f"^{told}$"):
+            ApiKeys(tmp_path / name)
 
 
 def test_a_key_is_known_by_its_name_and_nothing_else_is(file: Path) -> None:
-    keys = Keys(file)
+    keys = ApiKeys(file)
     assert keys.name_of(FIRST.encode(), 0.0) == "site-a"
     for other in (b"", b"rfgw_first-k3Y", FIRST.encode() + b" ", b"x" * 16_000, b"\xff\x00"):
         assert keys.name_of(other, 0.0) is None
@@ -79,13 +79,13 @@ def test_a_key_that_shares_the_beginning_of_a_digest_is_not_valid(file: Path) ->
     digest = sha256(FIRST.encode()).hexdigest()
     other = digest[:16] + "0" * 48
     file.write_text(f"site-a sha256:{other}")
-    assert Keys(file).name_of(FIRST.encode(), 0.0) is None
+    assert ApiKeys(file).name_of(FIRST.encode(), 0.0) is None
 
 
 def test_a_changed_file_is_read_anew_within_a_second(
     file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    keys = Keys(file)
+    keys = ApiKeys(file)
     assert keys.name_of(SECOND.encode(), 10.0) is None
     file.write_text(line("site-a", FIRST) + line("site-b", SECOND))
     assert keys.name_of(SECOND.encode(), 10.9) is None, "it is looked at once a second"
@@ -97,7 +97,7 @@ def test_a_changed_file_is_read_anew_within_a_second(
 def test_a_file_that_is_as_it_was_is_not_read_again(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = Keys(file)
+    keys = ApiKeys(file)
     monkeypatch.setattr(Path, "open", None)
     for now in range(5):
         assert keys.name_of(FIRST.encode(), float(now)) == "site-a"
@@ -106,7 +106,7 @@ def test_a_file_that_is_as_it_was_is_not_read_again(
 def test_a_broken_new_file_keeps_the_old_keys_and_is_told_once(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = Keys(file)
+    keys = ApiKeys(file)
     file.write_text(f"site-b {SECOND}\n")
     for now in (1.0, 2.0, 3.0):
         assert keys.name_of(FIRST.encode(), now) == "site-a"
@@ -123,7 +123,7 @@ def test_a_broken_new_file_keeps_the_old_keys_and_is_told_once(
 def test_a_file_that_is_gone_or_empty_keeps_the_old_keys(
     file: Path, caplog: pytest.LogCaptureFixture, empty: bool
 ) -> None:
-    keys = Keys(file)
+    keys = ApiKeys(file)
     if empty:
         file.write_text("")
     else:
@@ -145,7 +145,7 @@ def test_a_mounted_file_exchanged_behind_symbolic_links_is_read_anew(tmp_path: P
         os.utime(tmp_path / version / "keys", (stamp, stamp))  # of one moment and one size
     (tmp_path / "..data").symlink_to("v1")
     (tmp_path / "keys").symlink_to("..data/keys")
-    keys = Keys(tmp_path / "keys")
+    keys = ApiKeys(tmp_path / "keys")
     assert keys.name_of(FIRST.encode(), 0.0) == "site-a"
     (tmp_path / "..new").symlink_to("v2")
     (tmp_path / "..new").rename(tmp_path / "..data")
@@ -158,7 +158,7 @@ def test_new_keys_are_random_and_their_lines_are_taken(tmp_path: Path) -> None:
     assert len({key for key, _ in made}) == 50
     path = tmp_path / "keys"
     path.write_text("\n".join(line for _, line in made))
-    keys = Keys(path)
+    keys = ApiKeys(path)
     for key, text in made:
         assert key.startswith("rfgw_")
         assert len(key) >= len("rfgw_") + 43  # base64 of 256 bits
@@ -173,6 +173,6 @@ def test_a_key_has_a_plain_name(name: str) -> None:
 
 
 def test_the_keeper_of_keys_shows_none(file: Path) -> None:
-    keys = Keys(file)
+    keys = ApiKeys(file)
     keys.name_of(FIRST.encode(), 0.0)
     assert "k3y" not in f"{keys!r}{vars(keys)!r}"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from app.telemetry import logs
-from app.telemetry.log_writer import Lines, filled, to_stderr
+from app.telemetry.log_writer import LogWriter, filled, to_stderr
 from tests.programs import WITHIN
 
 
@@ -26,7 +26,7 @@ def until(holds: Callable[[], object]) -> None:
 
 def test_lines_are_written_in_their_order_and_together() -> None:
     written: list[bytes] = []
-    lines = Lines(written.append, every=0)
+    lines = LogWriter(written.append, every=0)
     for number in range(2000):
         lines.add(str(number))
     lines.flush(WITHIN)
@@ -39,7 +39,7 @@ def test_lines_are_written_in_their_order_and_together() -> None:
 
 def test_lines_of_many_threads_are_all_written() -> None:
     written: list[bytes] = []
-    lines = Lines(written.append, every=0)
+    lines = LogWriter(written.append, every=0)
 
     def add(name: str) -> None:
         for number in range(500):
@@ -61,7 +61,7 @@ def test_a_reader_that_has_stopped_costs_lines_and_nothing_else() -> None:
         stuck.wait(WITHIN)
         written.append(text)
 
-    lines = Lines(write, room=10, every=0)
+    lines = LogWriter(write, room=10, every=0)
     lines.add("first")
     until(lambda: not lines._waiting)
     for number in range(25):
@@ -78,7 +78,7 @@ def test_nobody_there_to_read_is_no_error() -> None:
     def write(text: bytes) -> None:
         raise BrokenPipeError
 
-    lines = Lines(write, every=0)
+    lines = LogWriter(write, every=0)
     lines.add("lost")
     lines.flush(WITHIN)
     assert lines.dropped == 1
@@ -90,7 +90,7 @@ def test_a_forked_process_writes_its_own_lines_and_none_of_its_parent_s() -> Non
     def to_pipe(text: bytes) -> None:
         os.write(writer, text)
 
-    lines = Lines(to_pipe, every=3600)
+    lines = LogWriter(to_pipe, every=3600)
     lines.add("parent")
     child = os.fork()
     if not child:
@@ -147,7 +147,7 @@ def test_the_last_lines_are_written_before_the_process_ends() -> None:
 
 
 @pytest.mark.parametrize("form", [logs.JsonLines(), logs.Readable()])
-def test_a_cut_line_is_the_line_that_any_event_would_be(form: logs.Form) -> None:
+def test_a_cut_line_is_the_line_that_any_event_would_be(form: logs.LineFormatter) -> None:
     fields = {"method": "GET", "id": 42, "cache": "hit", "odd": "\x1b%{}"}
     cut = form.cut("request", fields)
     at, offset = time.perf_counter(), time.time() - time.perf_counter()

@@ -7,60 +7,60 @@ from typing import Any
 import pytest
 
 from app.core import errors
-from app.core.cache_entry import Entry
-from app.core.fetch_result import Answer
-from app.core.subscriptions import Hub, News, Watcher, pause
+from app.core.cache_entry import CacheEntry
+from app.core.fetch_result import FetchResult
+from app.core.subscriptions import Subscriber, Subscriptions, Update, pause
 from app.resources.sessions import GetSession
 from tests.test_gateway import CALL, FRESH, Clock, Farm, build
 
-ENTRY = Entry(b"{}", "one", 1000.0, 5.0, 5)
+ENTRY = CacheEntry(b"{}", "one", 1000.0, 5.0, 5)
 
 
 @pytest.fixture
-def parts() -> tuple[Hub, Farm, Clock]:
+def parts() -> tuple[Subscriptions, Farm, Clock]:
     """A hub over a gateway whose clock is wound by hand."""
     gateway, farm, clock = build()
-    return Hub(gateway, most=3, per_client=2), farm, clock
+    return Subscriptions(gateway, most=3, per_client=2), farm, clock
 
 
-async def heard(watcher: Watcher) -> News | None:
+async def heard(watcher: Subscriber) -> Update | None:
     async with asyncio.timeout(5):
         return await watcher.next()
 
 
-def is_silent(watcher: Watcher) -> bool:
+def is_silent(watcher: Subscriber) -> bool:
     return not watcher._bell.is_set()
 
 
 @pytest.mark.parametrize(
     ("answer", "lifetime", "seconds"),
     [
-        (Answer(ENTRY), 5.0, 3.0),
-        (Answer(ENTRY._replace(lifetime=3600.0)), 5.0, 3598.0),
-        (Answer(ENTRY._replace(lifetime=1.0)), 1.0, 1.0),  # stale already: not at once
-        (Answer(ENTRY._replace(lifetime=0.0)), 0.0, 1.0),
-        (Answer(error=errors.UpstreamTimeout()), 3.0, 3.0),
-        (Answer(error=errors.UpstreamTimeout()), 60.0, 5.0),
-        (Answer(error=errors.UpstreamTimeout()), 0.0, 1.0),
-        (Answer(error=errors.UpstreamUnavailable(retry_after=12.0)), 3.0, 12.0),
-        (Answer(error=errors.UpstreamUnavailable(retry_after=0.5)), 3.0, 3.0),
+        (FetchResult(ENTRY), 5.0, 3.0),
+        (FetchResult(ENTRY._replace(lifetime=3600.0)), 5.0, 3598.0),
+        (FetchResult(ENTRY._replace(lifetime=1.0)), 1.0, 1.0),  # stale already: not at once
+        (FetchResult(ENTRY._replace(lifetime=0.0)), 0.0, 1.0),
+        (FetchResult(error=errors.UpstreamTimeout()), 3.0, 3.0),
+        (FetchResult(error=errors.UpstreamTimeout()), 60.0, 5.0),
+        (FetchResult(error=errors.UpstreamTimeout()), 0.0, 1.0),
+        (FetchResult(error=errors.UpstreamUnavailable(retry_after=12.0)), 3.0, 12.0),
+        (FetchResult(error=errors.UpstreamUnavailable(retry_after=0.5)), 3.0, 3.0),
     ],
 )
 def test_the_pause_is_what_is_left_of_the_answer_or_short_after_a_failure(
-    answer: Answer, lifetime: float, seconds: float
+    answer: FetchResult, lifetime: float, seconds: float
 ) -> None:
     assert pause(answer, 1002.0, lifetime) == seconds
 
 
 def test_failures_are_one_state_whatever_their_cause() -> None:
-    assert News(None, errors.UpstreamTimeout()).state == News(None, errors.Overloaded()).state
+    assert Update(None, errors.UpstreamTimeout()).state == Update(None, errors.Overloaded()).state
     refused = ENTRY._replace(refused="SessionNotFound", digest="")
-    states = [News(ENTRY).state, News(refused).state, News(None, errors.Overloaded()).state]
+    states = [Update(ENTRY).state, Update(refused).state, Update(None, errors.Overloaded()).state]
     assert len(set(states)) == 3
 
 
 async def test_all_watchers_hear_of_a_change_and_the_farm_is_asked_once(
-    parts: tuple[Hub, Farm, Clock],
+    parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
     hub, farm, _ = parts
     with hub.watch(CALL, "a") as first, hub.watch(CALL, "b") as second:
@@ -69,7 +69,7 @@ async def test_all_watchers_hear_of_a_change_and_the_farm_is_asked_once(
         assert farm.calls == 1
 
 
-async def test_a_fetch_of_anyone_is_news_at_once(parts: tuple[Hub, Farm, Clock]) -> None:
+async def test_a_fetch_of_anyone_is_news_at_once(parts: tuple[Subscriptions, Farm, Clock]) -> None:
     hub, farm, clock = parts
     gateway = hub._gateway
     with hub.watch(CALL, "a") as watcher:
@@ -92,27 +92,33 @@ async def test_a_fetch_of_anyone_is_news_at_once(parts: tuple[Hub, Farm, Clock])
         assert isinstance(news.error, errors.SessionNotFound)
 
 
-async def test_what_another_process_found_is_news_too(parts: tuple[Hub, Farm, Clock]) -> None:
+async def test_what_another_process_found_is_news_too(
+    parts: tuple[Subscriptions, Farm, Clock],
+) -> None:
     hub, farm, _ = parts
     with hub.watch(CALL, "a") as watcher:
         await heard(watcher)
         hub.heard(CALL.key, ENTRY)
-        assert await heard(watcher) == News(ENTRY)
+        assert await heard(watcher) == Update(ENTRY)
         hub.heard(GetSession(id=43).key, ENTRY)  # nobody watches
         assert is_silent(watcher)
     assert farm.calls == 1
 
 
-async def test_a_slow_reader_gets_the_newest_alone(parts: tuple[Hub, Farm, Clock]) -> None:
+async def test_a_slow_reader_gets_the_newest_alone(
+    parts: tuple[Subscriptions, Farm, Clock],
+) -> None:
     hub, _, _ = parts
     with hub.watch(CALL, "a") as watcher:
         for digest in ("two", "three", "four"):
             hub.heard(CALL.key, ENTRY._replace(digest=digest))
-        assert await heard(watcher) == News(ENTRY._replace(digest="four"))
+        assert await heard(watcher) == Update(ENTRY._replace(digest="four"))
         assert is_silent(watcher)
 
 
-async def test_who_comes_later_hears_what_is_known(parts: tuple[Hub, Farm, Clock]) -> None:
+async def test_who_comes_later_hears_what_is_known(
+    parts: tuple[Subscriptions, Farm, Clock],
+) -> None:
     hub, farm, _ = parts
     farm.mood = "failing"
     with hub.watch(CALL, "a") as first:
@@ -124,7 +130,7 @@ async def test_who_comes_later_hears_what_is_known(parts: tuple[Hub, Farm, Clock
 
 
 async def test_there_is_room_for_so_many_in_all_and_of_one_client(
-    parts: tuple[Hub, Farm, Clock],
+    parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
     hub, _, _ = parts
     with ExitStack() as stack:
@@ -142,7 +148,7 @@ async def test_there_is_room_for_so_many_in_all_and_of_one_client(
 
 
 async def test_when_the_last_has_left_nothing_is_left_behind(
-    parts: tuple[Hub, Farm, Clock],
+    parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
     hub, _, _ = parts
     before = asyncio.all_tasks()
@@ -156,7 +162,7 @@ async def test_when_the_last_has_left_nothing_is_left_behind(
 
 
 async def test_at_the_end_everyone_hears_that_there_is_no_more(
-    parts: tuple[Hub, Farm, Clock],
+    parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
     hub, _, _ = parts
     with hub.watch(CALL, "a") as first:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.core.single_flight import Flights
+from app.core.single_flight import SingleFlight
 from app.telemetry import logs
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, await_port, finish, free_port, started
@@ -175,7 +175,7 @@ def test_a_crash_that_knows_no_request_is_logged_under_the_one_being_answered(
 async def test_what_many_ask_together_is_logged_under_the_first(
     ours: list[logging.LogRecord],
 ) -> None:
-    flights = Flights[None]()
+    flights = SingleFlight[None]()
 
     async def question() -> None:
         await asyncio.sleep(0)

@@ -4,14 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cache.memory import OVERHEAD, REFUSALS, MemoryStore
-from app.core.cache_entry import Entry
+from app.core.cache_entry import CacheEntry
 
 
-def answer(size: int) -> Entry:
-    return Entry(b"x" * size, "d", 0.0, 1.0, 1)
+def answer(size: int) -> CacheEntry:
+    return CacheEntry(b"x" * size, "d", 0.0, 1.0, 1)
 
 
-REFUSAL = Entry(b"", "", 0.0, 1.0, 1, refused="SessionNotFound", fault_code=300)
+REFUSAL = CacheEntry(b"", "", 0.0, 1.0, 1, refused="SessionNotFound", fault_code=300)
 
 
 def test_the_least_recently_used_answer_goes_first() -> None:
@@ -66,7 +66,7 @@ def test_the_bounds_hold_and_the_last_put_is_what_is_kept(
     puts: list[tuple[int, int | None]],
 ) -> None:
     store = MemoryStore(max_entries=4, max_bytes=6000)
-    last: dict[str, Entry] = {}
+    last: dict[str, CacheEntry] = {}
     for number, size in puts:
         entry = REFUSAL if size is None else answer(size)
         store.put(str(number), entry)

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from app.core import errors
-from app.core.cache_entry import Entry
-from app.core.fetch_result import OUTCOMES, Answer
+from app.core.cache_entry import CacheEntry
+from app.core.fetch_result import OUTCOMES, FetchResult
 from app.main import create_app
 from app.telemetry.hit_counters import BOUNDS
 from app.telemetry.metrics import Metrics
@@ -229,28 +229,28 @@ def test_a_request_without_an_answer_has_no_status() -> None:
 
 
 REFUSED, FAILED = errors.SessionNotFound(), errors.UpstreamTimeout("deadline")
-ENTRY = Entry(b"{}", "tag", 0.0, 5.0, 5)
+ENTRY = CacheEntry(b"{}", "tag", 0.0, 5.0, 5)
 
 
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
-        (Answer(ENTRY, hit=True), "hit"),
-        (Answer(ENTRY, REFUSED, hit=True), "negative"),
-        (Answer(ENTRY, hit=True, detail="swr"), "swr"),
-        (Answer(ENTRY, hit=True, detail="slow"), "slow"),
-        (Answer(ENTRY, forward="stale", failure=FAILED, detail="sie"), "sie"),
-        (Answer(ENTRY, forward="uri-miss"), "miss"),
-        (Answer(ENTRY, REFUSED, forward="uri-miss"), "miss"),
-        (Answer(ENTRY, forward="stale"), "refreshed"),
-        (Answer(ENTRY, forward="request"), "refreshed"),
-        (Answer(ENTRY, forward="uri-miss", collapsed=True), "collapsed"),
-        (Answer(error=FAILED, forward="uri-miss", collapsed=True), "failed"),
-        (Answer(error=errors.Overloaded(asked=False)), "failed"),
-        (Answer(error=errors.NotCached()), "not_cached"),
+        (FetchResult(ENTRY, hit=True), "hit"),
+        (FetchResult(ENTRY, REFUSED, hit=True), "negative"),
+        (FetchResult(ENTRY, hit=True, detail="swr"), "swr"),
+        (FetchResult(ENTRY, hit=True, detail="slow"), "slow"),
+        (FetchResult(ENTRY, forward="stale", failure=FAILED, detail="sie"), "sie"),
+        (FetchResult(ENTRY, forward="uri-miss"), "miss"),
+        (FetchResult(ENTRY, REFUSED, forward="uri-miss"), "miss"),
+        (FetchResult(ENTRY, forward="stale"), "refreshed"),
+        (FetchResult(ENTRY, forward="request"), "refreshed"),
+        (FetchResult(ENTRY, forward="uri-miss", collapsed=True), "collapsed"),
+        (FetchResult(error=FAILED, forward="uri-miss", collapsed=True), "failed"),
+        (FetchResult(error=errors.Overloaded(asked=False)), "failed"),
+        (FetchResult(error=errors.NotCached()), "not_cached"),
     ],
 )
-def test_how_the_cache_took_part_is_one_word(answer: Answer, outcome: str) -> None:
+def test_how_the_cache_took_part_is_one_word(answer: FetchResult, outcome: str) -> None:
     assert answer.outcome == outcome
     assert outcome in OUTCOMES
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.edge.rate_limit import LOOKS, Rate, limit_field
+from app.edge.rate_limit import LOOKS, RateLimit, limit_field
 
 
-def spend(rate: Rate, client: str, now: float) -> int:
+def spend(rate: RateLimit, client: str, now: float) -> int:
     """How many requests are taken of a client at one moment."""
     taken = 0
     while not rate.take(client, now).wait:
@@ -22,18 +22,18 @@ def spend(rate: Rate, client: str, now: float) -> int:
 def test_a_saved_share_is_taken_at_once_and_not_one_more(
     quota: int, window: int, now: float
 ) -> None:
-    rate = Rate(quota, window)
+    rate = RateLimit(quota, window)
     assert spend(rate, "a", now) == quota
     assert spend(rate, "b", now) == quota, "each has a share of its own"
 
 
 def test_what_is_left_counts_down_to_nothing() -> None:
-    rate = Rate(600, 60)
+    rate = RateLimit(600, 60)
     assert [rate.take("a", 5.0).left for _ in range(600)] == list(range(599, -1, -1))
 
 
 def test_a_used_up_share_comes_back_evenly() -> None:
-    rate = Rate(6, 60)
+    rate = RateLimit(6, 60)
     spend(rate, "a", 100.0)
     refused = rate.take("a", 100.0)
     assert refused.wait == pytest.approx(10)
@@ -46,7 +46,7 @@ def test_a_used_up_share_comes_back_evenly() -> None:
 
 
 def test_a_refused_request_costs_nothing() -> None:
-    rate = Rate(2, 20)
+    rate = RateLimit(2, 20)
     spend(rate, "a", 0.0)
     for _ in range(100):
         assert rate.take("a", 1.0).wait
@@ -55,7 +55,7 @@ def test_a_refused_request_costs_nothing() -> None:
 
 @given(st.lists(st.floats(0, 30), max_size=60))
 def test_no_window_ever_sees_more_than_two_shares(steps: list[float]) -> None:
-    rate, now, taken = Rate(5, 10), 1000.0, []
+    rate, now, taken = RateLimit(5, 10), 1000.0, []
     for step in steps:
         now += step / 10
         if not rate.take("a", now).wait:
@@ -65,7 +65,7 @@ def test_no_window_ever_sees_more_than_two_shares(steps: list[float]) -> None:
 
 
 def test_after_its_wait_a_request_is_taken() -> None:
-    rate = Rate(7, 13)
+    rate = RateLimit(7, 13)
     now = 3.3
     for _ in range(50):
         wait = rate.take("a", now).wait
@@ -75,7 +75,7 @@ def test_after_its_wait_a_request_is_taken() -> None:
 
 
 def test_a_flood_of_clients_grows_nothing_and_frees_nobody_who_asked_much() -> None:
-    rate = Rate(10, 60, max_clients=100)
+    rate = RateLimit(10, 60, max_clients=100)
     heavy = [f"heavy-{number}" for number in range(5)]
     for client in heavy:
         spend(rate, client, 0.0)
@@ -87,14 +87,14 @@ def test_a_flood_of_clients_grows_nothing_and_frees_nobody_who_asked_much() -> N
 
 
 def test_when_all_have_asked_much_one_is_forgotten_all_the_same() -> None:
-    rate = Rate(10, 60, max_clients=LOOKS)
+    rate = RateLimit(10, 60, max_clients=LOOKS)
     for number in range(3 * LOOKS):
         spend(rate, str(number), 0.0)
         assert len(rate._whole_at) <= LOOKS
 
 
 def test_clients_whose_share_is_whole_leave_the_table_first() -> None:
-    rate = Rate(10, 60, max_clients=LOOKS)
+    rate = RateLimit(10, 60, max_clients=LOOKS)
     for number in range(LOOKS):
         rate.take(str(number), 0.0)
     rate.take("new", 100.0)
@@ -102,7 +102,7 @@ def test_clients_whose_share_is_whole_leave_the_table_first() -> None:
 
 
 def test_the_field_is_a_structured_one_in_whole_numbers() -> None:
-    rate = Rate(600, 60)
+    rate = RateLimit(600, 60)
     assert rate.policy == b'"default";q=600;w=60'
     assert limit_field(*rate.take("a", 0.0)[:2]) == b'"default";r=599;t=1'
     for _ in range(149):

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cache.codec import MAGIC, MAX_SIZE, Record, Seal, Unusable, pack, unpack
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 
 SEAL = Seal("a secret")
 BODY = '{"id":42,"title":"Ü"}\n'.encode()
-ANSWER = Record("call(42)", Entry(BODY, digest(BODY), -0.25, 5.5, 5, final=True), 606.5)
-REFUSAL = Record("call(1)", Entry(b"", "", 0.0, 10.0, 10, 0.0, "SessionNotFound", 300), 11.0)
+ANSWER = Record("call(42)", CacheEntry(BODY, digest(BODY), -0.25, 5.5, 5, final=True), 606.5)
+REFUSAL = Record("call(1)", CacheEntry(b"", "", 0.0, 10.0, 10, 0.0, "SessionNotFound", 300), 11.0)
 
 
 def reason(data: bytes) -> str:
@@ -40,7 +40,7 @@ def test_what_was_written_is_read_again(record: Record) -> None:
 
 @given(body=st.binary(min_size=1), age=st.floats(0, 1e6), lifetime=st.floats(0, 1e6))
 def test_any_body_and_any_times_are_read_again(body: bytes, age: float, lifetime: float) -> None:
-    record = Record("k", Entry(body, digest(body), -age, lifetime, 7), 1e6)
+    record = Record("k", CacheEntry(body, digest(body), -age, lifetime, 7), 1e6)
     assert unpack(pack(record, SEAL), SEAL) == record
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ResponseError
 
-from app.cluster.redis_connection import LATE_ROW, Link, Unreachable
-from app.cluster.redis_url import Server
+from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
+from app.cluster.redis_url import RedisServer
 from tests.hostile_farm import server_tls, write_authority
 from tests.programs import WITHIN
 from tests.proxy import Proxy, proxy
@@ -64,9 +64,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def linked(url: str, *, well: bool = True) -> AsyncIterator[tuple[Link, Heard]]:
+async def linked(url: str, *, well: bool = True) -> AsyncIterator[tuple[RedisConnection, Heard]]:
     """A link that is up, or has tried in vain; afterwards nothing of it is left."""
-    link, heard, before = Link(url, "news"), Heard(), asyncio.all_tasks()
+    link, heard, before = RedisConnection(url, "news"), Heard(), asyncio.all_tasks()
     running = asyncio.create_task(link.run(heard))
     try:
         await until(lambda: link.is_up if well else bool(heard.states))
@@ -79,7 +79,7 @@ async def linked(url: str, *, well: bool = True) -> AsyncIterator[tuple[Link, He
         assert not link.is_up
 
 
-async def outcome(link: Link) -> str:
+async def outcome(link: RedisConnection) -> str:
     """How a question ends, in a word."""
     try:
         return "ok" if await link.ask(("PING",)) == [b"PONG"] else "wrong"
@@ -208,7 +208,7 @@ async def test_a_server_that_lies_is_left_alone(way: Proxy, lie: bytes) -> None:
 
 
 async def test_a_link_does_not_show_its_password(server: Valkey) -> None:
-    assert "hush" not in repr(Link("redis://:hush@127.0.0.1", "news"))
+    assert "hush" not in repr(RedisConnection("redis://:hush@127.0.0.1", "news"))
 
 
 # TLS
@@ -245,7 +245,7 @@ async def test_a_server_with_a_wrong_certificate_is_not_asked(server: Valkey, ki
 
 
 def test_the_authorities_are_read_once_and_not_at_each_try() -> None:
-    server = Server("rediss://127.0.0.1")
+    server = RedisServer("rediss://127.0.0.1")
     contexts = {id(server.connection().ssl_context.get()) for _ in range(3)}
     assert len(contexts) == 1
 

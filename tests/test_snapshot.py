@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from app.cache.codec import Seal, Unusable
 from app.cache.memory import MemoryStore
 from app.cache.snapshot import MAGIC, Snapshot
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 
 TAIL = 600.0
 WRITTEN_AT = 1_790_000_000.0
-ANSWER = Entry(b"{}", digest(b"{}"), 990.0, 3600.0, 3600, final=True)
-REFUSAL = Entry(b"", "", 995.0, 10.0, 10, 0.0, "SessionNotFound", 300)
+ANSWER = CacheEntry(b"{}", digest(b"{}"), 990.0, 3600.0, 3600, final=True)
+REFUSAL = CacheEntry(b"", "", 995.0, 10.0, 10, 0.0, "SessionNotFound", 300)
 
 
 class Life:

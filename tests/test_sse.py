@@ -17,8 +17,8 @@ import pytest
 
 from app.api.client_address import client_of
 from app.api.problems import Problems
-from app.api.sse import Live, Stream
-from app.core.subscriptions import Hub
+from app.api.sse import EventStream, EventStreams
+from app.core.subscriptions import Subscriptions
 from app.main import create_app
 from app.server.drain import Drain
 from tests.conftest import Farm, settings_for
@@ -43,7 +43,7 @@ class Gateway:
     """A gateway, its insides, and its streams."""
 
     def __init__(self, edge: Any, url: str, drain: Drain) -> None:
-        self.live: Live = edge.app.state.live
+        self.live: EventStreams = edge.app.state.live
         self.url = url
         self.drain = drain
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=20)
@@ -353,9 +353,9 @@ async def crowd(gateway: Gateway) -> list[list[int]]:
 
 async def test_a_slow_reader_gets_the_newest_and_a_cut_line_ends_the_stream() -> None:
     core, farm, clock = build()
-    hub = Hub(core, most=1, per_client=1)
+    hub = Subscriptions(core, most=1, per_client=1)
     counted: list[str] = []
-    live = Live(core, hub, Problems(""), counted.append)
+    live = EventStreams(core, hub, Problems(""), counted.append)
     sent: list[bytes] = []
     began, may_send, hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -374,7 +374,7 @@ async def test_a_slow_reader_gets_the_newest_and_a_cut_line_ends_the_stream() ->
         "type": "http", "method": "GET", "path": "/sessions/42/events", "headers": [],
         "client": ("192.0.2.7", 1), "rfgw.request_id": "r", "rfgw.head": False,
     }  # fmt: skip
-    stream = asyncio.create_task(Stream(live, "session", CALL)(scope, receive, send))
+    stream = asyncio.create_task(EventStream(live, "session", CALL)(scope, receive, send))
     async with asyncio.timeout(5):
         await began.wait()
         for title in ("two", "three", "four"):

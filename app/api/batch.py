@@ -14,9 +14,9 @@ from app.api.problems import CODES
 from app.api.projection import Fields, cut
 from app.api.replies import JSON, Replies, if_none_match, matches, wish_of_request
 from app.core import errors
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 from app.core.call import Call
-from app.core.fetch_result import Answer, Wish
+from app.core.fetch_result import CacheDirectives, FetchResult
 from app.telemetry.access_log import seen_of
 
 AT_ONCE = 8
@@ -72,13 +72,13 @@ class Lists:
         body = b'{"items":[%b]}' % b",".join(item.body for item in items)
         return Response(body, headers=headers, media_type=JSON)
 
-    async def _fetch(self, calls: Sequence[Call], wish: Wish) -> list[Answer]:
+    async def _fetch(self, calls: Sequence[Call], wish: CacheDirectives) -> list[FetchResult]:
         """The answers in their order. What takes too long goes on, and fails only its item.
 
         What is kept costs no switch of tasks: the first asker finds it all.
         """
         waiting = iter(calls)
-        answers: dict[str, Answer] = {}
+        answers: dict[str, FetchResult] = {}
 
         async def ask() -> None:
             for call in waiting:
@@ -93,7 +93,7 @@ class Lists:
         return [answers.get(call.key) or _too_late(call) for call in calls]
 
     def _item(
-        self, request: Request, number: int, name: str, answer: Answer, fields: Fields
+        self, request: Request, number: int, name: str, answer: FetchResult, fields: Fields
     ) -> Item:
         if answer.error is None:
             assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
@@ -113,21 +113,21 @@ class Lists:
         )
 
 
-def _too_late(call: Call) -> Answer:
+def _too_late(call: Call) -> FetchResult:
     error = errors.UpstreamTimeout("list", method=call.method, arguments=call.arguments)
-    return Answer(error=error)
+    return FetchResult(error=error)
 
 
-def _fresh_for(answers: Sequence[Answer], now: float) -> int:
+def _fresh_for(answers: Sequence[FetchResult], now: float) -> int:
     """Whole seconds until the first item is no longer fresh; 0 if one is not kept."""
 
-    def left(entry: Entry | None) -> float:
+    def left(entry: CacheEntry | None) -> float:
         return 0.0 if entry is None else entry.ttl(now)
 
     return max(0, math.floor(min(left(answer.entry) for answer in answers)))
 
 
-def _cache_status(answers: Sequence[Answer], now: float) -> str:
+def _cache_status(answers: Sequence[FetchResult], now: float) -> str:
     """RFC 9211 of the whole: a hit if nothing had to be asked for, with the smallest ttl.
 
     ``detail=sie``: at least one item stands in for a failure.

@@ -25,7 +25,7 @@ def client_of(scope: Scope) -> str:
     return str(scope.get("rfgw.client") or (scope.get("client") or (NOBODY,))[0])
 
 
-class Clients:
+class ClientAddresses:
     """Tells clients apart; ``proxies`` are the networks whose X-Forwarded-For is believed."""
 
     def __init__(self, proxies: Networks) -> None:

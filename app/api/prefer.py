@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from app.core import errors
 from app.core.call import Call
-from app.core.fetch_result import Answer, Wish
+from app.core.fetch_result import CacheDirectives, FetchResult
 from app.core.gateway import Gateway
-from app.core.subscriptions import Hub
+from app.core.subscriptions import Subscriptions
 
 LONGEST = 20
 """Seconds: proxies in between often give up after 30."""
 
-KEPT_ONLY = Wish(only_if_cached=True)
+KEPT_ONLY = CacheDirectives(only_if_cached=True)
 
 _WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?:$|[,;])', re.IGNORECASE)
 
@@ -31,13 +31,13 @@ def wait_of(prefer: str) -> int:
 
 
 async def changed(
-    hub: Hub,
+    hub: Subscriptions,
     gateway: Gateway,
     call: Call,
     client: str,
     seconds: float,
-    unchanged: Callable[[Answer], bool],
-) -> Answer | None:
+    unchanged: Callable[[FetchResult], bool],
+) -> FetchResult | None:
     """What ``call`` is answered with once it is no longer ``unchanged``, or after ``seconds``.
 
     None if there is no room for one more who watches: then a wish to wait is passed over. While

@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError, from_json, to_json
 
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 
 Fields = tuple[str, ...]
 """Public names in the model's own order, none twice; none at all means the whole answer."""
@@ -62,7 +62,7 @@ def fields_of(model: type[BaseModel]) -> Callable[..., Awaitable[Fields]]:
     return chosen
 
 
-def cut(entry: Entry, fields: Fields) -> Entry:
+def cut(entry: CacheEntry, fields: Fields) -> CacheEntry:
     """The entry with nothing but ``fields`` in its body, and the tag of what is left."""
     if not fields or entry.refused:
         return entry

@@ -17,9 +17,9 @@ from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
 from app.api.projection import Fields, cut
 from app.core import errors
-from app.core.cache_entry import Entry, Windows
+from app.core.cache_entry import CacheEntry, StaleWindows
 from app.core.call import Call
-from app.core.fetch_result import NO_WISH, Answer, Wish
+from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
 from app.core.gateway import Gateway
 from app.telemetry.access_log import seen_of
 
@@ -39,7 +39,7 @@ class Replies:
     """Turns calls into HTTP answers. ``private`` keeps shared caches downstream out of it."""
 
     def __init__(
-        self, gateway: Gateway, problems: Problems, windows: Windows, *, private: bool = False
+        self, gateway: Gateway, problems: Problems, windows: StaleWindows, *, private: bool = False
     ) -> None:
         self.gateway = gateway
         self.problems = problems
@@ -55,7 +55,7 @@ class Replies:
         self.check_accept(request)
         tags = if_none_match(request)
 
-        def unchanged(answer: Answer) -> bool:
+        def unchanged(answer: FetchResult) -> bool:
             if not tags or answer.error is not None or answer.entry is None:
                 return False
             return matches(tags, cut(answer.entry, fields).digest)
@@ -73,7 +73,7 @@ class Replies:
     def _response(
         self,
         request: Request,
-        answer: Answer,
+        answer: FetchResult,
         fields: Fields,
         applied: list[Header],
         *,
@@ -101,7 +101,7 @@ class Replies:
             raise errors.NotAcceptable
 
     def prepared(
-        self, entry: Entry, now: float, status: bytes, *, not_modified: bool = False
+        self, entry: CacheEntry, now: float, status: bytes, *, not_modified: bool = False
     ) -> Prepared:
         """The answer with a kept entry: the one place that knows its header fields' order."""
         kept = [*self._kept(entry, now), (b"cache-status", status), (b"vary", b"Accept")]
@@ -111,7 +111,7 @@ class Replies:
         form = [(b"content-type", b"application/json"), (b"content-length", length)]
         return 200, form + kept, entry.body
 
-    def _kept(self, entry: Entry, now: float) -> list[Header]:
+    def _kept(self, entry: CacheEntry, now: float) -> list[Header]:
         """What tells caches downstream about a kept answer.
 
         max-age is the whole lifetime: they subtract Age themselves (RFC 9111 section 4.2).
@@ -128,7 +128,7 @@ class Replies:
         return fields
 
 
-def cache_status(answer: Answer, now: float) -> str:
+def cache_status(answer: FetchResult, now: float) -> str:
     """The Cache-Status field (RFC 9211) of an answer."""
     words = ["rfgw"]
     if answer.hit and answer.entry is not None:
@@ -146,7 +146,7 @@ def cache_status(answer: Answer, now: float) -> str:
     return "; ".join(words)
 
 
-def hit_words(entry: Entry, now: float) -> str:
+def hit_words(entry: CacheEntry, now: float) -> str:
     """``hit; ttl=4``: whole seconds of freshness left, negative once stale."""
     return f"hit; ttl={int(entry.ttl(now) // 1)}"
 
@@ -161,7 +161,7 @@ def if_none_match(request: Request) -> bytes:
     return _joined(request, "if-none-match")
 
 
-def wish_of_request(request: Request) -> Wish:
+def wish_of_request(request: Request) -> CacheDirectives:
     """What the request's Cache-Control asks for."""
     return wish_of(_joined(request, "cache-control"))
 
@@ -178,15 +178,15 @@ def _weighs_json(accept: bytes) -> bool:
     return quality(accept.decode("latin-1"), JSON) > 0
 
 
-def wish_of(cache_control: bytes) -> Wish:
+def wish_of(cache_control: bytes) -> CacheDirectives:
     """What the request's Cache-Control asks for (RFC 9111 section 5.2.1).
 
     Directives that would make every reload cost the farm, max-age and no-store, are passed over.
     """
     if not cache_control or cache_control == b"max-age=0":  # what browsers send when they reload
-        return NO_WISH
+        return NO_DIRECTIVES
     directives = {word.strip().lower() for word in _QUOTED.sub(b'""', cache_control).split(b",")}
-    return Wish(b"no-cache" in directives, b"only-if-cached" in directives)
+    return CacheDirectives(b"no-cache" in directives, b"only-if-cached" in directives)
 
 
 def matches(if_none_match: bytes, digest: str) -> bool:

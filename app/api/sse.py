@@ -18,11 +18,11 @@ from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES, Problems
 from app.api.replies import cache_status, matches, wish_of_request
 from app.core import errors
-from app.core.cache_entry import Entry
+from app.core.cache_entry import CacheEntry
 from app.core.call import Call
-from app.core.fetch_result import Answer
+from app.core.fetch_result import FetchResult
 from app.core.gateway import Gateway
-from app.core.subscriptions import Hub, News, Watcher
+from app.core.subscriptions import Subscriber, Subscriptions, Update
 
 EVENT_STREAM = "text/event-stream"
 
@@ -52,13 +52,13 @@ class StreamEnd(BaseModel):
 END = b"event: end\ndata: %b\n\n" % StreamEnd(reason="final").model_dump_json().encode()
 
 
-class Live:
+class EventStreams:
     """What every stream needs. ``count`` hears the name of each event that is sent."""
 
     def __init__(
         self,
         gateway: Gateway,
-        hub: Hub,
+        hub: Subscriptions,
         problems: Problems,
         count: Callable[[str], None],
         heartbeat_every: float = HEARTBEAT_EVERY,
@@ -71,14 +71,14 @@ class Live:
         self.streams = 0
 
 
-class Stream(Response):
+class EventStream(Response):
     """The events of one call for one reader. What goes wrong before the first is a problem.
 
     Each frame waits until the connection takes more: a slow reader gets the newest event next,
     however many there were meanwhile.
     """
 
-    def __init__(self, live: Live, name: str, call: Call) -> None:
+    def __init__(self, live: EventStreams, name: str, call: Call) -> None:
         super().__init__()
         self._live = live
         self._name = name
@@ -118,17 +118,17 @@ class Stream(Response):
                     gone.cancel()
             await send({"type": BODY, "body": b""})
 
-    def _problem(self, answer: Answer, error: errors.GatewayError, scope: Scope) -> Response:
+    def _problem(self, answer: FetchResult, error: errors.GatewayError, scope: Scope) -> Response:
         """What is sent instead of a stream that cannot begin."""
         words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
         return self._live.problems.of(error, scope, words)
 
     async def _tell(
-        self, entry: Entry, watcher: Watcher, scope: Scope, send: Send, *, known: bool
+        self, entry: CacheEntry, watcher: Subscriber, scope: Scope, send: Send, *, known: bool
     ) -> None:
         """The entry, unless it is ``known``, and then all news, until there will be no more."""
         await _write(send, RETRY)
-        news: News | None = News(entry)
+        news: Update | None = Update(entry)
         told = entry.digest if known else ""
         while news is not None:
             if news.state != told:
@@ -140,7 +140,7 @@ class Stream(Response):
                 return
             news = await self._next(watcher, send)
 
-    async def _next(self, watcher: Watcher, send: Send) -> News | None:
+    async def _next(self, watcher: Subscriber, send: Send) -> Update | None:
         while True:
             try:
                 async with asyncio.timeout(self._live.heartbeat_every):
@@ -148,7 +148,7 @@ class Stream(Response):
             except TimeoutError:
                 await _write(send, HEARTBEAT)
 
-    def _frame(self, news: News, scope: Scope) -> bytes:
+    def _frame(self, news: Update, scope: Scope) -> bytes:
         """JSON has no line ends of its own, so that one data line holds it."""
         if news.error is not None:
             problem = self._live.problems.document(
@@ -169,7 +169,7 @@ async def _write(send: Send, frame: bytes) -> None:
     await send({"type": BODY, "body": frame, "more_body": True})
 
 
-async def _await_end(receive: Receive, watcher: Watcher) -> None:
+async def _await_end(receive: Receive, watcher: Subscriber) -> None:
     """The reader has left as soon as the server says so: nothing else is to come from it."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -177,8 +177,8 @@ async def _await_end(receive: Receive, watcher: Watcher) -> None:
 
 
 async def _watch(request: Request) -> Callable[[str, Call], Response]:
-    live: Live = request.app.state.live
-    return lambda name, call: Stream(live, name, call)
+    live: EventStreams = request.app.state.live
+    return lambda name, call: EventStream(live, name, call)
 
 
 Watch = Annotated[Callable[[str, Call], Response], Depends(_watch)]

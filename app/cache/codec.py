@@ -15,7 +15,7 @@ import re
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from app.core.cache_entry import Entry, digest
+from app.core.cache_entry import CacheEntry, digest
 from app.core.errors import Refused
 
 MAGIC = b"rfgw1 "
@@ -47,7 +47,7 @@ class Record(NamedTuple):
     above zero. ``total`` is for how many seconds from then on the record is kept."""
 
     key: str
-    entry: Entry
+    entry: CacheEntry
     total: float
 
 
@@ -109,7 +109,7 @@ def unpack(data: bytes, seal: Seal) -> Record:
 
 def _record(header: dict[str, Any], body: bytes) -> Record:
     """Raises one of the errors that unpack expects for what no gateway would have written."""
-    entry = Entry(
+    entry = CacheEntry(
         body=body,
         digest=digest(body) if body else "",
         asked_at=-_seconds(header["age"]),

@@ -5,7 +5,7 @@ Knows entries. Must not know when one is too old: what is stale may still be wan
 
 from cachetools import Cache, LRUCache
 
-from app.core.cache_entry import Entry
+from app.core.cache_entry import CacheEntry
 
 OVERHEAD = 500
 """Bytes that an entry costs besides its body: the tuple, its key, numbers and table slots."""
@@ -19,19 +19,19 @@ class MemoryStore:
 
     def __init__(self, *, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
-        self._answers: LRUCache[str, Entry] = LRUCache(
+        self._answers: LRUCache[str, CacheEntry] = LRUCache(
             max_bytes, getsizeof=lambda entry: len(entry.body) + OVERHEAD
         )
-        self._refusals: LRUCache[str, Entry] = LRUCache(min(REFUSALS, max_entries))
+        self._refusals: LRUCache[str, CacheEntry] = LRUCache(min(REFUSALS, max_entries))
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> CacheEntry | None:
         """The entry kept for ``key``, fresh or not."""
         try:
             return self._answers[key]
         except KeyError:
             return self._refusals.get(key)
 
-    def put(self, key: str, entry: Entry) -> None:
+    def put(self, key: str, entry: CacheEntry) -> None:
         """Keep ``entry``, in place of what was kept for ``key`` in either room."""
         self.drop(key)
         if entry.refused:
@@ -51,7 +51,7 @@ class MemoryStore:
         """What is kept takes about so much."""
         return int(self._answers.currsize) + OVERHEAD * len(self._refusals)
 
-    def items(self) -> list[tuple[str, Entry]]:
+    def items(self) -> list[tuple[str, CacheEntry]]:
         """All that is kept, in no order. Looking does not count as use."""
         rooms = (self._answers, self._refusals)
         return [(key, Cache.__getitem__(room, key)) for room in rooms for key in room]

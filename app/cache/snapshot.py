@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from app.cache.codec import MAX_SIZE, Record, Seal, Unusable, pack, unpack
-from app.core.cache_entry import Entry
+from app.core.cache_entry import CacheEntry
 from app.core.ports import Store
 
 MAGIC = b"rfgw-snapshot1 "
@@ -62,7 +62,7 @@ class Snapshot:
                 raise
         return len(kept)
 
-    def _write(self, file: IO[bytes], kept: list[tuple[str, Entry]]) -> None:
+    def _write(self, file: IO[bytes], kept: list[tuple[str, CacheEntry]]) -> None:
         head = {"group": self._group, "written": self._now()}
         file.write(MAGIC + self._seal.close(json.dumps(head).encode()) + b"\n")
         at = self._clock()

@@ -18,7 +18,7 @@ from app.cli.exit_codes import EXIT_CODES, FAILED, GET_EPILOG, INTERRUPTED, REME
 from app.config.environment import SettingsError, load_settings
 from app.config.settings import Settings
 from app.telemetry import logs
-from app.telemetry.log_writer import LINES
+from app.telemetry.log_writer import LOG_WRITER
 from app.version import VERSION
 
 UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,7 +55,7 @@ def _tell(verb: str, error: Exception) -> None:
     """Why the verb ends. A reader of our output who has enough needs not be told."""
     if not (isinstance(error, OSError) and error.errno in UNWRITABLE):
         logs.crash("-", error)
-        LINES.flush()
+        LOG_WRITER.flush()
         return
     os.dup2(
         os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()

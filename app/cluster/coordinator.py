@@ -12,12 +12,19 @@ from functools import partial
 from typing import Any
 
 from app.cache.codec import Seal
-from app.cluster.invalidation import News, is_younger
-from app.cluster.redis_connection import Link, Unreachable
-from app.cluster.shared_store import FORM, LEASE, Met, Notice, Shelf, Watch
-from app.core.cache_entry import Entry
+from app.cluster.invalidation import Invalidation, is_younger
+from app.cluster.redis_connection import RedisConnection, Unreachable
+from app.cluster.shared_store import (
+    FORM,
+    LEASE,
+    LeaseResult,
+    Notice,
+    SharedStore,
+    SharedStoreMetrics,
+)
+from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError, UpstreamTimeout
-from app.core.ports import Brought, How, Store
+from app.core.ports import ResultSource, SharedResult, Store
 
 LOOK_AGAIN = 0.25
 """Seconds after which who waits looks for itself: a notice may have been lost."""
@@ -29,14 +36,14 @@ Changed = Callable[[str, str], None]
 """Hears whether the meeting point is up or down, and why it is down."""
 
 
-class Group:
+class RedisCoordinator:
     """This process among those that meet; ``deadline`` is a call's, in seconds."""
 
     def __init__(
         self,
-        link: Link,
-        shelf: Shelf,
-        news: News,
+        link: RedisConnection,
+        shelf: SharedStore,
+        news: Invalidation,
         *,
         clock: Callable[[], float],
         deadline: float,
@@ -69,8 +76,8 @@ class Group:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def answer(
-        self, key: str, good: Callable[[Entry], bool], ask: Callable[[], Awaitable[Entry]]
-    ) -> Brought:
+        self, key: str, good: Callable[[CacheEntry], bool], ask: Callable[[], Awaitable[CacheEntry]]
+    ) -> SharedResult:
         """See Meeting. In all it takes no longer than ``ask`` alone may, and a round trip."""
         try:
             return await self._answer(key, good, ask)
@@ -78,8 +85,8 @@ class Group:
             self._waiting.pop(key, None)
 
     async def _answer(
-        self, key: str, good: Callable[[Entry], bool], ask: Callable[[], Awaitable[Entry]]
-    ) -> Brought:
+        self, key: str, good: Callable[[CacheEntry], bool], ask: Callable[[], Awaitable[CacheEntry]]
+    ) -> SharedResult:
         until = self._clock() + self._deadline
         notice = self._await_notice(key)
         met = await self._meet(key)
@@ -88,7 +95,7 @@ class Group:
             if met.entry and (good(met.entry) or (waited and is_younger(met.entry, before))):
                 return self._found(key, met.entry, met.lease, "collapsed" if waited else "shared")
             if met.lease is not None:
-                return Brought(await self._lead(key, met.lease, ask, until, waited), "asked")
+                return SharedResult(await self._lead(key, met.lease, ask, until, waited), "asked")
             waited = True
             await asyncio.wait({notice}, timeout=min(LOOK_AGAIN, until - self._clock()))
             told = notice.result() if notice.done() else None
@@ -105,30 +112,32 @@ class Group:
         notice = self._waiting[key] = asyncio.get_running_loop().create_future()
         return notice
 
-    async def _meet(self, key: str) -> Met:
+    async def _meet(self, key: str) -> LeaseResult:
         try:
             return await self.shelf.meet(key)
         except Unreachable:
-            return Met(None, "")
+            return LeaseResult(None, "")
 
-    def _found(self, key: str, entry: Entry, lease: str | None, how: How) -> Brought:
+    def _found(
+        self, key: str, entry: CacheEntry, lease: str | None, how: ResultSource
+    ) -> SharedResult:
         if lease:
             self._news.tell(key, lease)
         self._observe(how)
-        return Brought(entry, how)
+        return SharedResult(entry, how)
 
     async def _lead(
         self,
         key: str,
         lease: str,
-        ask: Callable[[], Awaitable[Entry]],
+        ask: Callable[[], Awaitable[CacheEntry]],
         until: float,
         waited: bool,
-    ) -> Entry:
+    ) -> CacheEntry:
         """Ask, and tell what came of it. Without a lease, ask for ourselves."""
         self._observe("led" if lease else "alone")
         renewing = asyncio.create_task(self._renew(key, lease)) if lease else None
-        entry: Entry | None = None
+        entry: CacheEntry | None = None
         failure: UpstreamError | None = None
         try:
             # Who did not wait has the whole deadline, and whoever is asked keeps to it.
@@ -180,20 +189,20 @@ class Group:
                 waiting.set_result(None)
 
 
-def open_group(
+def open_coordinator(
     url: str,
     *,
     name: str,
     secret: str,
     store: Store,
-    keep: Callable[[str, Entry], None],
+    keep: Callable[[str, CacheEntry], None],
     clock: Callable[[], float],
     deadline: float,
     tail: float,
-    watch: Watch,
+    watch: SharedStoreMetrics,
     observe: Observe,
     changed: Changed,
-) -> Group:
+) -> RedisCoordinator:
     """The group at ``url`` of those with the same ``name``, who share a ``secret``.
 
     ``keep`` is given what another process has answered anew, of that which is in the ``store``.
@@ -201,9 +210,11 @@ def open_group(
     """
     prefix = f"rfgw:{FORM}:{name}"
     channel = f"{prefix}:news"
-    link = Link(url, channel)
-    shelf = Shelf(link, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch)
-    news = News(shelf, store, keep)
-    return Group(
+    link = RedisConnection(url, channel)
+    shelf = SharedStore(
+        link, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch
+    )
+    news = Invalidation(shelf, store, keep)
+    return RedisCoordinator(
         link, shelf, news, clock=clock, deadline=deadline, observe=observe, changed=changed
     )

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from app.cluster.redis_connection import Unreachable
-from app.cluster.shared_store import YOUNGER, Shelf, tag_of
-from app.core.cache_entry import Entry
+from app.cluster.shared_store import YOUNGER, SharedStore, tag_of
+from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 from app.core.ports import Store
 
@@ -21,10 +21,12 @@ UNTOLD = 1000
 """Of the answers that could not be told, so many are told later."""
 
 
-class News:
+class Invalidation:
     """``keep`` is given what others have answered anew, of that which is in the ``store``."""
 
-    def __init__(self, shelf: Shelf, store: Store, keep: Callable[[str, Entry], None]) -> None:
+    def __init__(
+        self, shelf: SharedStore, store: Store, keep: Callable[[str, CacheEntry], None]
+    ) -> None:
         self._shelf, self._store, self._keep = shelf, store, keep
         self._tasks: set[asyncio.Task[None]] = set()
         self._untold: set[str] = set()
@@ -37,7 +39,7 @@ class News:
         self,
         key: str,
         lease: str,
-        entry: Entry | None = None,
+        entry: CacheEntry | None = None,
         failure: UpstreamError | None = None,
     ) -> None:
         """Tell the group what came of a question: an answer, a failure, or nothing."""
@@ -67,7 +69,7 @@ class News:
         task.add_done_callback(self._tasks.discard)
 
     async def _tell(
-        self, key: str, lease: str, entry: Entry | None, failure: UpstreamError | None
+        self, key: str, lease: str, entry: CacheEntry | None, failure: UpstreamError | None
     ) -> None:
         try:
             await self._shelf.tell(key, lease, entry, failure)
@@ -75,14 +77,14 @@ class News:
             if entry is not None and len(self._untold) < UNTOLD:
                 self._untold.add(key)
 
-    async def _replace(self, key: str, kept: Entry) -> None:
+    async def _replace(self, key: str, kept: CacheEntry) -> None:
         """What is kept is wrong for sure, whatever else can be learned."""
         with suppress(Unreachable):
             if await self._fetch(key, kept):
                 return
         self._store.drop(key)
 
-    async def _fetch(self, key: str, kept: Entry) -> bool:
+    async def _fetch(self, key: str, kept: CacheEntry) -> bool:
         """Take over the group's answer if it is younger; whether there is one."""
         entry = await self._shelf.look(key)
         if entry is not None and is_younger(entry, kept):
@@ -106,6 +108,6 @@ class News:
                 await self._fetch(key, mine)
 
 
-def is_younger(one: Entry, other: Entry | None) -> bool:
+def is_younger(one: CacheEntry, other: CacheEntry | None) -> bool:
     """Whether one answer was asked for after another, for sure."""
     return other is None or one.asked_at > other.asked_at + YOUNGER

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from app.cluster.redis_connection import Unreachable
-from app.cluster.shared_store import Shelf
+from app.cluster.shared_store import SharedStore
 
 EVERY = 0.1
 """Seconds between two exchanges: so long a process may not know what another has granted."""
@@ -36,7 +36,7 @@ return told
 """
 
 
-class Shares(Protocol):
+class RateLimitShares(Protocol):
     """Who counts in this process. ``each`` is the worth of one request, in seconds."""
 
     each: float
@@ -49,14 +49,19 @@ class Shares(Protocol):
         """By what all have told, the client's share is whole in so many seconds."""
 
 
-class Exchange:
+class RateLimitSync:
     """Between the ``shares`` of this process and those of all others on the ``shelf``.
 
     Clients' names stay here: what stands for one is made with the group's ``secret``.
     """
 
     def __init__(
-        self, shelf: Shelf, shares: Shares, *, secret: str, clock: Callable[[], float]
+        self,
+        shelf: SharedStore,
+        shares: RateLimitShares,
+        *,
+        secret: str,
+        clock: Callable[[], float],
     ) -> None:
         self._shelf, self._shares, self._clock = shelf, shares, clock
         self._prefix = f"{shelf.prefix}:share:{shares.window:g}:{shares.each:g}"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from app.cluster.redis_url import CONNECT, Server, cause_of, drop
+from app.cluster.redis_url import CONNECT, RedisServer, cause_of, drop
 
 DEADLINE = 0.02
 """Seconds that anyone waits for an answer."""
@@ -33,7 +33,7 @@ PAUSES = (0.1, 0.5, 1.0, 2.0)
 """Seconds between tries to connect; the last holds until one succeeds."""
 
 Command = tuple[bytes | str | int, ...]
-Reply = Any
+RedisReply = Any
 """bytes, int, list, None, or the ResponseError that the server answered."""
 
 
@@ -45,7 +45,7 @@ class Unreachable(Exception):
         self.outcome = outcome
 
 
-class Listener(Protocol):
+class ConnectionListener(Protocol):
     """Who hears what the channel brings."""
 
     def heard(self, message: bytes) -> None:
@@ -58,20 +58,20 @@ class Listener(Protocol):
         """They are gone: refused, tls, auth, late, closed or odd tells why."""
 
 
-class Question(NamedTuple):
+class PendingCommands(NamedTuple):
     """So many commands, sent together, and who waits for their answers; None: there are none."""
 
     commands: int
-    replies: asyncio.Future[list[Reply] | None]
+    replies: asyncio.Future[list[RedisReply] | None]
 
 
-class Link:
+class RedisConnection:
     """The server at ``url``, and the ``channel`` that is listened to. ``run`` keeps it up."""
 
     def __init__(self, url: str, channel: str) -> None:
-        self._server, self._channel = Server(url), channel
+        self._server, self._channel = RedisServer(url), channel
         self._asking: Any = None
-        self._row: deque[Question] = deque()
+        self._row: deque[PendingCommands] = deque()
         self._late = 0
         self._trouble: asyncio.Future[str] | None = None
 
@@ -80,12 +80,14 @@ class Link:
         """Whether it is worth asking."""
         return self._asking is not None and self._asking.is_connected
 
-    async def ask(self, *commands: Command) -> list[Reply]:
+    async def ask(self, *commands: Command) -> list[RedisReply]:
         """The server's answers, error answers among them. Raises Unreachable."""
         if not self.is_up:
             raise Unreachable("down")
-        replies: asyncio.Future[list[Reply] | None] = asyncio.get_running_loop().create_future()
-        self._row.append(Question(len(commands), replies))
+        replies: asyncio.Future[list[RedisReply] | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._row.append(PendingCommands(len(commands), replies))
         try:
             async with asyncio.timeout(DEADLINE):
                 # Yields only after it has written: what is sent is in the order of the row.
@@ -113,7 +115,7 @@ class Link:
         if self._trouble is not None and not self._trouble.done():
             self._trouble.set_result(cause)
 
-    async def run(self, listener: Listener) -> None:
+    async def run(self, listener: ConnectionListener) -> None:
         """Keep both connections until cancelled."""
         tries = 0
         while True:
@@ -149,7 +151,7 @@ class Link:
             return cause_of(error)
         return ""
 
-    async def _used(self, asking: Any, listening: Any, listener: Listener) -> None:
+    async def _used(self, asking: Any, listening: Any, listener: ConnectionListener) -> None:
         """Work until something is wrong, and tell what."""
         loop = asyncio.get_running_loop()
         self._trouble = loop.create_future()
@@ -177,7 +179,7 @@ class Link:
     async def _read(self, connection: Any) -> str:
         """Hand out answers in the order of the questions, until the server says no more."""
         with _odd() as odd:
-            answers: list[Reply] = []
+            answers: list[RedisReply] = []
             while True:
                 try:
                     answers.append(await connection.read_response(timeout=math.inf))
@@ -190,7 +192,7 @@ class Link:
                     answers = []
         return odd[0]
 
-    async def _listen(self, connection: Any, listener: Listener) -> str:
+    async def _listen(self, connection: Any, listener: ConnectionListener) -> str:
         """Hand out messages. Silence is broken by a ping, whose answer may not be late."""
         with _odd() as odd:
             asked = False
@@ -208,7 +210,7 @@ class Link:
         return odd[0]
 
 
-def _reply(question: Question, answers: list[Reply] | None) -> None:
+def _reply(question: PendingCommands, answers: list[RedisReply] | None) -> None:
     if not question.replies.done():
         question.replies.set_result(answers)
 

@@ -23,7 +23,7 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
 """What an error is called that ended a try to connect, or that is behind the one which did."""
 
 
-class Server:
+class RedisServer:
     """The server at ``url``."""
 
     def __init__(self, url: str) -> None:

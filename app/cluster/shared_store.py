@@ -15,8 +15,8 @@ from uuid import uuid4
 from redis.exceptions import ResponseError
 
 from app.cache.codec import MAX_SIZE, Record, Seal, Unusable, pack, unpack
-from app.cluster.redis_connection import Command, Link, Reply, Unreachable
-from app.core.cache_entry import Entry
+from app.cluster.redis_connection import Command, RedisConnection, RedisReply, Unreachable
+from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 
 FORM = "1"
@@ -48,7 +48,7 @@ return 0
 """
 
 
-class Watch(Protocol):
+class SharedStoreMetrics(Protocol):
     """Who counts what happens here."""
 
     def operation(self, name: str, outcome: str, seconds: float) -> None:
@@ -61,10 +61,10 @@ class Watch(Protocol):
         """A notice came: answer, failure, nothing, own or unreadable."""
 
 
-class Met(NamedTuple):
+class LeaseResult(NamedTuple):
     """What is kept, and who may ask: a ``lease`` if we may, "" if no lease is to be had."""
 
-    entry: Entry | None
+    entry: CacheEntry | None
     lease: str | None
 
 
@@ -76,24 +76,24 @@ class Notice(NamedTuple):
     failure: UpstreamError | None = None
 
 
-def tag_of(entry: Entry) -> str:
+def tag_of(entry: CacheEntry) -> str:
     """Tells answers apart by what they say."""
     return entry.refused or entry.digest
 
 
-class Shelf:
+class SharedStore:
     """The group's answers, by key. Every method but ``read`` may raise Unreachable."""
 
     def __init__(
         self,
-        link: Link,
+        link: RedisConnection,
         prefix: str,
         channel: str,
         *,
         seal: Seal,
         clock: Callable[[], float],
         tail: float,
-        watch: Watch,
+        watch: SharedStoreMetrics,
     ) -> None:
         self._link, self.prefix, self._channel = link, prefix, channel
         self._seal, self._clock, self._tail, self._watch = seal, clock, tail, watch
@@ -103,7 +103,7 @@ class Shelf:
         name = f"{self.prefix}:{key}"
         return name, f"{name}:lease"
 
-    async def meet(self, key: str) -> Met:
+    async def meet(self, key: str) -> LeaseResult:
         """What is kept for ``key``, and the lease to ask for it if nobody else has it."""
         name, lease_name = self._names(key)
         lease = uuid4().hex
@@ -114,15 +114,15 @@ class Shelf:
         )
         entry = self._entry(key, kept, left)
         if isinstance(led, ResponseError):
-            return Met(entry, "")
-        return Met(entry, lease if led is not None else None)
+            return LeaseResult(entry, "")
+        return LeaseResult(entry, lease if led is not None else None)
 
-    async def look(self, key: str) -> Entry | None:
+    async def look(self, key: str) -> CacheEntry | None:
         """What is kept for ``key``."""
         kept, left = await self.do("look", *_look(self._names(key)[0]))
         return self._entry(key, kept, left)
 
-    async def others(self, kept: Sequence[tuple[str, Entry]]) -> list[tuple[str, Entry]]:
+    async def others(self, kept: Sequence[tuple[str, CacheEntry]]) -> list[tuple[str, CacheEntry]]:
         """Of these answers, those for which another one is kept here: by when it is to go."""
         lefts = await self.do("compare", *(("PTTL", self._names(key)[0]) for key, _ in kept))
         same = [
@@ -131,7 +131,7 @@ class Shelf:
         ]
         return [pair for pair, is_same in zip(kept, same, strict=True) if not is_same]
 
-    def _left(self, entry: Entry) -> float:
+    def _left(self, entry: CacheEntry) -> float:
         """Seconds for which an answer is kept from now on: past freshness it may stand in for a
         failure, and a refusal tells those who missed its notice."""
         return max(entry.ttl(self._clock()), 0.0) + self._tail + SPARE
@@ -142,7 +142,7 @@ class Shelf:
         await self.do("renew", ("EVAL", RENEW, 1, lease_name, lease, _ms(LEASE)))
 
     async def tell(
-        self, key: str, lease: str, entry: Entry | None, failure: UpstreamError | None = None
+        self, key: str, lease: str, entry: CacheEntry | None, failure: UpstreamError | None = None
     ) -> None:
         """Put an answer there, end the lease and let everyone know; or only the last two."""
         record, total = b"", 1.0
@@ -178,7 +178,7 @@ class Shelf:
         self._watch.notice("failure" if failure else "answer" if told["tag"] else "nothing")
         return Notice(told["key"], told["tag"], failure)
 
-    async def do(self, operation: str, *commands: Command) -> list[Reply]:
+    async def do(self, operation: str, *commands: Command) -> list[RedisReply]:
         """One round trip, observed."""
         began, outcome = self._clock(), "ok"
         try:
@@ -192,7 +192,7 @@ class Shelf:
         finally:
             self._watch.operation(operation, outcome, self._clock() - began)
 
-    def _entry(self, key: str, kept: Reply, left: Reply) -> Entry | None:
+    def _entry(self, key: str, kept: RedisReply, left: RedisReply) -> CacheEntry | None:
         """The entry in this process's own time; None if nothing usable is kept."""
         if not kept or isinstance(kept, ResponseError):
             return None

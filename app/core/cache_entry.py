@@ -9,14 +9,14 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 
-class Windows(NamedTuple):
+class StaleWindows(NamedTuple):
     """Seconds past freshness in which a kept answer may still be used (RFC 5861)."""
 
     while_revalidate: float
     if_error: float
 
 
-class State(Enum):
+class EntryState(Enum):
     """What a kept answer is good for at this moment."""
 
     FRESH = "fresh"  # answer with it
@@ -25,7 +25,7 @@ class State(Enum):
     SPENT = "spent"  # as if it were not there
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """A kept answer, flat: thousands of these must cost the garbage collector nothing.
 
     Either a rendered ``body`` or the name of a refusal (``refused``, with its ``fault_code``).
@@ -50,16 +50,16 @@ class Entry(NamedTuple):
         """Seconds of freshness left; negative once stale."""
         return self.asked_at + self.lifetime - now
 
-    def state(self, now: float, windows: Windows) -> State:
+    def state(self, now: float, windows: StaleWindows) -> EntryState:
         """A refusal is never used past its freshness: it is not worth being stale about."""
         stale_for = -self.ttl(now)
         if stale_for < 0:
-            return State.FRESH
+            return EntryState.FRESH
         if self.refused:
-            return State.SPENT
+            return EntryState.SPENT
         if stale_for < windows.while_revalidate:
-            return State.REVALIDATE
-        return State.ON_ERROR if stale_for < windows.if_error else State.SPENT
+            return EntryState.REVALIDATE
+        return EntryState.ON_ERROR if stale_for < windows.if_error else EntryState.SPENT
 
     def may_ask(self, now: float, healthy_at: float) -> bool:
         """Whether the farm may be asked for this again, after what it said last.

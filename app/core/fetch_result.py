@@ -6,13 +6,13 @@ Knows entries and errors. Must not know who fetches, HTTP's syntax or its status
 from typing import NamedTuple
 
 from app.core import errors
-from app.core.cache_entry import Entry
+from app.core.cache_entry import CacheEntry
 
 
-class Answer(NamedTuple):
+class FetchResult(NamedTuple):
     """What fetch found, and how: the words of Cache-Status (RFC 9211) without their syntax."""
 
-    entry: Entry | None = None
+    entry: CacheEntry | None = None
     error: errors.GatewayError | None = None  # a refusal, or the failure that stands for an answer
     hit: bool = False  # answered without waiting for the farm
     forward: str = ""  # why the farm was asked: uri-miss, stale, request
@@ -51,11 +51,11 @@ OUTCOMES = (
 """All that metrics and log lines say of the cache."""
 
 
-class Wish(NamedTuple):
+class CacheDirectives(NamedTuple):
     """What the request's Cache-Control wanted (RFC 9111 section 5.2.1)."""
 
     no_cache: bool = False
     only_if_cached: bool = False
 
 
-NO_WISH = Wish()
+NO_DIRECTIVES = CacheDirectives()

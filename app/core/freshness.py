@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.core import errors
-from app.core.cache_entry import Entry, Windows, digest
+from app.core.cache_entry import CacheEntry, StaleWindows, digest
 from app.core.call import Pace
 
 Uniform = Callable[[float, float], float]
@@ -15,19 +15,19 @@ Uniform = Callable[[float, float], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class FreshnessPolicy:
     """How long answers are kept, in seconds."""
 
     lifetimes: Mapping[str, float]  # by pace, see Call.pace
     refusals: Mapping[type[errors.Refused], float]  # what is not named is not kept
-    windows: Windows
+    windows: StaleWindows
     if_slow: float  # how long a kept copy waits for the upstream
     jitter: float  # +- share of each lifetime, so that equal answers do not expire at once
 
-    def answer(self, asked_at: float, body: bytes, pace: Pace, uniform: Uniform) -> Entry:
+    def answer(self, asked_at: float, body: bytes, pace: Pace, uniform: Uniform) -> CacheEntry:
         """The entry of a rendered answer."""
         seconds = self.lifetimes[pace]
-        return Entry(
+        return CacheEntry(
             body=body,
             digest=digest(body),
             asked_at=asked_at,
@@ -36,10 +36,10 @@ class Keeping:
             final=pace == "terminal",
         )
 
-    def refusal(self, asked_at: float, refused: errors.Refused, uniform: Uniform) -> Entry:
+    def refusal(self, asked_at: float, refused: errors.Refused, uniform: Uniform) -> CacheEntry:
         """The entry of a no; its lifetime is 0 if it is not to be kept."""
         seconds = self.refusals.get(type(refused), 0.0)
-        return Entry(
+        return CacheEntry(
             body=b"",
             digest="",
             asked_at=asked_at,

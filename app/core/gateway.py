@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from app.core import errors
-from app.core.cache_entry import Entry, State
+from app.core.cache_entry import CacheEntry, EntryState
 from app.core.call import Call, Drift, Faults
-from app.core.fetch_result import NO_WISH, Answer, Wish
-from app.core.freshness import Keeping, Uniform
-from app.core.ports import Brought, Meeting, Store
-from app.core.single_flight import Flights
+from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
+from app.core.freshness import FreshnessPolicy, Uniform
+from app.core.ports import Coordinator, SharedResult, Store
+from app.core.single_flight import SingleFlight
 
 REVALIDATE_AT_MOST_EVERY = 1.0
 """Seconds: a request's ``no-cache`` makes no younger answer be asked for again."""
@@ -40,7 +40,7 @@ class Upstream(Protocol):
         """
 
 
-Told = Callable[[str, Entry], None]
+Told = Callable[[str, CacheEntry], None]
 """Hears of every new answer, by the call's key: the same as before, another, or a refusal."""
 
 
@@ -57,97 +57,99 @@ class Gateway:
 
     upstream: Upstream
     store: Store
-    keeping: Keeping
+    keeping: FreshnessPolicy
     clock: Callable[[], float]
     drift: Drift
     on_crash: Callable[[Exception], None]
     uniform: Uniform = random.uniform
-    meeting: Meeting | None = None
-    flights: Flights[Brought] = field(default_factory=Flights)
+    meeting: Coordinator | None = None
+    flights: SingleFlight[SharedResult] = field(default_factory=SingleFlight)
     told: Told = lambda key, entry: None
     answered: Callable[[str, float], None] = lambda outcome, stale_for: None
     misread: Callable[[str], None] = lambda cause: None
     healthy_at: float = 0.0  # when the farm last answered anything
 
-    async def fetch(self, call: Call, wish: Wish = NO_WISH) -> Answer:
+    async def fetch(self, call: Call, wish: CacheDirectives = NO_DIRECTIVES) -> FetchResult:
         """The answer to ``call``; errors come as values, so that each has its Cache-Status."""
         answer = await self._fetch(call, wish)
         stale_for = -answer.entry.ttl(self.clock()) if answer.detail and answer.entry else 0.0
         self.answered(answer.outcome, stale_for)
         return answer
 
-    async def _fetch(self, call: Call, wish: Wish) -> Answer:
+    async def _fetch(self, call: Call, wish: CacheDirectives) -> FetchResult:
         now = self.clock()
         entry = self.store.get(call.key)
-        state = entry.state(now, self.keeping.windows) if entry else State.SPENT
-        if entry is None or state is State.SPENT:
+        state = entry.state(now, self.keeping.windows) if entry else EntryState.SPENT
+        if entry is None or state is EntryState.SPENT:
             if wish.only_if_cached:
-                return Answer(error=errors.NotCached())
+                return FetchResult(error=errors.NotCached())
             return await self._ask(call, REVALIDATE_AT_MOST_EVERY if wish.no_cache else math.inf)
         if wish.only_if_cached:
             return self._kept(call, entry, state)
         may_ask = entry.may_ask(now, self.healthy_at)
         if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
             return await self._ask_or(call, entry, "request", REVALIDATE_AT_MOST_EVERY)
-        if state is State.FRESH:
+        if state is EntryState.FRESH:
             return self._kept(call, entry, state)
-        if state is State.ON_ERROR and may_ask:
+        if state is EntryState.ON_ERROR and may_ask:
             return await self._ask_or(call, entry, "stale")
         if may_ask:
             self._join(call, background=True)
         return self._kept(call, entry, state)
 
-    async def latest(self, call: Call) -> Answer:
+    async def latest(self, call: Call) -> FetchResult:
         """A fresh answer, or what the farm says now: for those who watch, and can wait."""
         entry = self.store.get(call.key)
         if entry is None or entry.ttl(self.clock()) <= 0:
             return await self._ask(call)
-        return self._kept(call, entry, State.FRESH)
+        return self._kept(call, entry, EntryState.FRESH)
 
-    def _kept(self, call: Call, entry: Entry, state: State) -> Answer:
-        detail = "" if state is State.FRESH else state.value
-        return Answer(entry, refusal(call, entry), hit=True, detail=detail)
+    def _kept(self, call: Call, entry: CacheEntry, state: EntryState) -> FetchResult:
+        detail = "" if state is EntryState.FRESH else state.value
+        return FetchResult(entry, refusal(call, entry), hit=True, detail=detail)
 
-    async def _ask(self, call: Call, max_age: float = math.inf) -> Answer:
+    async def _ask(self, call: Call, max_age: float = math.inf) -> FetchResult:
         """Nothing is kept: wait for the farm, whatever it says."""
         task, joined = self._join(call, max_age=max_age)
         try:
             told = await asyncio.shield(task)
         except errors.UpstreamError as error:
-            return Answer(
+            return FetchResult(
                 error=error,
                 forward="uri-miss" if error.asked else "",
                 collapsed=joined and error.asked,
             )
         return self._brought(call, told, "uri-miss", joined)
 
-    async def _ask_or(self, call: Call, kept: Entry, why: str, max_age: float = math.inf) -> Answer:
+    async def _ask_or(
+        self, call: Call, kept: CacheEntry, why: str, max_age: float = math.inf
+    ) -> FetchResult:
         """Something is kept: it stands in if the farm fails or takes too long (RFC 5861)."""
         task, joined = self._join(call, max_age=max_age)
         done, _ = await asyncio.wait({task}, timeout=self.keeping.if_slow)
         if not done:
-            return Answer(kept, refusal(call, kept), hit=True, detail="slow")
+            return FetchResult(kept, refusal(call, kept), hit=True, detail="slow")
         try:
             told = task.result()
         except errors.UpstreamError as failure:
             if not failure.asked:
-                return self._kept(call, kept, State.ON_ERROR)
-            return Answer(
+                return self._kept(call, kept, EntryState.ON_ERROR)
+            return FetchResult(
                 kept,
                 refusal(call, kept),
                 forward=why,
                 failure=failure,
                 collapsed=joined,
-                detail=State.ON_ERROR.value,
+                detail=EntryState.ON_ERROR.value,
             )
         return self._brought(call, told, why, joined)
 
-    def _brought(self, call: Call, told: Brought, why: str, joined: bool) -> Answer:
+    def _brought(self, call: Call, told: SharedResult, why: str, joined: bool) -> FetchResult:
         entry, how = told
         refused = refusal(call, entry)
         if how == "shared":
-            return Answer(entry, refused, hit=True, detail=how)
-        return Answer(
+            return FetchResult(entry, refused, hit=True, detail=how)
+        return FetchResult(
             entry,
             refused,
             forward=why,
@@ -157,10 +159,10 @@ class Gateway:
 
     def _join(
         self, call: Call, *, background: bool = False, max_age: float = math.inf
-    ) -> tuple[asyncio.Task[Brought], bool]:
+    ) -> tuple[asyncio.Task[SharedResult], bool]:
         return self.flights.join(call.key, lambda: self._question(call, background, max_age))
 
-    async def _question(self, call: Call, background: bool, max_age: float) -> Brought:
+    async def _question(self, call: Call, background: bool, max_age: float) -> SharedResult:
         """One answer for everyone here who asks. Runs in a task that no client can cancel.
 
         Another process's answer will do if it is fresh and as young as was asked for.
@@ -168,16 +170,16 @@ class Gateway:
         kept = self.store.get(call.key)
         younger_than = -math.inf if kept is None else kept.asked_at - SAME
 
-        def good(found: Entry) -> bool:
+        def good(found: CacheEntry) -> bool:
             now = self.clock()
             return found.ttl(now) > 0 and found.age(now) < max_age and found.asked_at > younger_than
 
-        async def ask() -> Entry:
+        async def ask() -> CacheEntry:
             return await self._ask_farm(call, background)
 
         try:
             if self.meeting is None:
-                return Brought(await ask(), "asked")
+                return SharedResult(await ask(), "asked")
             told = await self.meeting.answer(call.key, good, ask)
         except errors.UpstreamError as error:
             error.method, error.arguments = call.method, call.arguments
@@ -187,7 +189,7 @@ class Gateway:
             self.keep(call.key, told.entry)
         return told
 
-    async def _ask_farm(self, call: Call, background: bool) -> Entry:
+    async def _ask_farm(self, call: Call, background: bool) -> CacheEntry:
         """One upstream call, its answer kept.
 
         An answer's age counts from the moment of asking (RFC 9111 section 4.2.3): the farm may
@@ -219,7 +221,7 @@ class Gateway:
             self.misread(error.cause)
             raise
 
-    def keep(self, key: str, entry: Entry) -> None:
+    def keep(self, key: str, entry: CacheEntry) -> None:
         """A new answer is here, from the farm or from another process."""
         if entry.lifetime > 0:
             self.store.put(key, entry)
@@ -237,7 +239,7 @@ class Gateway:
         await self.flights.aclose()
 
 
-def refusal(call: Call, entry: Entry) -> errors.Refused | None:
+def refusal(call: Call, entry: CacheEntry) -> errors.Refused | None:
     """The refusal that an entry keeps, anew: an exception that many raise must not be shared."""
     if not entry.refused:
         return None

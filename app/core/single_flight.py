@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """The questions under way, one per key, each in a task that no asker owns.
 
     ``joined`` hears whenever a question is wanted while it is under way.

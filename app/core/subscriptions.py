@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from app.core import errors
-from app.core.cache_entry import Entry
+from app.core.cache_entry import CacheEntry
 from app.core.call import Call
-from app.core.fetch_result import Answer
+from app.core.fetch_result import FetchResult
 from app.core.gateway import Gateway, refusal
 
 AGAIN = 5.0
@@ -23,10 +23,10 @@ AT_LEAST = 1.0
 """Seconds between two questions when the answer is stale as soon as it comes."""
 
 
-class News(NamedTuple):
+class Update(NamedTuple):
     """What a watched call is answered with: an entry, or the error that stands for one."""
 
-    entry: Entry | None
+    entry: CacheEntry | None
     error: errors.GatewayError | None = None
 
     @property
@@ -37,17 +37,17 @@ class News(NamedTuple):
         return self.entry.refused or self.entry.digest
 
 
-class Watcher:
+class Subscriber:
     """One reader. It holds the newest news and no queue: a slow one misses what is in between."""
 
-    def __init__(self, news: News | None, *, over: bool) -> None:
+    def __init__(self, news: Update | None, *, over: bool) -> None:
         self._bell = asyncio.Event()
         self._news = news
         self._over = over
         if news or over:
             self._bell.set()
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: Update) -> None:
         """There is news, in place of what has not been read yet."""
         self._news = news
         self._bell.set()
@@ -57,7 +57,7 @@ class Watcher:
         self._over = True
         self._bell.set()
 
-    async def next(self) -> News | None:
+    async def next(self) -> Update | None:
         """The newest news, once it is there; None at the end."""
         await self._bell.wait()
         self._bell.clear()
@@ -69,12 +69,12 @@ class Topic:
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        self.watchers: set[Watcher] = set()
-        self.news: News | None = None
+        self.watchers: set[Subscriber] = set()
+        self.news: Update | None = None
         self.lifetime = AGAIN
         self.poller: asyncio.Task[None] | None = None
 
-    def publish(self, news: News) -> None:
+    def publish(self, news: Update) -> None:
         """Tell all watchers, unless they know."""
         if news.entry is not None:
             self.lifetime = news.entry.lifetime
@@ -84,7 +84,7 @@ class Topic:
                 watcher.tell(news)
 
 
-class Hub:
+class Subscriptions:
     """Lets readers watch calls: ``most`` readers at once, ``per_client`` of them of one client.
 
     However many watch one call, it is asked for once per lifetime of its answer, by ``gateway``,
@@ -104,14 +104,14 @@ class Hub:
         """How many are watching."""
         return self._clients.total()
 
-    def heard(self, key: str, entry: Entry) -> None:
+    def heard(self, key: str, entry: CacheEntry) -> None:
         """Somebody was answered, in this process or in another: watchers may want to know."""
         topic = self._topics.get(key)
         if topic is not None:
-            topic.publish(News(entry, refusal(topic.call, entry)))
+            topic.publish(Update(entry, refusal(topic.call, entry)))
 
     @contextmanager
-    def watch(self, call: Call, client: str) -> Iterator[Watcher]:
+    def watch(self, call: Call, client: str) -> Iterator[Subscriber]:
         """A watcher of ``call`` for the time of the block.
 
         Raises errors.Overloaded or errors.TooManyStreams if there is no room for one more.
@@ -121,7 +121,7 @@ class Hub:
         if self._clients[client] >= self._per_client:
             raise errors.TooManyStreams
         topic = self._topics.get(call.key) or self._open(call)
-        watcher = Watcher(topic.news, over=self._over)
+        watcher = Subscriber(topic.news, over=self._over)
         topic.watchers.add(watcher)
         self._clients[client] += 1
         try:
@@ -162,11 +162,11 @@ class Hub:
         """Ask for the call whenever its answer is no longer fresh. Cancelled from outside."""
         while True:
             answer = await self._gateway.latest(topic.call)
-            topic.publish(News(answer.entry, answer.error))
+            topic.publish(Update(answer.entry, answer.error))
             await asyncio.sleep(pause(answer, self._gateway.clock(), topic.lifetime))
 
 
-def pause(answer: Answer, now: float, lifetime: float) -> float:
+def pause(answer: FetchResult, now: float, lifetime: float) -> float:
     """Seconds until the call is asked for again; ``lifetime`` is that of its last entry."""
     if answer.entry is not None:
         ttl = answer.entry.ttl(now)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from app.docs.swagger_ui import KEEP_PAGE, LOCKED, MEDIA_TYPES, Kept
+from app.docs.swagger_ui import KEEP_PAGE, LOCKED, MEDIA_TYPES, StaticFile
 
 INDEX = "index.html"
 # Pictures of the farm's sessions lie anywhere.
@@ -24,7 +24,9 @@ def demo_router(directory: Path) -> APIRouter:
     left out.
     """
     files = {
-        path.relative_to(directory).as_posix(): Kept.of(path.read_bytes(), path.suffix, HEADERS)
+        path.relative_to(directory).as_posix(): StaticFile.of(
+            path.read_bytes(), path.suffix, HEADERS
+        )
         for path in directory.rglob("*.*")
         if path.suffix in MEDIA_TYPES and path.is_file()
     }

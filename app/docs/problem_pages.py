@@ -18,7 +18,7 @@ from app.api.negotiation import quality
 from app.api.problems import CODES, InvalidPart, Problem, Problems
 from app.api.response_docs import problem_responses
 from app.core import errors
-from app.docs.swagger_ui import KEEP_PAGE, LANDING_POLICY, Kept, html_page
+from app.docs.swagger_ui import KEEP_PAGE, LANDING_POLICY, StaticFile, html_page
 
 KINDS = {code: kind for kind, code in CODES.items()}
 INVALID = InvalidPart(
@@ -64,7 +64,7 @@ class ProblemPages(BaseModel):
     items: list[ProblemPage]
 
 
-class Forms(dict[str, Kept]):
+class Representations(dict[str, StaticFile]):
     """The forms of one page by their media types, the default first."""
 
     def answer(self, request: Request) -> Response:
@@ -182,11 +182,13 @@ def _words(page: ProblemPage) -> dict[str, str]:
     }
 
 
-def _forms(page: BaseModel, template: str, version: str, words: Mapping[str, str]) -> Forms:
+def _forms(
+    page: BaseModel, template: str, version: str, words: Mapping[str, str]
+) -> Representations:
     """``page`` as JSON, and as what ``template`` makes of ``words``."""
     html = html_page(template, {**words, "version": escape(version)}, LANDING_POLICY)
-    data = Kept.of(page.model_dump_json().encode(), ".json", {"Cache-Control": KEEP_PAGE})
-    forms = Forms({"application/json": data, "text/html": html})
+    data = StaticFile.of(page.model_dump_json().encode(), ".json", {"Cache-Control": KEEP_PAGE})
+    forms = Representations({"application/json": data, "text/html": html})
     for form in forms.values():
         form.headers["Vary"] = "Accept"
     return forms

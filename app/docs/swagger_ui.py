@@ -44,7 +44,7 @@ DOCS_POLICY = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class StaticFile:
     """A file as it is sent: body and headers, made once."""
 
     body: bytes
@@ -97,15 +97,15 @@ def docs_router(*, public_url: str, version: str) -> APIRouter:
     return router
 
 
-def html_page(name: str, words: Mapping[str, str], policy: str) -> Kept:
+def html_page(name: str, words: Mapping[str, str], policy: str) -> StaticFile:
     """The template ``name`` with its ``words`` filled in. They are markup: escape what is text."""
     text = Template((STATIC / name).read_text(encoding="utf-8"))
     headers = {"Cache-Control": KEEP_PAGE, "Content-Security-Policy": policy}
-    return Kept.of(text.substitute(words).encode(), ".html", headers)
+    return StaticFile.of(text.substitute(words).encode(), ".html", headers)
 
 
-def _asset(path: Path) -> Kept:
-    return Kept.of(path.read_bytes(), path.suffix, {"Cache-Control": KEEP_ASSET})
+def _asset(path: Path) -> StaticFile:
+    return StaticFile.of(path.read_bytes(), path.suffix, {"Cache-Control": KEEP_ASSET})
 
 
 def _origin(url: str) -> str:

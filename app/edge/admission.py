@@ -9,13 +9,13 @@ from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.client_address import Clients
+from app.api.client_address import ClientAddresses
 from app.api.error_codes import Code
 from app.api.problems import Problems
 from app.api.replies import Header
 from app.core import errors
-from app.edge.api_keys import Keys
-from app.edge.rate_limit import Counter, limit_field
+from app.edge.api_keys import ApiKeys
+from app.edge.rate_limit import RateLimiter, limit_field
 
 OPEN = {"", "demo", "docs", "health", "metrics", "openapi.json", "openapi-3.0.json", "problems"}
 """First segments of the paths that are never refused: what explains a refusal has to be readable.
@@ -29,17 +29,17 @@ WRONG_KEY = CHALLENGE + b', error="invalid_token"'
 SEVERAL = b""
 """Stands for different keys, or one field twice, in one request; it is nobody's key."""
 
-Refused = Callable[[str], None]
+OnRefused = Callable[[str], None]
 """Told why a request was refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
 
 
-Verdict = tuple[errors.GatewayError | None, list[Header]]
+Decision = tuple[errors.GatewayError | None, list[Header]]
 """Why a request is refused, if it is; and the header fields that its answer has to carry."""
 
-ADMITTED: Verdict = (None, [])
+ADMITTED: Decision = (None, [])
 
 
-class Gate:
+class Admission:
     """Asked once for each request, before anything else. Without keys, everybody may ask.
 
     ``by_key`` counts requests by the names of their keys; a name that is not there counts as 0.
@@ -47,11 +47,11 @@ class Gate:
 
     def __init__(
         self,
-        clients: Clients,
-        keys: Keys | None,
-        counter: Counter | None,
+        clients: ClientAddresses,
+        keys: ApiKeys | None,
+        counter: RateLimiter | None,
         clock: Callable[[], float],
-        refused: Refused,
+        refused: OnRefused,
         by_key: MutableMapping[str, int],
     ) -> None:
         self._clients = clients
@@ -61,7 +61,7 @@ class Gate:
         self._refused = refused
         self._by_key = by_key
 
-    def admit(self, scope: Scope, given: Mapping[bytes, bytes]) -> Verdict:
+    def admit(self, scope: Scope, given: Mapping[bytes, bytes]) -> Decision:
         """Whether this request is answered. ``given`` are its header fields by name.
 
         ``scope["rfgw.client"]`` becomes the client's name: its key's, or else its address.
@@ -98,10 +98,10 @@ class Gate:
         return None, fields
 
 
-class Crowd:
+class ConcurrencyLimit:
     """Requests that are being answered at once: ``most``, and one more is told so at once."""
 
-    def __init__(self, most: int, problems: Problems, refused: Refused) -> None:
+    def __init__(self, most: int, problems: Problems, refused: OnRefused) -> None:
         self._most = most
         self._problems = problems
         self._refused = refused

@@ -27,13 +27,13 @@ LOOK_EVERY = 1.0
 INDEX = slice(8)
 """The part of a digest that a key is looked up by; then the whole is compared in constant time."""
 
-Known = Mapping[bytes, tuple[bytes, str]]
+KeyTable = Mapping[bytes, tuple[bytes, str]]
 """Digests and names, by the first bytes of the digests."""
-Mark = tuple[int, ...]
+FileState = tuple[int, ...]
 """What of a file's state is another when its content is."""
 
 
-class KeysError(Exception):
+class ApiKeysError(Exception):
     """What is wrong with a file of keys, and in which line; never what stands there."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
@@ -42,7 +42,7 @@ class KeysError(Exception):
         self.line = line
 
 
-class Keys:
+class ApiKeys:
     """The keys of the file at ``path``, as it was when it was last whole.
 
     Raises KeysError if the file holds no keys to begin with.
@@ -76,7 +76,7 @@ class Keys:
         self._mark = mark
         try:
             self._mark, self._known = _read(self._path)
-        except KeysError as error:
+        except ApiKeysError as error:
             logs.event(
                 "api_keys_refused", level=logging.ERROR, line=error.line, reason=error.reason
             )
@@ -84,7 +84,7 @@ class Keys:
             logs.event("api_keys_read", keys=len(self._known))
 
 
-def parse(text: str) -> Known:
+def parse(text: str) -> KeyTable:
     """What a file of keys says: ``name sha256:<64 hex digits>`` a line, ``#`` begins a comment.
 
     A name may stand in several lines: each of its keys is valid. Raises KeysError.
@@ -96,16 +96,16 @@ def parse(text: str) -> Known:
             continue
         parts = LINE.fullmatch(said)
         if parts is None:
-            raise KeysError(f"must be a name, a blank and {ALGORITHM}<64 hex digits>", number)
+            raise ApiKeysError(f"must be a name, a blank and {ALGORITHM}<64 hex digits>", number)
         if not NAME.fullmatch(parts[1]):
             allowed = "a letter, then up to 31 letters, digits, _ or -"
-            raise KeysError(f"the name must be {allowed}", number)
+            raise ApiKeysError(f"the name must be {allowed}", number)
         digest = bytes.fromhex(parts[2])
         if digest[INDEX] in known:
-            raise KeysError("the same key stands in a line above", number)
+            raise ApiKeysError("the same key stands in a line above", number)
         known[digest[INDEX]] = (digest, parts[1])
     if not known:
-        raise KeysError("holds no keys")
+        raise ApiKeysError("holds no keys")
     return known
 
 
@@ -117,21 +117,21 @@ def new_key(name: str) -> tuple[str, str]:
     return key, f"{name} {ALGORITHM}{sha256(key.encode()).hexdigest()}"
 
 
-def _read(path: Path) -> tuple[Mark, Known]:
+def _read(path: Path) -> tuple[FileState, KeyTable]:
     """A file's state and keys. The state is taken first: whatever changes later is seen."""
     try:
         with path.open("rb") as file:
             mark = _mark(os.fstat(file.fileno()))
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise KeysError(f"cannot be read: {error.strerror}") from None
+        raise ApiKeysError(f"cannot be read: {error.strerror}") from None
     if len(raw) > MAX_BYTES:
-        raise KeysError(f"is larger than {MAX_BYTES} bytes")
+        raise ApiKeysError(f"is larger than {MAX_BYTES} bytes")
     try:
         return mark, parse(raw.decode())
     except UnicodeDecodeError:
-        raise KeysError("cannot be read: not UTF-8 text") from None
+        raise ApiKeysError("cannot be read: not UTF-8 text") from None
 
 
-def _mark(state: os.stat_result) -> Mark:
+def _mark(state: os.stat_result) -> FileState:
     return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size

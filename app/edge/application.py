@@ -12,12 +12,12 @@ from app.api.error_codes import Code
 from app.api.problems import CODES, Problems
 from app.api.replies import Header
 from app.core import errors
-from app.edge.admission import Crowd, Gate, Verdict
+from app.edge.admission import Admission, ConcurrencyLimit, Decision
 from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
-from app.edge.fast_path import Front, Kept
+from app.edge.fast_path import FastPath, PreparedAnswer
 from app.server.drain import Drain
 from app.telemetry import logs
-from app.telemetry.access_log import HIT_TIMING, SEEN, Observer, Seen
+from app.telemetry.access_log import HIT_TIMING, SEEN, AccessLog, Seen
 from app.telemetry.timings import timings
 from app.telemetry.trace import trace, trace_of
 
@@ -25,23 +25,23 @@ START, BODY = "http.response.start", "http.response.body"
 
 CLOSE = {"connection": "close"}
 
-Crash = Callable[[str, BaseException], None]
+OnCrash = Callable[[str, BaseException], None]
 """Told of an exception that nobody handled, with the request's id."""
 
 
-class Edge:
+class EdgeApplication:
     """Wraps the whole application, so that crashes leave with CORS and a request id too."""
 
     def __init__(
         self,
         app: ASGIApp,
-        front: Front,
+        front: FastPath,
         problems: Problems,
         origins: frozenset[str],
-        on_crash: Crash,
-        observer: Observer,
-        gate: Gate | None,
-        crowd: Crowd,
+        on_crash: OnCrash,
+        observer: AccessLog,
+        gate: Admission | None,
+        crowd: ConcurrencyLimit,
         drain: Drain,
     ) -> None:
         self.app = app
@@ -106,15 +106,17 @@ class Edge:
         return answer
 
     def _admit(
-        self, gate: Gate, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
-    ) -> Verdict:
+        self, gate: Admission, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
+    ) -> Decision:
         try:
             return gate.admit(scope, given)
         except Exception as error:  # noqa: BLE001 - who cannot be judged is not let in
             self._on_crash(request_id.decode(), error)
             return errors.Crashed("gate"), []
 
-    def _kept(self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes) -> Kept | None:
+    def _kept(
+        self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
+    ) -> PreparedAnswer | None:
         try:
             return self._front.answer(scope, given)
         except Exception as error:  # noqa: BLE001 - the route answers as well, only slower

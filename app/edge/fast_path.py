@@ -11,28 +11,28 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from app.api.replies import Header, Replies, hit_words, matches, takes_json, wish_of
-from app.core.cache_entry import Entry
+from app.core.cache_entry import CacheEntry
 from app.core.call import Call
-from app.core.fetch_result import NO_WISH
+from app.core.fetch_result import NO_DIRECTIVES
 from app.core.gateway import Gateway
-from app.telemetry.access_log import Hit
+from app.telemetry.access_log import ExpectedHit
 
 MAX_READY = 4096
 """How many entries have their header fields ready at most; beyond, all are made anew."""
 
 
-Kept = tuple[int, list[Header], Hit, bytes]
+PreparedAnswer = tuple[int, list[Header], ExpectedHit, bytes]
 """Status, header fields, who counts it, and body."""
 
 
-class Served(NamedTuple):
+class FastRoute(NamedTuple):
     """What is served below the head of a path: an operationId, and a call of one argument."""
 
     operation: str
     call: type[Call]
 
 
-class Ready(NamedTuple):
+class PreparedHeads(NamedTuple):
     """The header fields of both answers that an entry can give, good until ``until``.
 
     That is when the entry's age or its ttl reach another whole second. With each goes how it is
@@ -44,12 +44,12 @@ class Ready(NamedTuple):
     asked_at: float
     until: float
     ok: list[Header]
-    ok_hit: Hit
+    ok_hit: ExpectedHit
     not_modified: list[Header]
-    not_modified_hit: Hit
+    not_modified_hit: ExpectedHit
 
 
-class Front:
+class FastPath:
     """``served`` tells what is below the head of a path.
 
     ``{"/sessions": Served("getSession", GetSession)}`` finds the entry of ``/sessions/42`` under
@@ -61,17 +61,17 @@ class Front:
         self,
         gateway: Gateway,
         replies: Replies,
-        served: Mapping[str, Served],
-        expect: Callable[[str, str, int], Hit],
+        served: Mapping[str, FastRoute],
+        expect: Callable[[str, str, int], ExpectedHit],
     ) -> None:
         self._store = gateway.store
         self._clock = gateway.clock
         self._replies = replies
         self._served = {head.encode(): below for head, below in served.items()}
         self._expect = expect
-        self._ready: dict[bytes, Ready] = {}
+        self._ready: dict[bytes, PreparedHeads] = {}
 
-    def answer(self, scope: Scope, given: Mapping[bytes, bytes]) -> Kept | None:
+    def answer(self, scope: Scope, given: Mapping[bytes, bytes]) -> PreparedAnswer | None:
         """The answer, or None: the route shall give it.
 
         ``given`` are the request's header fields, none of them doubled.
@@ -82,7 +82,7 @@ class Front:
         ready = self._ready.get(path)
         key = ready.key if ready is not None else self._key_of(path)
         control = given.get(b"cache-control")
-        if control is not None and wish_of(control) != NO_WISH:
+        if control is not None and wish_of(control) != NO_DIRECTIVES:
             return None
         entry = self._store.get(key)
         if entry is None or entry.refused or not takes_json(given.get(b"accept")):
@@ -110,14 +110,14 @@ class Front:
         below = self._served.get(head)
         return "" if below is None else f"{below.call.key_head()}{tail.decode('latin-1')})"
 
-    def _make_ready(self, path: bytes, key: str, entry: Entry, now: float) -> Ready:
+    def _make_ready(self, path: bytes, key: str, entry: CacheEntry, now: float) -> PreparedHeads:
         if len(self._ready) >= MAX_READY:
             self._ready.clear()
         status = b"rfgw; " + hit_words(entry, now).encode()
         age, ttl = entry.age(now), entry.ttl(now)
         head, _, tail = path.rpartition(b"/")
         below = self._served[head].operation, tail.decode()
-        ready = self._ready[path] = Ready(
+        ready = self._ready[path] = PreparedHeads(
             key,
             entry.digest,
             entry.asked_at,

@@ -22,7 +22,7 @@ class Allowance(NamedTuple):
     wait: float  # seconds until the next request is taken
 
 
-class Counter(Protocol):
+class RateLimiter(Protocol):
     """Who counts: this process alone, or something that several processes share."""
 
     policy: bytes
@@ -32,7 +32,7 @@ class Counter(Protocol):
         ...
 
 
-class Rate:
+class RateLimit:
     """``quota`` requests in ``window`` seconds: all at once if they were saved up, else evenly."""
 
     def __init__(self, quota: int, window: int, max_clients: int = MAX_CLIENTS) -> None:
@@ -75,11 +75,11 @@ class Rate:
         self._whole_at.update(item for item in looked[1:] if item[1] > now)
 
 
-class Shared:
-    """A ``Rate`` that several processes keep: each tells the others, from time to time, what was
+class SharedRateLimit:
+    """A ``RateLimit`` that several processes keep: each tells the others, from time to time, what was
     taken there. What it has not been told yet, it does not count."""
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: RateLimit) -> None:
         self.policy, self.each, self.window = rate.policy, rate.each, rate.window
         self._rate = rate
         self._untold: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """What we serve: one file per resource. Knows the list; each file knows its own facts."""
 
 from app.core.call import Call
-from app.edge.fast_path import Served
+from app.edge.fast_path import FastRoute
 from app.resources import sessions
 
 ROUTERS = (sessions.router,)
@@ -9,5 +9,5 @@ ROUTERS = (sessions.router,)
 CALLS: tuple[type[Call], ...] = (sessions.GetSession,)
 """What the farm is asked."""
 
-FRONT = {"/sessions": Served("getSession", sessions.GetSession)}
+FAST_ROUTES = {"/sessions": FastRoute("getSession", sessions.GetSession)}
 """Heads of paths whose last segment is the call's one argument, and what is served below each."""

@@ -13,20 +13,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from app.server.drain import Drain
-from app.server.lingering_close import PASSED_OVER, Asgi, Lingering, reset, without_chunks
+from app.server.lingering_close import PASSED_OVER, Asgi, LingeringTransport, reset, without_chunks
 from app.server.request_head import (
     MALFORMED,
     MAX_FIELDS,
     MAX_HEAD,
     TOO_LARGE,
-    Refused,
-    Whole,
+    BodyUnwanted,
+    RequestRejected,
     check_host,
     origin_form,
     size,
     unread,
 )
-from app.server.write_buffer import Gathering
+from app.server.write_buffer import WriteBuffer
 
 GUARDED = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The client is there."""
         super().connection_made(transport)
-        self._gathering = Gathering(transport)
+        self._gathering = WriteBuffer(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse, or pass over what comes after the end."""
@@ -110,8 +110,8 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             cause = error.__context__
-            if not isinstance(cause, Whole):
-                self._refuse(cause.status if isinstance(cause, Refused) else MALFORMED)
+            if not isinstance(cause, BodyUnwanted):
+                self._refuse(cause.status if isinstance(cause, RequestRejected) else MALFORMED)
         else:
             if self.received != received:
                 self._pending = min(len(data), MAX_HEAD)  # at most; most often it is nothing
@@ -132,10 +132,10 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         hosts_wrong = self._hosts != 1 and (self._hosts or version == "1.1")
         if hosts_wrong or version not in ("1.1", "1.0"):
-            raise Refused(MALFORMED)
+            raise RequestRejected(MALFORMED)
         bulky = self._bulk and size(self.url, self.headers) > MAX_HEAD
         if bulky or len(self.headers) > MAX_FIELDS:
-            raise Refused(TOO_LARGE)
+            raise RequestRejected(TOO_LARGE)
         if self.url[:1] != b"/" or b"#" in self.url:
             self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
@@ -144,9 +144,9 @@ class Connection(HttpToolsProtocol):
         if self._body:  # nobody wants it: nothing after the head is read
             self.over = True
             self.cycle.keep_alive = False
-            self.cycle.transport = Lingering(self.transport)  # type: ignore[assignment]
+            self.cycle.transport = LingeringTransport(self.transport)  # type: ignore[assignment]
             self.on_message_complete()
-            raise Whole
+            raise BodyUnwanted
 
     def on_message_complete(self) -> None:
         """The request is whole; the next one may begin."""
@@ -167,7 +167,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._body = True
             if value.lower() != b"chunked":  # the parser takes any coding before it
-                raise Refused(MALFORMED)
+                raise RequestRejected(MALFORMED)
 
     # --- What goes ---
 
@@ -211,7 +211,7 @@ class Connection(HttpToolsProtocol):
         before: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
         self.cycle = RequestResponseCycle(
             scope=unread(self),
-            transport=Lingering(self.transport),  # type: ignore[arg-type]
+            transport=LingeringTransport(self.transport),  # type: ignore[arg-type]
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,

@@ -19,7 +19,7 @@ PASSED_OVER = 256 * 1024
 """Bytes taken off the line after the end, so that the client's own end is seen; not all it has."""
 
 
-class Lingering:
+class LingeringTransport:
     """A transport that closes in stages (RFC 9112 section 9.6).
 
     To close it amid what a client still sends would reset the connection, and the answer be lost.

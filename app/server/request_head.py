@@ -27,7 +27,7 @@ HOST = re.compile(
 DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """Raised amid the parsing of a head that is to be answered with ``status``."""
 
     def __init__(self, status: int) -> None:
@@ -35,7 +35,7 @@ class Refused(Exception):
         self.status = status
 
 
-class Whole(Exception):
+class BodyUnwanted(Exception):
     """Raised amid the parsing of a request whose body nobody wants: it ends here."""
 
 
@@ -47,7 +47,7 @@ def size(target: bytes, fields: Iterable[Field]) -> int:
 def check_host(value: bytes) -> None:
     """Refuse what is no host (RFC 9112 section 3.2). Raises Refused."""
     if not HOST.fullmatch(value):
-        raise Refused(MALFORMED)
+        raise RequestRejected(MALFORMED)
 
 
 def origin_form(target: bytes, fields: Iterable[Field]) -> bytes:
@@ -60,12 +60,12 @@ def origin_form(target: bytes, fields: Iterable[Field]) -> bytes:
     try:
         parts = urlsplit(target)
     except ValueError:
-        raise Refused(MALFORMED) from None
+        raise RequestRejected(MALFORMED) from None
     port = DEFAULT_PORTS.get(parts.scheme)
     if b"#" in target or port is None or not parts.netloc:
-        raise Refused(MALFORMED)
+        raise RequestRejected(MALFORMED)
     if _authority(parts.netloc, port) != _authority(host, port):
-        raise Refused(MALFORMED)
+        raise RequestRejected(MALFORMED)
     return (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
 
 

@@ -18,12 +18,12 @@ from uvicorn.supervisors import Multiprocess, multiprocess
 
 from app.server.server import LEAVE, SIGNALS, Config, Server
 from app.telemetry import logs
-from app.telemetry.log_writer import LINES
+from app.telemetry.log_writer import LOG_WRITER
 
 ENDED_WITHIN = 15.0
 """Seconds from its signal after which a worker is killed: one that is well needs less."""
 
-Watch = Callable[[Collection[int | None]], None]
+OnWorkers = Callable[[Collection[int | None]], None]
 """Told the pids of the workers whenever they may have changed."""
 
 
@@ -48,7 +48,7 @@ class Worker(multiprocess.Process):
             super().target(sockets)
         except Exception as error:  # noqa: BLE001 - a traceback would show the exception's message
             logs.crash("-", error)
-            LINES.flush()
+            LOG_WRITER.flush()
             raise SystemExit(1) from None
 
     @property
@@ -59,14 +59,14 @@ class Worker(multiprocess.Process):
         return self._server
 
 
-class Workers(Multiprocess):
+class Supervisor(Multiprocess):
     """uvicorn's supervisor over our servers. It hears a signal while it waits for a worker, too."""
 
     def __init__(
         self,
         config: Config,
         sockets: list[socket.socket],
-        watch: Watch | None,
+        watch: OnWorkers | None,
         early: Sequence[int] = (),
     ) -> None:
         super().__init__(config, sockets)
@@ -163,7 +163,7 @@ def _leave_with_parent() -> None:
 def serve(
     config: Config,
     listener: socket.socket,
-    watch: Watch | None = None,
+    watch: OnWorkers | None = None,
     early: Sequence[int] = (),
 ) -> None:
     """Serve on ``listener`` until a signal, in this process or in several below it.
@@ -171,7 +171,7 @@ def serve(
     ``early`` are the signals that came before; it may grow until ours are installed.
     """
     if config.workers > 1:
-        Workers(config, [listener], watch, early).run()
+        Supervisor(config, [listener], watch, early).run()
         return
     server = Server(config)
     # The server sends a signal that ended it again. Taken as it takes them itself, one that

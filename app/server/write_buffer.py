@@ -8,7 +8,7 @@ import asyncio
 LENGTH = b"\r\ncontent-length: "  # as uvicorn writes it, whatever case an application used
 
 
-class Gathering:
+class WriteBuffer:
     """A transport that keeps a head back for the body that follows it.
 
     Only one that tells a length: then the body comes at once. Whoever streams is not held up.

@@ -9,8 +9,8 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from app.telemetry import logs
-from app.telemetry.hit_counters import HIT, Requests, Tally, add
-from app.telemetry.log_writer import LINES, Cut
+from app.telemetry.hit_counters import HIT, RequestCounters, Tally, add
+from app.telemetry.log_writer import LOG_WRITER, LineTemplate
 from app.telemetry.timings import Timings
 from app.telemetry.trace import trace_of
 
@@ -69,15 +69,15 @@ def seen_of(scope: Scope) -> Seen:
     return seen
 
 
-class Hit(NamedTuple):
+class ExpectedHit(NamedTuple):
     """What is known beforehand of requests that a kept answer serves."""
 
     tally: Tally
     fields: dict[str, Any]
-    cut: Cut | None  # the same as a line; None: no lines are written
+    cut: LineTemplate | None  # the same as a line; None: no lines are written
 
 
-class Observer:
+class AccessLog:
     """Hears of every request once: counts it, and logs it unless ``form`` is None.
 
     ``clock`` is ``perf_counter``, or a test's.
@@ -85,28 +85,30 @@ class Observer:
 
     def __init__(
         self,
-        requests: Requests,
-        form: logs.Form | None,
+        requests: RequestCounters,
+        form: logs.LineFormatter | None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.clock = clock
         self._requests = requests
         self._form = form
 
-    def expect(self, operation: str, last: str, status: int) -> Hit:
+    def expect(self, operation: str, last: str, status: int) -> ExpectedHit:
         """What to ``hit`` with when a kept answer serves a path that ends like this."""
         fields = _fields("GET", operation, last, status, HIT)
         cut = self._form.cut("request", fields) if self._form else None
-        return Hit(self._requests.hits(operation, status), fields, cut)
+        return ExpectedHit(self._requests.hits(operation, status), fields, cut)
 
-    def hit(self, hit: Hit, request_id: bytes, began: float, traceparent: bytes | None) -> None:
+    def hit(
+        self, hit: ExpectedHit, request_id: bytes, began: float, traceparent: bytes | None
+    ) -> None:
         """The front has answered. Every tenth of a microsecond counts here."""
         now = self.clock()
         add(hit.tally, now - began)
         if hit.cut is None:
             return
         if traceparent is None or (trace := trace_of(traceparent)) is None:
-            LINES.add((hit.cut, request_id, now, now - began))
+            LOG_WRITER.add((hit.cut, request_id, now, now - began))
         else:
             known: dict[str, Any] = {"request_id": request_id.decode(), "trace_id": trace.id}
             logs.event("request", **known, **hit.fields, ms=round((now - began) * 1000, 3))

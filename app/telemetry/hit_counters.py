@@ -26,7 +26,7 @@ def add(tally: Tally, seconds: float) -> None:
     tally[1 if seconds <= BOUNDS[0] else bisect_left(BOUNDS, seconds) + 1] += 1
 
 
-class Requests:
+class RequestCounters:
     """Requests and looks into the cache, in plain numbers: a kept answer is worth no more.
 
     prometheus-client's own counters take about 1 us a step, these a tenth of it. A registry
@@ -97,8 +97,8 @@ class Requests:
         yield from (requests, latency, answers)
 
 
-class ByName:
-    """A counter with one label, in plain numbers, as ``Requests`` are: add to ``numbers``."""
+class LabelCounter:
+    """A counter with one label, in plain numbers, as ``RequestCounters`` are: add to ``numbers``."""
 
     def __init__(self, name: str, words: str, label: str) -> None:
         self.numbers: defaultdict[str, int] = defaultdict(int)
@@ -116,7 +116,7 @@ class ByName:
         return [family]
 
 
-class Elsewhere:
+class CallbackCounter:
     """A counter whose number somebody else keeps: ``read`` gives it at each scrape."""
 
     def __init__(self, name: str, words: str) -> None:

@@ -23,7 +23,7 @@ LAST = 1.0
 """Seconds that the end of the process waits for the last lines."""
 
 
-class Cut(NamedTuple):
+class LineTemplate(NamedTuple):
     """A line but for its moment, a name and milliseconds, which come when it is written."""
 
     moment: Callable[[float], str]  # the text of a Unix time
@@ -33,7 +33,7 @@ class Cut(NamedTuple):
     end: bytes
 
 
-Filling = tuple[Cut, bytes, float, float]
+LineValues = tuple[LineTemplate, bytes, float, float]
 """A cut line, its name, its moment by ``time.perf_counter``, and seconds."""
 
 
@@ -58,7 +58,7 @@ def to_stderr(lines: bytes) -> None:
             fcntl.lockf(number, fcntl.LOCK_UN)
 
 
-class Lines:
+class LogWriter:
     """Whoever adds a line never waits, not even for a reader that has stopped.
 
     When ``room`` lines wait, more are ``dropped`` and counted.
@@ -75,12 +75,12 @@ class Lines:
 
     def _begin(self) -> None:
         self.dropped = 0
-        self._waiting: deque[str | Filling] = deque()
+        self._waiting: deque[str | LineValues] = deque()
         self._idle = True
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, line: str | Filling) -> None:
+    def add(self, line: str | LineValues) -> None:
         """Have one line written, soon. One that is cut costs nearly nothing until then."""
         waiting = self._waiting
         if len(waiting) >= self._room:
@@ -123,7 +123,7 @@ class Lines:
         self._hurry.clear()
 
 
-def filled(batch: Iterable[str | Filling]) -> list[bytes]:
+def filled(batch: Iterable[str | LineValues]) -> list[bytes]:
     """The lines in UTF-8. Many share a millisecond, and so its text."""
     offset = time.time() - time.perf_counter()
     moment, known = b"", -1
@@ -141,7 +141,7 @@ def filled(batch: Iterable[str | Filling]) -> list[bytes]:
     return lines
 
 
-LINES = Lines()
+LOG_WRITER = LogWriter()
 """The process's own: there is one standard error."""
 
-atexit.register(LINES.flush)
+atexit.register(LOG_WRITER.flush)

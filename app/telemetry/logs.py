@@ -13,7 +13,7 @@ import traceback
 from contextvars import ContextVar
 from typing import Any, Literal
 
-from app.telemetry.log_writer import LINES, Cut
+from app.telemetry.log_writer import LOG_WRITER, LineTemplate
 from app.telemetry.trace import trace
 
 EVENTS = logging.getLogger("rfgw")
@@ -30,7 +30,7 @@ MAX_PLACES = 10
 """Of an exception's places, those nearest to where it was raised."""
 
 
-def configure(level: str, style: Literal["json", "console"]) -> "Form":
+def configure(level: str, style: Literal["json", "console"]) -> "LineFormatter":
     """Send all log lines, the server's included, to standard error, in the form that is given."""
     form = JsonLines() if style == "json" else Readable()
     logging.config.dictConfig(
@@ -38,7 +38,7 @@ def configure(level: str, style: Literal["json", "console"]) -> "Form":
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"lines": {"()": lambda: form}},
-            "handlers": {"lines": {"()": Queued, "formatter": "lines"}},
+            "handlers": {"lines": {"()": QueueHandler, "formatter": "lines"}},
             "root": {"handlers": ["lines"], "level": "WARNING"},
             "loggers": {
                 "rfgw": {"level": level.upper()},
@@ -64,7 +64,7 @@ def crash(otherwise: str, error: BaseException) -> None:
     EVENTS.error("crash", exc_info=error, extra={"fields": known})
 
 
-class Changes:
+class StateLog:
     """Logs the state of something when it changes, at most once a second: the latest is told."""
 
     def __init__(self, name: str) -> None:
@@ -87,17 +87,17 @@ class Changes:
             self._timer = asyncio.get_running_loop().call_later(1.0, self._log)
 
 
-class Queued(logging.Handler):
+class QueueHandler(logging.Handler):
     """Leaves the writing to a thread: whoever logs never waits for a reader."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Add one line to those that wait. Who was cancelled did not crash: that is no event."""
         if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
             return
-        LINES.add(self.format(record))
+        LOG_WRITER.add(self.format(record))
 
 
-class Form(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """How an event becomes one line, control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -112,17 +112,17 @@ class Form(logging.Formatter):
         """How a line tells its time."""
         raise NotImplementedError
 
-    def cut(self, name: str, fields: dict[str, Any]) -> Cut:
+    def cut(self, name: str, fields: dict[str, Any]) -> LineTemplate:
         """The line of an event with these fields, between its request's id and its duration."""
         text = self.line(0.0, "info", name, {"request_id": "<id>", **fields, "ms": CUT_MS})
         start, _, rest = text.partition(self.moment(0.0))
         upto_id, _, rest = rest.partition("<id>")
         upto_ms, _, end = rest.rpartition(str(CUT_MS))
         parts = (part.encode() for part in (start, upto_id, upto_ms, end))
-        return Cut(self.moment, *parts)
+        return LineTemplate(self.moment, *parts)
 
 
-class JsonLines(Form):
+class JsonLines(LineFormatter):
     """One line of JSON."""
 
     def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:
@@ -134,7 +134,7 @@ class JsonLines(Form):
         return _moment(at)
 
 
-class Readable(Form):
+class Readable(LineFormatter):
     """One line for people."""
 
     def line(self, at: float, level: str, name: str, fields: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 
 from app.telemetry.cluster_metrics import SharedCacheMetrics
-from app.telemetry.hit_counters import BOUNDS, ByName, Elsewhere, Requests
-from app.telemetry.multiprocess import Board
+from app.telemetry.hit_counters import BOUNDS, CallbackCounter, LabelCounter, RequestCounters
+from app.telemetry.multiprocess import MultiprocessMetrics
 
 
 class Metrics:
@@ -18,10 +18,10 @@ class Metrics:
     If there is a ``board``, what is told is the sum over all processes that use it.
     """
 
-    def __init__(self, board: Board | None = None) -> None:
+    def __init__(self, board: MultiprocessMetrics | None = None) -> None:
         self._board = board
         self.registry = CollectorRegistry()
-        self.requests = Requests()
+        self.requests = RequestCounters()
         self.registry.register(self.requests)
         self.stale_seconds = self._counter(
             "rfgw_cache_stale_seconds", "How long past freshness stale answers were, summed up."
@@ -71,7 +71,9 @@ class Metrics:
             states=["closed", "open", "probing"],
             registry=self.registry,
         )
-        self.keys = ByName("rfgw_key_requests", "Requests with a valid key, by its name.", "key")
+        self.keys = LabelCounter(
+            "rfgw_key_requests", "Requests with a valid key, by its name.", "key"
+        )
         self.registry.register(self.keys)
         self.refused = self._counter(
             "rfgw_refused",
@@ -79,7 +81,9 @@ class Metrics:
             "wrong_key, rate, crowd.",
             "cause",
         )
-        self.lines_dropped = Elsewhere("rfgw_log_lines_dropped", "Log lines that were not written.")
+        self.lines_dropped = CallbackCounter(
+            "rfgw_log_lines_dropped", "Log lines that were not written."
+        )
         self.registry.register(self.lines_dropped)
         self.streams = Gauge("rfgw_streams", "Event streams under way.", registry=self.registry)
         self.stream_events = Counter(

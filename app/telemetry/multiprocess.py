@@ -31,7 +31,7 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and its labels."""
 
 
-class Board:
+class MultiprocessMetrics:
     """The counts of several processes in one ``directory``, a file each, named by its pid."""
 
     def __init__(self, directory: Path) -> None:
@@ -74,7 +74,7 @@ class Board:
         with self._lock(fcntl.LOCK_SH):
             mine = self._directory / f"{os.getpid()}.json"
             others = sorted(set(self.files()) - {mine})
-            return generate_latest(Sum(_read([mine, *others])))
+            return generate_latest(SummedCollector(_read([mine, *others])))
 
     def fold(self, running: Collection[int | None]) -> None:
         """Add the counts of the processes that are no longer ``running`` to those of the ended."""
@@ -113,7 +113,7 @@ class Board:
             yield
 
 
-class Sum(Collector):
+class SummedCollector(Collector):
     """Families as a registry gives them."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
@@ -151,11 +151,11 @@ def _add(sums: dict[Key, float], samples: list[tuple[str, dict[str, str], float]
 
 
 @contextmanager
-def board_for(processes: int) -> Iterator[Board | None]:
+def board_for(processes: int) -> Iterator[MultiprocessMetrics | None]:
     """A board if there are several processes, in memory if possible; it goes with the block."""
     if processes == 1:
         yield None
         return
     where = MEMORY if os.access(MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="rfgw-", dir=where) as directory:
-        yield Board(Path(directory))
+        yield MultiprocessMetrics(Path(directory))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from app.cli.doctor.finding import Finding
 from app.config.addresses import ANY, is_local
 from app.config.settings import Settings
-from app.edge.api_keys import Keys, KeysError
+from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.services import SPARE_CONNECTIONS
 
@@ -27,8 +27,8 @@ def about_settings(settings: Settings) -> list[Finding]:
     doubts = [Finding("settings", "warn", says, do) for says, do in _doubts(settings)]
     if settings.api_keys_file is not None:
         try:
-            Keys(settings.api_keys_file)
-        except KeysError as error:
+            ApiKeys(settings.api_keys_file)
+        except ApiKeysError as error:
             do = "nobody can be let in: see docs/operating.md"
             doubts.append(Finding("settings", "FAIL", f"RFGW_API_KEYS_FILE: {error}", do))
     return doubts or [Finding("settings", "ok", "valid, and they make sense together")]

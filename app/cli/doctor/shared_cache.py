@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from app.cli.doctor.finding import Finding
 from app.cli.doctor.way import Target, greet
-from app.cluster.redis_connection import Link, Reply, Unreachable
+from app.cluster.redis_connection import RedisConnection, RedisReply, Unreachable
 from app.cluster.redis_url import CONNECT
 from app.cluster.shared_store import FORM
 
@@ -78,7 +78,7 @@ async def examine_cache(url: str) -> Finding:
 
 async def _examined(url: str) -> Finding:
     prefix = f"rfgw:{FORM}:doctor"
-    link, first = Link(url, f"{prefix}:news"), First()
+    link, first = RedisConnection(url, f"{prefix}:news"), First()
     running = asyncio.create_task(link.run(first))
     try:
         async with asyncio.timeout(4 * CONNECT):
@@ -103,7 +103,7 @@ def _handshake(url: str) -> str:
     return greet(Target(host, port, True, None, CONNECT), (host, port)).says
 
 
-async def _used(link: Link, key: bytes) -> Finding:
+async def _used(link: RedisConnection, key: bytes) -> Finding:
     """Write, read and delete as the gateway does, then ask the server who it is."""
     value = secrets.token_bytes(16)
     began = time.monotonic()
@@ -113,7 +113,7 @@ async def _used(link: Link, key: bytes) -> Finding:
     return judged(wrote, read == value, told, took)
 
 
-def judged(wrote: Reply, same: bool, told: list[Reply], took: float) -> Finding:
+def judged(wrote: RedisReply, same: bool, told: list[RedisReply], took: float) -> Finding:
     """By the answers to SET, GET and INFO, and how many milliseconds the first two took."""
     about = b"\n".join(reply for reply in told if isinstance(reply, bytes)).decode("latin-1")
     if _word("role", about) == "slave":

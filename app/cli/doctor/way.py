@@ -26,7 +26,7 @@ EXPIRES_SOON = 14
 """Days that a certificate should still be good for."""
 
 Steps = Generator[Finding, None, bool]
-Address = tuple[Any, ...]
+SocketAddress = tuple[Any, ...]
 
 
 class Target(NamedTuple):
@@ -64,9 +64,9 @@ def examine_way(to: Target) -> Steps:
     return finding.status != "FAIL"
 
 
-def _look_up(to: Target) -> tuple[list[Address], Finding]:
+def _look_up(to: Target) -> tuple[list[SocketAddress], Finding]:
     check = "check the host in RFGW_UPSTREAM_URL and this machine's resolver"
-    found: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+    found: queue.SimpleQueue[list[SocketAddress] | OSError] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
@@ -86,7 +86,9 @@ def _look_up(to: Target) -> tuple[list[Address], Finding]:
     return answer, Finding("dns", "ok", ", ".join(dict.fromkeys(str(a[0]) for a in answer)))
 
 
-def _connect(to: Target, addresses: Iterable[Address]) -> tuple[Address | None, Finding]:
+def _connect(
+    to: Target, addresses: Iterable[SocketAddress]
+) -> tuple[SocketAddress | None, Finding]:
     """The first address that takes a connection, and how the others fared."""
     first, told, failed = None, [], False
     for address in list(addresses)[:MOST]:
@@ -116,7 +118,7 @@ def _why(error: OSError) -> str:
     return "cannot be reached"
 
 
-def greet(to: Target, address: Address) -> Finding:
+def greet(to: Target, address: SocketAddress) -> Finding:
     """The handshake, as the gateway's own connections make it."""
     try:
         with socket.create_connection(address[:2], timeout=to.within) as plain:
