@@ -48,41 +48,49 @@ COLLECT_AFTER = 20_000
 def create_app(
     settings: Settings | None = None,
     drain: Drain | None = None,
-    board: MultiprocessMetrics | None = None,
+    multiprocess: MultiprocessMetrics | None = None,
 ) -> EdgeApplication:
     """The gateway as an ASGI application, from ``settings`` or from the environment.
 
-    Whoever runs it begins the ``drain`` before ending it. On the ``board`` are the counts of all
-    processes of which this is one.
+    Whoever runs it begins the ``drain`` before ending it. ``multiprocess`` adds up the metrics of
+    all worker processes.
 
     Wrong settings in the environment end the process with exit code 2, one line for each. Raises
     SettingsError if ``settings`` were given and name a file that holds no keys.
     """
     if settings is None:
         with _wrong_settings_told():
-            return create_app(load_settings(), drain, board)
+            return create_app(load_settings(), drain, multiprocess)
     form = logs.configure(settings.log_level, settings.log_format)
     problems = Problems(settings.public_url)
-    metrics = Metrics(board)
+    metrics = Metrics(multiprocess)
     counter = counter_for(settings)
-    gate = _gate(settings, metrics, counter)
+    admission = _admission(settings, metrics, counter)
     drain = drain or Drain()
     app = _api(settings, problems, drain, metrics, counter)
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
     observer = AccessLog(metrics.requests, form if wanted else None)
-    front = FastPath(app.state.gateway, app.state.replies, FAST_ROUTES, observer.expect)
-    crowd = ConcurrencyLimit(settings.max_requests, problems, metrics.count_refused)
+    fast_path = FastPath(app.state.gateway, app.state.replies, FAST_ROUTES, observer.expect)
+    concurrency_limit = ConcurrencyLimit(settings.max_requests, problems, metrics.count_refused)
     crashed = crashed_by(metrics)
     return EdgeApplication(
-        app, front, problems, settings.origins, crashed, observer, gate, crowd, drain
+        app,
+        fast_path,
+        problems,
+        settings.origins,
+        crashed,
+        observer,
+        admission,
+        concurrency_limit,
+        drain,
     )
 
 
-def create_worker(settings: Settings, board: MultiprocessMetrics) -> EdgeApplication:
+def create_worker(settings: Settings, multiprocess: MultiprocessMetrics) -> EdgeApplication:
     """The application in one of several processes. What has become wrong since the first of them
     began ends it with exit code 2."""
     with _wrong_settings_told():
-        return create_app(settings, board=board)
+        return create_app(settings, multiprocess=multiprocess)
 
 
 @contextmanager
@@ -109,7 +117,9 @@ def create_api(settings: Settings) -> FastAPI:
     return _api(settings, Problems(settings.public_url), Drain(), Metrics())
 
 
-def _gate(settings: Settings, metrics: Metrics, counter: RateLimiter | None) -> Admission | None:
+def _admission(
+    settings: Settings, metrics: Metrics, counter: RateLimiter | None
+) -> Admission | None:
     """Who decides whether a request is answered; nobody, if every request is."""
     path, proxies = settings.api_keys_file, settings.proxies
     if not (path or counter or proxies):
@@ -131,12 +141,12 @@ def _api(
 ) -> FastAPI:
     farm = farm_of(settings, metrics)
     gateway = gateway_of(settings, farm, metrics)
-    group = join_cluster(settings, gateway, metrics, counter)
+    coordinator = join_cluster(settings, gateway, metrics, counter)
     memory = WarmStart(settings, gateway, metrics)
-    hub = Subscriptions(
+    subscriptions = Subscriptions(
         gateway, most=settings.events_max_streams, per_client=settings.events_per_client
     )
-    drain.listen(hub.end)
+    drain.listen(subscriptions.end)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -147,15 +157,15 @@ def _api(
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         logs.event("started", version=VERSION, upstream=settings.upstream_url)
         async with metrics.shown():
-            if group is not None:
-                await group.start()
+            if coordinator is not None:
+                await coordinator.start()
             memory.recall()
             yield
-            await hub.aclose()
+            await subscriptions.aclose()
             await gateway.aclose()
             memory.keep()
-            if group is not None:
-                await group.aclose()
+            if coordinator is not None:
+                await coordinator.aclose()
             await farm.aclose()
         LOG_WRITER.flush()
 
@@ -172,10 +182,12 @@ def _api(
     app.state.drain = drain
     app.state.gateway = gateway
     private = settings.api_keys_file is not None
-    app.state.replies = Replies(gateway, problems, gateway.keeping.windows, private=private)
+    app.state.replies = Replies(gateway, problems, gateway.freshness.windows, private=private)
     app.state.lists = Lists(app.state.replies, settings.upstream_deadline + QUEUE_WAIT)
-    app.state.hub = hub
-    app.state.live = live = EventStreams(gateway, hub, problems, metrics.count_stream_event)
+    app.state.subscriptions = subscriptions
+    app.state.live = live = EventStreams(
+        gateway, subscriptions, problems, metrics.count_stream_event
+    )
     metrics.streams.set_function(lambda: live.streams)
     for router in ROUTERS:
         app.include_router(router)

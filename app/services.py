@@ -72,7 +72,7 @@ def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
     gateway = Gateway(
         upstream=farm,
         store=store,
-        keeping=FreshnessPolicy(
+        freshness=FreshnessPolicy(
             lifetimes={
                 "active": settings.fresh_active,
                 "queued": settings.fresh_queued,
@@ -91,14 +91,14 @@ def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
         clock=time.monotonic,
         drift=metrics.count_drift,
         on_crash=lambda error: crashed("-", error),
-        flights=SingleFlight(metrics.flights_joined.inc),
+        single_flight=SingleFlight(metrics.flights_joined.inc),
         answered=metrics.count_answer,
         misread=metrics.count_misread,
     )
     metrics.lines_dropped.read = lambda: LOG_WRITER.dropped
     metrics.cache_entries.set_function(lambda: len(store))
     metrics.cache_bytes.set_function(lambda: store.nbytes)
-    metrics.flights.set_function(lambda: len(gateway.flights))
+    metrics.flights.set_function(lambda: len(gateway.single_flight))
     metrics.calls.set_function(lambda: farm.bulkhead.held)
     metrics.queued.set_function(lambda: farm.bulkhead.waiting)
     return gateway

@@ -36,7 +36,7 @@ def join_cluster(
         changes.tell(state=state, cause=cause)
 
     secret = settings.consumer_secret.get_secret_value()
-    group = gateway.meeting = open_coordinator(
+    coordinator = gateway.coordinator = open_coordinator(
         settings.cache_url.get_secret_value(),
         name=_name(settings),
         secret=secret,
@@ -50,9 +50,11 @@ def join_cluster(
         changed=changed,
     )
     if isinstance(counter, SharedRateLimit):
-        exchange = RateLimitSync(group.shelf, counter, secret=secret, clock=gateway.clock)
-        group.also(exchange.run)
-    return group
+        exchange = RateLimitSync(
+            coordinator.shared_store, counter, secret=secret, clock=gateway.clock
+        )
+        coordinator.also(exchange.run)
+    return coordinator
 
 
 def counter_for(settings: Settings) -> RateLimiter | None:

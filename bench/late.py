@@ -9,18 +9,18 @@ from pathlib import Path
 
 from bench.options import Options
 from bench.report import Report, percentile
-from tests.test_hostile import COLD, PLAYS, STALE, Seen, staged
+from tests.test_hostile import COLD, PLAYS, STALE, RoutedRequest, staged
 
 WORST = 12
 HEAD = ("fault", "kept before", "status", "deadline s", "answered after s", "beyond ms")
 
 
-def late(seen: Seen) -> float:
+def late(seen: RoutedRequest) -> float:
     """Milliseconds after the deadline; below zero for what was answered in time."""
     return (seen.seconds - seen.deadline) * 1e3
 
 
-def play(options: Options) -> list[Seen]:
+def play(options: Options) -> list[RoutedRequest]:
     """Every row with nothing kept, and with a kept answer that is stale."""
     with tempfile.TemporaryDirectory() as folder, staged(Path(folder)) as stage:
         return [

@@ -52,7 +52,7 @@ class Moving(Tally):
         return told.replace(TITLE, number + b":" + b"x" * (len(TITLE) - len(number) - 1))
 
 
-async def read(port: int, until: float, heard: list[tuple[int, float]]) -> None:
+async def read(port: int, until: float, on_message: list[tuple[int, float]]) -> None:
     """One reader: which versions came, and when, from its first change on."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(get(f"/sessions/{ID}/events", {"Accept": "text/event-stream"}))
@@ -65,24 +65,26 @@ async def read(port: int, until: float, heard: list[tuple[int, float]]) -> None:
         if line.startswith(b"data: "):
             found = NUMBER.search(line)
             if found and not first:
-                heard.append((int(found[1]), time.perf_counter()))
+                on_message.append((int(found[1]), time.perf_counter()))
             first = False
     writer.close()
     await writer.wait_closed()
 
 
-async def crowd(
+async def concurrency_limit(
     server: Server, farm: Moving, readers: int, seconds: float
 ) -> tuple[list[float], int, int, float]:
     """Latencies in ms, changes that everybody could hear of, how many were missed, CPU seconds."""
-    heard: list[list[tuple[int, float]]] = [[] for _ in range(readers)]
+    on_message: list[list[tuple[int, float]]] = [[] for _ in range(readers)]
     until = time.perf_counter() + seconds
     cpu = server.cpu()
-    await asyncio.gather(*(read(server.port, until, one) for one in heard))
+    await asyncio.gather(*(read(server.port, until, one) for one in on_message))
     cpu = server.cpu() - cpu
-    first = max(one[0][0] for one in heard)  # from here on all were there
-    last = min(one[-1][0] for one in heard)
-    late = [1e3 * (when - farm.given[n]) for one in heard for n, when in one if first <= n <= last]
+    first = max(one[0][0] for one in on_message)  # from here on all were there
+    last = min(one[-1][0] for one in on_message)
+    late = [
+        1e3 * (when - farm.given[n]) for one in on_message for n, when in one if first <= n <= last
+    ]
     changes = last - first + 1
     return late, changes, changes * readers - len(late), cpu
 
@@ -98,7 +100,7 @@ async def scene(readers: int, seconds: int, lifetime: float) -> list[str]:
         server = await asyncio.to_thread(stage.start, GATEWAY)
         await asyncio.to_thread(fetch, server.port, f"/sessions/{ID}")
         fresh, calls = server.rss(), farm.calls
-        late, changes, missed, cpu = await crowd(server, farm, readers, seconds)
+        late, changes, missed, cpu = await concurrency_limit(server, farm, readers, seconds)
         calls, grown = farm.calls - calls, (server.rss() - fresh) / 2**20
         text = (await asyncio.to_thread(fetch, server.port, "/metrics"))[2].decode()
         left = re.findall(r"^rfgw_streams (\d+)", text, re.MULTILINE)[0]

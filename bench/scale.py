@@ -115,7 +115,7 @@ async def play(rate: float, ids: int, seconds: float, outages: Iterator[float] |
             world.calls = 0
         (number,) = dice.choices(range(1, ids + 1), cum_weights=cumulative)
         answer = await gateway.fetch(GetSession(id=number))
-        while gateway.flights:  # noqa: ASYNC110 - a refresh behind an answer takes no time here
+        while gateway.single_flight:  # noqa: ASYNC110 - a refresh behind an answer takes no time here
             await asyncio.sleep(0)
         if world.now >= warm:
             world.count(outcome_of(answer))

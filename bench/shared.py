@@ -44,7 +44,7 @@ def valkey(stage: Stage, folder: Path) -> subprocess.Popen[bytes]:
     return program
 
 
-def up(server: Server) -> bool:
+def on_connected(server: Server) -> bool:
     """Whether the gateway can ask its shared cache."""
     return b"\nrfgw_shared_cache_up 1.0" in fetch(server.port, "/metrics")[2]
 
@@ -84,7 +84,7 @@ def misses(
             finally:
                 program.send_signal(signal.SIGCONT)
             end = time.monotonic() + STARTING
-            while not up(shared) and time.monotonic() < end:
+            while not on_connected(shared) and time.monotonic() < end:
                 time.sleep(0.05)
         yield connections, [row(name, found, taken["alone"]) for name, found in taken.items()]
 

@@ -47,10 +47,10 @@ def row(name: str, answers: list[Answer], calls: int, at_once: int) -> list[str]
 
 def cold(target: Target, options: Options) -> list[str]:
     """Everybody at once asks for one id that nobody has asked for."""
-    crowd = options.fewer(1000, 200)
+    concurrency_limit = options.fewer(1000, 200)
     with servers.stage() as stage:
         farm, server = stage.farm(FARM_DELAY), stage.start(target)
-        answers = ask_all(server.port, [ONE] * crowd, connections=crowd)
+        answers = ask_all(server.port, [ONE] * concurrency_limit, connections=concurrency_limit)
         return row(target.name, answers, *asked(farm).values())
 
 

@@ -103,7 +103,7 @@ def hits(options: Options) -> list[list[str]]:
     ]
 
 
-def crowd(variant: Variant, seconds: int) -> list[Answer]:
+def concurrency_limit(variant: Variant, seconds: int) -> list[Answer]:
     """So many requests a second for all ids in turn, over all gateways."""
     each = RATE // len(variant.gateways)
 
@@ -132,7 +132,7 @@ def calls(options: Options) -> list[list[str]]:
     with servers.stage(lifetime=LIFETIME) as stage, ExitStack() as stack:
         found = variants(stage)
         pool = stack.enter_context(ThreadPoolExecutor(len(found)))
-        seen = [pool.submit(crowd, one, seconds) for one in found]
+        seen = [pool.submit(concurrency_limit, one, seconds) for one in found]
         answers = [one.result() for one in seen]
         rows = []
         for one, mine in zip(found, answers, strict=True):

@@ -71,13 +71,13 @@ class Run(NamedTuple):
 
 def anything(operation: str, path: str) -> list[Run]:
     """What the edge may answer with, whatever is asked."""
-    gate = [
+    admission = [
         Run(operation, Code.UNAUTHORIZED, path, gateway="keyed"),
         Run(operation, Code.RATE_LIMITED, path, gateway="rationed"),
         Run(operation, Code.OVERLOADED, path, gateway="crowded"),
     ]
     return [
-        *([] if is_open(path) else gate),
+        *([] if is_open(path) else admission),
         Run(operation, Code.MALFORMED_REQUEST, path, target=f"http://elsewhere.example{path}"),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("Transfer-Encoding", "chunked")),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("X-Long", "x" * MAX_HEAD)),
@@ -205,12 +205,12 @@ def _answer(run: Run, farm: str) -> httpx.Response:
         if run.gateway == "leaving":
             drain.begin()
         if run.gateway == "crowded":
-            edge._crowd._under_way = 1
+            edge._concurrency_limit._under_way = 1
         if run.gateway == "rationed":
-            edge._gate._clock = lambda: MOMENT
+            edge._admission._clock = lambda: MOMENT
             client.get("/nothing")  # is counted all the same
         if run.gateway == "patient":
-            edge.app.state.hub.end()  # so that nobody waits
+            edge.app.state.subscriptions.end()  # so that nobody waits
             client.headers["Prefer"] = "wait=20"
         if run.gateway == "known":
             tag = client.get(run.path.removesuffix("/events")).headers["ETag"]

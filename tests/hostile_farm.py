@@ -287,8 +287,8 @@ def full_backlog(farm: RawFarm) -> Iterator[None]:
     farm.listener.listen(0)
     waiting: list[socket.socket] = []
     try:
-        crowd(farm, waiting)
-        crowd(farm, waiting)  # the farm may have let somebody in while it went away
+        concurrency_limit(farm, waiting)
+        concurrency_limit(farm, waiting)  # the farm may have let somebody in while it went away
         yield
     finally:
         for connection in waiting:
@@ -297,7 +297,7 @@ def full_backlog(farm: RawFarm) -> Iterator[None]:
         farm.away.clear()
 
 
-def crowd(farm: RawFarm, waiting: list[socket.socket]) -> None:
+def concurrency_limit(farm: RawFarm, waiting: list[socket.socket]) -> None:
     """Connect until that is no longer answered."""
     with suppress(TimeoutError):
         for _ in range(8):

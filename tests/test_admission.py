@@ -313,7 +313,7 @@ async def test_the_client_s_name_goes_along_with_the_request() -> None:
 
 
 def test_without_keys_limits_or_proxies_there_is_no_gate() -> None:
-    assert create_app(settings_for("http://127.0.0.1:1"))._gate is None
+    assert create_app(settings_for("http://127.0.0.1:1"))._admission is None
 
 
 # --- Crowds -----------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ class Scene:
     def __init__(self, most: int) -> None:
         self.refused: list[str] = []
         problems = create_app(settings_for("http://127.0.0.1:1"))._problems
-        self.crowd = ConcurrencyLimit(most, problems, self.refused.append)
+        self.concurrency_limit = ConcurrencyLimit(most, problems, self.refused.append)
         self.statuses: list[int] = []
 
     async def ask(self, app: Any) -> None:
@@ -372,7 +372,7 @@ class Scene:
                 self.statuses.append(message["status"])
 
         scope = {"type": "http", "path": "/x", "headers": [], "rfgw.request_id": "r"}
-        await self.crowd.around(app)(scope, None, send)  # type: ignore[arg-type]
+        await self.concurrency_limit.around(app)(scope, None, send)  # type: ignore[arg-type]
 
 
 def answering(content_type: bytes, then: Any) -> Any:
@@ -419,6 +419,6 @@ async def test_a_place_comes_back_once_whatever_happens(content_type: bytes) -> 
     for _ in range(3):
         with pytest.raises(ValueError, match=r"^$"):
             await scene.ask(answering(content_type, crash))
-    assert scene.crowd._under_way == 0
+    assert scene.concurrency_limit._under_way == 0
     await scene.ask(answering(b"text/plain", nothing))
     assert scene.statuses[-1] == 200

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.telemetry.metrics import Metrics
-from app.telemetry.multiprocess import MultiprocessMetrics, board_for
+from app.telemetry.multiprocess import MultiprocessMetrics, multiprocess_for
 from tests.conftest import Farm
 from tests.programs import WITHIN, finish
 from tests.test_server import children, serving
@@ -30,8 +30,8 @@ class Together:
     """Processes with one board, played by this one under several pids."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.board = MultiprocessMetrics(directory)
-        self.metrics = {pid: Metrics(self.board) for pid in (11, 22, 33)}
+        self.multiprocess = MultiprocessMetrics(directory)
+        self.metrics = {pid: Metrics(self.multiprocess) for pid in (11, 22, 33)}
         self._patch = monkeypatch
 
     def _be(self, pid: int) -> None:
@@ -39,7 +39,7 @@ class Together:
 
     def pin(self, pid: int) -> None:
         self._be(pid)
-        self.board.pin(self.metrics[pid].registry)
+        self.multiprocess.pin(self.metrics[pid].registry)
 
     def scrape(self, pid: int) -> dict[str, float]:
         self._be(pid)
@@ -92,8 +92,8 @@ def test_the_ended_leave_their_counts_and_nothing_else(together: Together) -> No
         together.metrics[pid].requests.count("getSession", 200, 0.01)
         together.pin(pid)
     before = together.scrape(11)
-    together.board.fold([11, 22])
-    together.board.fold([11])
+    together.multiprocess.fold([11, 22])
+    together.multiprocess.fold([11])
     after = together.scrape(11)
     assert before["rfgw_streams"] == 3
     assert after["rfgw_streams"] == after["rfgw_workers"] == 1
@@ -105,7 +105,7 @@ def test_the_ended_leave_their_counts_and_nothing_else(together: Together) -> No
 def test_restarts_do_not_pile_up(tmp_path: Path, together: Together) -> None:
     for _ in range(5):
         together.pin(22)
-        together.board.fold([])
+        together.multiprocess.fold([])
     assert {path.name for path in tmp_path.iterdir()} == {"ended.json", "lock"}
 
 
@@ -116,8 +116,10 @@ def test_a_sum_never_falls_whoever_tells_it_and_whoever_dies(together: Together)
         together.metrics[one].requests.count("getSession", 200, 0.01)
         together.metrics[other].requests.count("getSession", 200, 0.01)
         if step % 7 == 6:
-            together.board.fold([one])
-            together.metrics[other] = Metrics(together.board)  # killed, with what it had not told
+            together.multiprocess.fold([one])
+            together.metrics[other] = Metrics(
+                together.multiprocess
+            )  # killed, with what it had not told
         total = together.scrape(one)[REQUESTS]
         assert total >= last
         last = total
@@ -139,7 +141,7 @@ def test_who_looks_while_counts_are_folded_sees_each_once(
             (tmp_path / "next").write_text(pinned)
             (tmp_path / "next").rename(tmp_path / "22.json")
             done += 1
-            together.board.fold([11])
+            together.multiprocess.fold([11])
 
     with ThreadPoolExecutor(1) as pool:
         folding = pool.submit(workers_come_and_go)
@@ -151,21 +153,21 @@ def test_who_looks_while_counts_are_folded_sees_each_once(
 
 
 def test_a_board_goes_with_its_processes_and_one_process_has_none() -> None:
-    with board_for(1) as board:
-        assert board is None
-    with board_for(2) as board:
-        assert board is not None
-        board.pin(CollectorRegistry())
-        (directory,) = {path.parent for path in board.files()}
+    with multiprocess_for(1) as multiprocess:
+        assert multiprocess is None
+    with multiprocess_for(2) as multiprocess:
+        assert multiprocess is not None
+        multiprocess.pin(CollectorRegistry())
+        (directory,) = {path.parent for path in multiprocess.files()}
         assert directory.stat().st_mode & 0o777 == 0o700
     assert not directory.exists()
 
 
 async def test_a_board_that_is_out_of_reach_stops_nobody_but_a_scrape_fails(tmp_path: Path) -> None:
-    board = MultiprocessMetrics(tmp_path / "gone")
-    async with board.shown(CollectorRegistry()):
+    multiprocess = MultiprocessMetrics(tmp_path / "gone")
+    async with multiprocess.shown(CollectorRegistry()):
         with pytest.raises(OSError, match="gone"):
-            board.exposition(CollectorRegistry())
+            multiprocess.exposition(CollectorRegistry())
 
 
 # --- Real workers ------------------------------------------------------------------------------

@@ -212,14 +212,14 @@ def ask(page: Page, url: str, **options: object) -> dict[str, Any]:
 def behind_a_prefix(app: ASGIApp, prefix: str) -> ASGIApp:
     """What a front server does that gives the gateway only what is below ``prefix``."""
 
-    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+    async def fast_path(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             inside = scope["path"].startswith(f"{prefix}/")
             path = scope["path"].removeprefix(prefix) if inside else "/outside"
             scope = {**scope, "path": path, "raw_path": path.encode()}
         await app(scope, receive, send)
 
-    return front
+    return fast_path
 
 
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)

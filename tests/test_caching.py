@@ -57,7 +57,7 @@ def wound(clock: Clock, start_gateway: StartGateway) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def keeping(_farm: Farm) -> Iterator[httpx.Client]:
+def freshness(_farm: Farm) -> Iterator[httpx.Client]:
     """A gateway that keeps session 1008, for the tests that only read it."""
     with (
         running(serving(create_app(settings_for(_farm.url)))) as url,
@@ -95,8 +95,10 @@ def settle(gateway: httpx.Client, farm: Farm, calls: int) -> None:
         (1009, 3600), (1010, 3600), (1011, 15), (1012, 5), (42, 3600),
     ],
 )  # fmt: skip
-def test_the_phase_decides_the_lifetime(keeping: httpx.Client, number: int, lifetime: int) -> None:
-    answer = get(keeping, number)
+def test_the_phase_decides_the_lifetime(
+    freshness: httpx.Client, number: int, lifetime: int
+) -> None:
+    answer = get(freshness, number)
     assert answer.headers["cache-control"] == f"public, max-age={lifetime}, {WINDOWS}"
 
 
@@ -324,9 +326,9 @@ def test_refusals_never_push_real_answers_out(start_gateway: StartGateway, farm:
     assert farm.calls() == 0
 
 
-def test_the_etag_of_a_kept_session_never_hides_a_refusal(keeping: httpx.Client) -> None:
-    for tags in ("*", get(keeping, 1008).headers["etag"]):
-        problem_of(get(keeping, 300_002, if_none_match=tags), 404, "session_not_found")
+def test_the_etag_of_a_kept_session_never_hides_a_refusal(freshness: httpx.Client) -> None:
+    for tags in ("*", get(freshness, 1008).headers["etag"]):
+        problem_of(get(freshness, 300_002, if_none_match=tags), 404, "session_not_found")
 
 
 # --- Many at once ----------------------------------------------------------------------------
@@ -421,29 +423,29 @@ def test_the_etag_is_strong_and_of_the_body_alone(start_gateway: StartGateway, f
     ids=range(27),
 )
 def test_if_none_match_is_compared_weakly_tag_by_tag(
-    keeping: httpx.Client, tags: str, status: int
+    freshness: httpx.Client, tags: str, status: int
 ) -> None:
-    tag = get(keeping, 1008).headers["etag"]
+    tag = get(freshness, 1008).headers["etag"]
     sent = tags.replace("{tag}", tag).replace("{bare}", tag.strip('"'))
-    answer = raw(keeping, "/sessions/1008", b"If-None-Match: " + sent.encode())
+    answer = raw(freshness, "/sessions/1008", b"If-None-Match: " + sent.encode())
     assert answer.status == status
     assert answer.headers["etag"] == tag
     assert bool(answer.body) == (status == 200)
 
 
-def test_two_lines_of_if_none_match_are_one_list(keeping: httpx.Client) -> None:
-    tag = get(keeping, 1008).headers["etag"].encode()
+def test_two_lines_of_if_none_match_are_one_list(freshness: httpx.Client) -> None:
+    tag = get(freshness, 1008).headers["etag"].encode()
     lines = (b'If-None-Match: "x"', b"If-None-Match: " + tag)
-    assert raw(keeping, "/sessions/1008", *lines).status == 304
-    assert raw(keeping, "/sessions/1008", *reversed(lines)).status == 304
+    assert raw(freshness, "/sessions/1008", *lines).status == 304
+    assert raw(freshness, "/sessions/1008", *reversed(lines)).status == 304
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("query", ["", "?x=1"])
-def test_304_carries_what_200_would(keeping: httpx.Client, method: str, query: str) -> None:
-    full = get(keeping, 1008)
+def test_304_carries_what_200_would(freshness: httpx.Client, method: str, query: str) -> None:
+    full = get(freshness, 1008)
     sent = (b'If-None-Match: "x", W/' + full.headers["etag"].encode(), b"Origin: https://a.example")
-    answer = raw(keeping, f"/sessions/1008{query}", *sent, method=method)
+    answer = raw(freshness, f"/sessions/1008{query}", *sent, method=method)
     assert (answer.status, answer.body) == (304, b"")
     for name in ("etag", "cache-control"):
         assert answer.headers[name] == full.headers[name]
@@ -472,15 +474,15 @@ def test_an_older_tag_gets_the_new_answer(wound: httpx.Client, clock: Clock, far
     assert (answer.status_code, answer.json()["title"]) == (200, "b")
 
 
-def test_dates_and_ranges_are_ignored(keeping: httpx.Client) -> None:
-    full = get(keeping, 1008)
+def test_dates_and_ranges_are_ignored(freshness: httpx.Client) -> None:
+    full = get(freshness, 1008)
     for name, value in (
         ("if-modified-since", "Fri, 31 Dec 9999 23:59:59 GMT"),
         ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
         ("range", "bytes=0-4"),
         ("if-range", full.headers["etag"]),
     ):
-        answer = keeping.get("/sessions/1008", headers={name: value})
+        answer = freshness.get("/sessions/1008", headers={name: value})
         assert (answer.status_code, answer.content) == (200, full.content), name
         assert "content-range" not in answer.headers
         assert answer.headers.get("accept-ranges", "none") == "none"
@@ -626,24 +628,24 @@ def test_only_if_cached_with_a_bad_id_is_a_bad_id(gateway: httpx.Client) -> None
     ids=str,
 )
 def test_request_headers_never_split_the_cache(
-    keeping: httpx.Client, farm: Farm, headers: dict[str, str]
+    freshness: httpx.Client, farm: Farm, headers: dict[str, str]
 ) -> None:
-    answer = keeping.get("/sessions/1008", headers=headers)
+    answer = freshness.get("/sessions/1008", headers=headers)
     assert told(answer).startswith("rfgw; hit; ttl=")
     assert farm.calls() == 0
 
 
 def test_the_same_session_under_another_spelling_is_the_same_entry(
-    keeping: httpx.Client, farm: Farm
+    freshness: httpx.Client, farm: Farm
 ) -> None:
-    answer = raw(keeping, "/sessions/%31008")
+    answer = raw(freshness, "/sessions/%31008")
     assert answer.headers["cache-status"].startswith("rfgw; hit; ttl=")
     assert farm.calls() == 0
 
 
-def test_what_is_no_session_says_nothing_of_the_cache(keeping: httpx.Client) -> None:
+def test_what_is_no_session_says_nothing_of_the_cache(freshness: httpx.Client) -> None:
     for path in ("/sessions/x", "/nope", "/health/live"):
-        answer = keeping.get(path)
+        answer = freshness.get(path)
         assert "age" not in answer.headers, path
         assert "hit" not in answer.headers.get("cache-status", ""), path
 

@@ -82,11 +82,11 @@ def stage(
             if kind == "broken":
                 edge.app = _crash
             if kind == "gateless":
-                edge._gate.admit = None
+                edge._admission.admit = None
             url = stack.enter_context(running(serving(edge)))
             clients[kind] = stack.enter_context(client_of(url))
             if kind == "crowded":
-                edge._crowd._under_way = 1
+                edge._concurrency_limit._under_way = 1
         clients["rationed"].get("/sessions/1008")
         clients["usual"].get("/sessions/1008")
         yield clients

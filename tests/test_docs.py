@@ -164,11 +164,11 @@ def test_a_client_that_has_the_bytes_is_told_so(site: httpx.Client, path: str) -
     ],
 )
 def test_each_file_goes_out_with_its_media_type_and_how_long_to_keep_it(
-    site: httpx.Client, path: str, media_type: str, keeping: str
+    site: httpx.Client, path: str, media_type: str, freshness: str
 ) -> None:
     answer = site.get(path)
     assert answer.headers["content-type"] == media_type
-    assert answer.headers["cache-control"] == keeping
+    assert answer.headers["cache-control"] == freshness
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 

@@ -40,7 +40,7 @@ class Process:
     def __init__(self, server: Valkey, quota: int = QUOTA) -> None:
         self.shared = SharedRateLimit(RateLimit(quota, WINDOW))
         self.registry = CollectorRegistry()
-        self.group: RedisCoordinator = open_coordinator(
+        self.coordinator: RedisCoordinator = open_coordinator(
             server.url,
             name="test",
             secret="s",
@@ -53,8 +53,10 @@ class Process:
             observe=lambda how: None,
             changed=lambda state, cause: None,
         )
-        exchange = RateLimitSync(self.group.shelf, self.shared, secret="s", clock=time.monotonic)
-        self.group.also(exchange.run)
+        exchange = RateLimitSync(
+            self.coordinator.shared_store, self.shared, secret="s", clock=time.monotonic
+        )
+        self.coordinator.also(exchange.run)
 
     def take(self, client: str, times: int) -> int:
         """How many of so many requests are granted at once."""
@@ -75,14 +77,14 @@ class Process:
 
 @asynccontextmanager
 async def processes(server: Valkey, count: int = 2) -> AsyncIterator[list[Process]]:
-    group = [Process(server) for _ in range(count)]
-    for process in group:
-        await process.group.start()
+    coordinator = [Process(server) for _ in range(count)]
+    for process in coordinator:
+        await process.coordinator.start()
     try:
-        yield group
+        yield coordinator
     finally:
-        for process in group:
-            await process.group.aclose()
+        for process in coordinator:
+            await process.coordinator.aclose()
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -104,10 +106,10 @@ async def test_what_one_process_granted_another_does_not_grant_again(server: Val
 
 
 async def test_what_was_granted_too_much_is_paid_back_up_to_a_share(server: Valkey) -> None:
-    async with processes(server, 4) as group:
-        assert [process.take("a", 50) for process in group] == [40] * 4
-        await until(lambda: sum(process.exchanges("ok") for process in group) == 4)
-        last = max(group, key=lambda process: process.shared.take("a", time.monotonic()).wait)
+    async with processes(server, 4) as coordinator:
+        assert [process.take("a", 50) for process in coordinator] == [40] * 4
+        await until(lambda: sum(process.exchanges("ok") for process in coordinator) == 4)
+        last = max(coordinator, key=lambda process: process.shared.take("a", time.monotonic()).wait)
         wait = last.shared.take("a", time.monotonic()).wait
         assert 0.9 < (wait - WINDOW / QUOTA) / ((DEBT - 1) * WINDOW) <= 1
 

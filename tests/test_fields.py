@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.projection import cut, fields_of
+from app.api.projection import fields_of, project
 from app.core.cache_entry import CacheEntry, digest
 from app.resources.session_model import Session
 from tests.conftest import Farm
@@ -106,8 +106,8 @@ def test_an_unknown_name_is_refused_with_help_and_without_an_echo(
 async def test_a_refusal_and_a_whole_answer_are_left_as_they_are() -> None:
     refused = CacheEntry(b"", "", 0.0, 1.0, 1, refused="SessionNotFound")
     whole = CacheEntry(b"{}", digest(b"{}"), 0.0, 1.0, 1)
-    assert cut(refused, ("title",)) is refused
-    assert cut(whole, ()) is whole
+    assert project(refused, ("title",)) is refused
+    assert project(whole, ()) is whole
 
 
 async def test_the_names_are_the_models_own_computed_ones_included() -> None:

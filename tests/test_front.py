@@ -36,8 +36,8 @@ def frozen_edge(origins: str, **settings: object) -> EdgeApplication:
     edge = create_app(settings_for("http://127.0.0.1:1", **{"cors_origins": origins, **settings}))
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     gateway.clock = lambda: 1003.7
-    if edge._gate is not None:
-        edge._gate._clock = gateway.clock
+    if edge._admission is not None:
+        edge._admission._clock = gateway.clock
     gateway.store.put("community.getSession(42)", CacheEntry(BODY, digest(BODY), 1000.0, 5.25, 5))
     refusal = CacheEntry(b"", "", 1000.0, 10.0, 10, refused="SessionNotFound", fault_code=300)
     gateway.store.put("community.getSession(300)", refusal)
@@ -46,7 +46,7 @@ def frozen_edge(origins: str, **settings: object) -> EdgeApplication:
 
 def with_front(edge: EdgeApplication, served: Mapping[str, FastRoute]) -> EdgeApplication:
     state = edge.app.state  # type: ignore[attr-defined]
-    edge._front = FastPath(state.gateway, state.replies, served, edge._observer.expect)
+    edge._fast_path = FastPath(state.gateway, state.replies, served, edge._observer.expect)
     return edge
 
 
@@ -86,9 +86,9 @@ async def test_the_front_and_the_route_send_the_same_bytes(
 ) -> None:
     key, line = new_key("site-a")
     (tmp_path / "keys").write_text(line)
-    gate = {"api_keys_file": tmp_path / "keys", "rate_limit": "99999/60"} if gated else {}
-    front = with_front(frozen_edge(origins, **gate), FAST_ROUTES)
-    route = with_front(frozen_edge(origins, **gate), {})
+    admission = {"api_keys_file": tmp_path / "keys", "rate_limit": "99999/60"} if gated else {}
+    fast_path = with_front(frozen_edge(origins, **admission), FAST_ROUTES)
+    route = with_front(frozen_edge(origins, **admission), {})
     combinations = itertools.product(METHODS, PATHS, QUERIES, ACCEPTS, TAGS, ORIGINS, CONTROLS)
     statuses: set[int] = set()
     for method, path, query, accept, tag, origin, control in combinations:
@@ -101,7 +101,7 @@ async def test_the_front_and_the_route_send_the_same_bytes(
             "x-request-id": "r-1", "x-api-key": key,
         }  # fmt: skip
         fields = [(name.encode(), text.encode()) for name, text in given.items() if text]
-        answers = [await exchange(edge, method, path, query, fields) for edge in (front, route)]
+        answers = [await exchange(edge, method, path, query, fields) for edge in (fast_path, route)]
         answers = [untimed(answer) for answer in answers]
         assert answers[0] == answers[1], (method, path, query, given)
         statuses.add(answers[0][0]["status"])
@@ -132,7 +132,7 @@ async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
     gateway = edge.app.state.gateway  # type: ignore[attr-defined]
     seen = []
     for now in (1000.0, 1000.2, 1000.3, 1001.0, 1004.24, 1004.26):
-        edge._front._clock = partial(float, now)
+        edge._fast_path._clock = partial(float, now)
         start, _ = await exchange(edge, "GET", "/sessions/42", "", [])
         headers = dict(start["headers"])
         seen.append((headers[b"age"], headers[b"cache-status"].rpartition(b"=")[2]))
@@ -147,5 +147,5 @@ async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
 async def test_ready_header_fields_hold_no_body() -> None:
     edge = with_front(frozen_edge("*"), FAST_ROUTES)
     await exchange(edge, "GET", "/sessions/42", "", [])
-    assert edge._front._ready
-    assert BODY not in repr(edge._front._ready).encode()
+    assert edge._fast_path._ready
+    assert BODY not in repr(edge._fast_path._ready).encode()

@@ -57,9 +57,9 @@ class Farm:
         self.calls += 1
         self.background = background
         if self.mood == "slow":
-            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.held.append(gate)
-            await gate
+            admission: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.held.append(admission)
+            await admission
         if self.mood == "failing":
             raise errors.UpstreamUnreachable("refused")
         if self.mood == "silent":
@@ -79,7 +79,7 @@ class Farm:
 def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
     """A gateway over a farm of the test's own; jitter is off."""
     farm, clock = Farm(), Clock()
-    keeping: dict[str, Any] = {
+    freshness: dict[str, Any] = {
         "lifetimes": {"active": FRESH, "queued": FRESH, "waiting": 60.0, "terminal": 3600.0},
         "refusals": {errors.SessionNotFound: 10.0},
         "windows": StaleWindows(SWR, SIE),
@@ -89,7 +89,7 @@ def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
     gateway = Gateway(
         upstream=farm,
         store=MemoryStore(max_entries=100, max_bytes=1_000_000),
-        keeping=FreshnessPolicy(**{**keeping, **changes}),
+        freshness=FreshnessPolicy(**{**freshness, **changes}),
         clock=clock,
         drift=lambda field: None,
         on_crash=farm.crashes.append,
@@ -278,7 +278,7 @@ async def test_a_lifetime_of_nothing_keeps_nothing() -> None:
     gateway, _, clock = build()
     await gateway.fetch(CALL)
     clock.now += FRESH
-    gateway.keeping = replace(gateway.keeping, lifetimes={"queued": 0.0})
+    gateway.freshness = replace(gateway.freshness, lifetimes={"queued": 0.0})
     await gateway.fetch(CALL)
     await settle()
     assert len(gateway.store) == 0
@@ -444,7 +444,7 @@ class KeptAnswer(RuleBasedStateMachine):
 
     @property
     def in_flight(self) -> bool:
-        return any(not gate.done() for gate in self.farm.held)
+        return any(not admission.done() for admission in self.farm.held)
 
     def state(self) -> str:
         if self.asked_at is None:

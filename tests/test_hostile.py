@@ -87,7 +87,7 @@ class Lane:
 
 
 @dataclass
-class Seen:
+class RoutedRequest:
     """What one play of a row brought."""
 
     row: Row
@@ -122,7 +122,7 @@ class Stage:
     lanes: dict[str, queue.SimpleQueue[Lane]] = field(default_factory=dict)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def play(self, row: Row, number: int, *, stale: bool) -> Seen:
+    def play(self, row: Row, number: int, *, stale: bool) -> RoutedRequest:
         with self.lane(row) as lane:
             kept = lane.get(number) if stale else None
             heard, counted = lane.farm.asked.count(number), lane.counted()
@@ -136,7 +136,9 @@ class Stage:
             for given in (answer, *others):
                 self.answers.append(f"{given.headers}\n{given.text}")
             self.requests += taken(lane.farm.requests)
-        return Seen(row, number, kept, answer, seconds, lane.deadline, heard, counted, *others)
+        return RoutedRequest(
+            row, number, kept, answer, seconds, lane.deadline, heard, counted, *others
+        )
 
     @contextmanager
     def lane(self, row: Row) -> Iterator[Lane]:
@@ -214,7 +216,7 @@ def staged(directory: Path) -> Iterator[Stage]:
 
 Play = tuple[Row, bool]
 PLAYS: list[Play] = [(row, stale) for row in ROWS for stale in (False, True)]
-Plays = Mapping[str, Future[Seen]]
+Plays = Mapping[str, Future[RoutedRequest]]
 
 
 def name_of(play: Play) -> str:
@@ -227,7 +229,7 @@ class Run:
     """A whole run: its stage, and each play by its name."""
 
     stage: Stage
-    plays: dict[str, Future[Seen]]
+    plays: dict[str, Future[RoutedRequest]]
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +260,7 @@ def test_a_fault_costs_what_the_list_says(run: Run, play: Play) -> None:
     assert_others(seen)
 
 
-def assert_attempts(stage: Stage, seen: Seen) -> None:
+def assert_attempts(stage: Stage, seen: RoutedRequest) -> None:
     """One request, one event and one count for each attempt, under the cause that is listed."""
     row = seen.row
     assert seen.heard == (len(row.outcomes) if row.heard is None else row.heard)
@@ -269,7 +271,7 @@ def assert_attempts(stage: Stage, seen: Seen) -> None:
     assert told[-1]["fault_code"] == row.fault_code
 
 
-def assert_answer(seen: Seen) -> None:
+def assert_answer(seen: RoutedRequest) -> None:
     """The problem that is listed, or the answer that was kept: with all that each promises."""
     row, answer, code = seen.row, seen.answer, seen.row.code
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -297,7 +299,7 @@ def assert_answer(seen: Seen) -> None:
     assert ("retry-after" in answer.headers) == problem["retryable"]
 
 
-def assert_others(seen: Seen) -> None:
+def assert_others(seen: RoutedRequest) -> None:
     """Who is kept is a hit; who is not is served too, unless the farm asked for a pause."""
     assert seen.hit.headers["cache-status"].startswith("rfgw; hit; ttl=")
     assert seen.hit.json()["id"] == KEPT

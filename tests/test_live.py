@@ -23,13 +23,13 @@ def parts() -> tuple[Subscriptions, Farm, Clock]:
     return Subscriptions(gateway, most=3, per_client=2), farm, clock
 
 
-async def heard(watcher: Subscriber) -> Update | None:
+async def on_answer(subscriber: Subscriber) -> Update | None:
     async with asyncio.timeout(5):
-        return await watcher.next()
+        return await subscriber.next()
 
 
-def is_silent(watcher: Subscriber) -> bool:
-    return not watcher._bell.is_set()
+def is_silent(subscriber: Subscriber) -> bool:
+    return not subscriber._bell.is_set()
 
 
 @pytest.mark.parametrize(
@@ -62,101 +62,101 @@ def test_failures_are_one_state_whatever_their_cause() -> None:
 async def test_all_watchers_hear_of_a_change_and_the_farm_is_asked_once(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
-    hub, farm, _ = parts
-    with hub.watch(CALL, "a") as first, hub.watch(CALL, "b") as second:
-        news = [await heard(watcher) for watcher in (first, second)]
-        assert news[0] == news[1]
+    subscriptions, farm, _ = parts
+    with subscriptions.watch(CALL, "a") as first, subscriptions.watch(CALL, "b") as second:
+        update = [await on_answer(subscriber) for subscriber in (first, second)]
+        assert update[0] == update[1]
         assert farm.calls == 1
 
 
 async def test_a_fetch_of_anyone_is_news_at_once(parts: tuple[Subscriptions, Farm, Clock]) -> None:
-    hub, farm, clock = parts
-    gateway = hub._gateway
-    with hub.watch(CALL, "a") as watcher:
-        await heard(watcher)
+    subscriptions, farm, clock = parts
+    gateway = subscriptions._gateway
+    with subscriptions.watch(CALL, "a") as subscriber:
+        await on_answer(subscriber)
         clock.now += FRESH
         await gateway.latest(CALL)
-        assert is_silent(watcher), "nothing has changed"
+        assert is_silent(subscriber), "nothing has changed"
         clock.now += FRESH
         farm.title = "two"
         await gateway.latest(CALL)
-        news = await heard(watcher)
-        assert news is not None
-        assert news.entry is not None
-        assert b"two" in news.entry.body
+        update = await on_answer(subscriber)
+        assert update is not None
+        assert update.entry is not None
+        assert b"two" in update.entry.body
         clock.now += FRESH
         farm.mood = "refusing"
         await gateway.latest(CALL)
-        news = await heard(watcher)
-        assert news is not None
-        assert isinstance(news.error, errors.SessionNotFound)
+        update = await on_answer(subscriber)
+        assert update is not None
+        assert isinstance(update.error, errors.SessionNotFound)
 
 
 async def test_what_another_process_found_is_news_too(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
-    hub, farm, _ = parts
-    with hub.watch(CALL, "a") as watcher:
-        await heard(watcher)
-        hub.heard(CALL.key, ENTRY)
-        assert await heard(watcher) == Update(ENTRY)
-        hub.heard(GetSession(id=43).key, ENTRY)  # nobody watches
-        assert is_silent(watcher)
+    subscriptions, farm, _ = parts
+    with subscriptions.watch(CALL, "a") as subscriber:
+        await on_answer(subscriber)
+        subscriptions.on_answer(CALL.key, ENTRY)
+        assert await on_answer(subscriber) == Update(ENTRY)
+        subscriptions.on_answer(GetSession(id=43).key, ENTRY)  # nobody watches
+        assert is_silent(subscriber)
     assert farm.calls == 1
 
 
 async def test_a_slow_reader_gets_the_newest_alone(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
-    hub, _, _ = parts
-    with hub.watch(CALL, "a") as watcher:
+    subscriptions, _, _ = parts
+    with subscriptions.watch(CALL, "a") as subscriber:
         for digest in ("two", "three", "four"):
-            hub.heard(CALL.key, ENTRY._replace(digest=digest))
-        assert await heard(watcher) == Update(ENTRY._replace(digest="four"))
-        assert is_silent(watcher)
+            subscriptions.on_answer(CALL.key, ENTRY._replace(digest=digest))
+        assert await on_answer(subscriber) == Update(ENTRY._replace(digest="four"))
+        assert is_silent(subscriber)
 
 
 async def test_who_comes_later_hears_what_is_known(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
-    hub, farm, _ = parts
+    subscriptions, farm, _ = parts
     farm.mood = "failing"
-    with hub.watch(CALL, "a") as first:
-        news = await heard(first)
-        assert news is not None
-        assert news.state == "failing"
-        with hub.watch(CALL, "b") as second:
-            assert await heard(second) is news
+    with subscriptions.watch(CALL, "a") as first:
+        update = await on_answer(first)
+        assert update is not None
+        assert update.state == "failing"
+        with subscriptions.watch(CALL, "b") as second:
+            assert await on_answer(second) is update
 
 
 async def test_there_is_room_for_so_many_in_all_and_of_one_client(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
-    hub, _, _ = parts
+    subscriptions, _, _ = parts
     with ExitStack() as stack:
         for client in ("a", "a"):
-            stack.enter_context(hub.watch(CALL, client))
+            stack.enter_context(subscriptions.watch(CALL, client))
         with pytest.raises(errors.TooManyStreams):
-            stack.enter_context(hub.watch(CALL, "a"))
-        stack.enter_context(hub.watch(GetSession(id=43), "b"))
+            stack.enter_context(subscriptions.watch(CALL, "a"))
+        stack.enter_context(subscriptions.watch(GetSession(id=43), "b"))
         with pytest.raises(errors.Overloaded):
-            stack.enter_context(hub.watch(CALL, "c"))
-        assert len(hub) == 3
-    assert len(hub) == 0
-    with hub.watch(CALL, "a"):
-        assert len(hub) == 1
+            stack.enter_context(subscriptions.watch(CALL, "c"))
+        assert len(subscriptions) == 3
+    assert len(subscriptions) == 0
+    with subscriptions.watch(CALL, "a"):
+        assert len(subscriptions) == 1
 
 
 async def test_when_the_last_has_left_nothing_is_left_behind(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
-    hub, _, _ = parts
+    subscriptions, _, _ = parts
     before = asyncio.all_tasks()
-    with hub.watch(CALL, "a") as watcher, hub.watch(CALL, "b"):
-        await heard(watcher)
+    with subscriptions.watch(CALL, "a") as subscriber, subscriptions.watch(CALL, "b"):
+        await on_answer(subscriber)
         assert len(asyncio.all_tasks() - before) == 1
-    assert hub._topics == {}
-    assert not hub._clients
+    assert subscriptions._topics == {}
+    assert not subscriptions._clients
     await asyncio.wait(asyncio.all_tasks() - before, timeout=5)
     assert asyncio.all_tasks() == before
 
@@ -164,12 +164,12 @@ async def test_when_the_last_has_left_nothing_is_left_behind(
 async def test_at_the_end_everyone_hears_that_there_is_no_more(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
-    hub, _, _ = parts
-    with hub.watch(CALL, "a") as first:
-        hub.end()
-        assert await heard(first) is None
-        with hub.watch(CALL, "b") as late:
-            assert await heard(late) is None
-        await hub.aclose()
-        poller: Any = hub._topics[CALL.key].poller
+    subscriptions, _, _ = parts
+    with subscriptions.watch(CALL, "a") as first:
+        subscriptions.end()
+        assert await on_answer(first) is None
+        with subscriptions.watch(CALL, "b") as late:
+            assert await on_answer(late) is None
+        await subscriptions.aclose()
+        poller: Any = subscriptions._topics[CALL.key].poller
         assert poller.cancelled()

@@ -40,9 +40,9 @@ def start_group(server: Valkey, start_gateway: StartGateway) -> StartGroup:
     """Starts gateways that meet at the server."""
 
     def start(count: int = 2, **overrides: object) -> list[httpx.Client]:
-        group = [start_gateway(cache_url=server.url, **overrides) for _ in range(count)]
-        until(lambda: all(counted(one, "up") for one in group), "it is not found")
-        return group
+        coordinator = [start_gateway(cache_url=server.url, **overrides) for _ in range(count)]
+        until(lambda: all(counted(one, "up") for one in coordinator), "it is not found")
+        return coordinator
 
     return start
 
@@ -294,23 +294,23 @@ def test_under_load_a_sick_server_costs_calls_and_no_answers(
     heal: Callable[[Valkey], None],
 ) -> None:
     lifetime, ids = 0.3, (1003, 1004, 1005)
-    group = start_group(fresh_active=lifetime, stale_while_revalidate=0)
-    ask_often(group, ids)
+    coordinator = start_group(fresh_active=lifetime, stale_while_revalidate=0)
+    ask_often(coordinator, ids)
     farm.forget()
     began = time.monotonic()
     with impatient():
         hurt(server)
         try:
-            assert ask_often(group, ids) == {200}
+            assert ask_often(coordinator, ids) == {200}
         finally:
             heal(server)
     lifetimes = (time.monotonic() - began) / lifetime
-    assert farm.calls() <= len(group) * len(ids) * (lifetimes + 1)
-    until(lambda: all(counted(one, "up") for one in group), "it is not found again")
-    until(lambda: all_know_what_one_asked(group, farm), "they do not share again")
+    assert farm.calls() <= len(coordinator) * len(ids) * (lifetimes + 1)
+    until(lambda: all(counted(one, "up") for one in coordinator), "it is not found again")
+    until(lambda: all_know_what_one_asked(coordinator, farm), "they do not share again")
 
 
-def ask_often(group: list[httpx.Client], ids: tuple[int, ...]) -> set[int]:
+def ask_often(coordinator: list[httpx.Client], ids: tuple[int, ...]) -> set[int]:
     """Every process is asked for every id for three lifetimes, by two at a time."""
 
     def ask(gateway: httpx.Client) -> set[int]:
@@ -320,15 +320,15 @@ def ask_often(group: list[httpx.Client], ids: tuple[int, ...]) -> set[int]:
             seen |= {gateway.get(f"/sessions/{number}").status_code for number in ids}
         return seen
 
-    with ThreadPoolExecutor(2 * len(group)) as pool:
-        return set().union(*pool.map(ask, 2 * group))
+    with ThreadPoolExecutor(2 * len(coordinator)) as pool:
+        return set().union(*pool.map(ask, 2 * coordinator))
 
 
-def all_know_what_one_asked(group: list[httpx.Client], farm: Farm) -> bool:
+def all_know_what_one_asked(coordinator: list[httpx.Client], farm: Farm) -> bool:
     """Of an id that nobody has asked for; one that was just asked for alone proves nothing."""
     number = next(NEW)
     before = farm.calls()
-    for gateway in group:
+    for gateway in coordinator:
         gateway.get(f"/sessions/{number}")
     return farm.calls() == before + 1
 
@@ -340,11 +340,11 @@ def test_a_slow_way_to_the_server_costs_no_answers(
     start_gateway: StartGateway, server: Valkey, farm: Farm
 ) -> None:
     with proxy(server.socket) as way, impatient():
-        group = [start_gateway(cache_url=way.url, fresh_active=0.3) for _ in range(2)]
+        coordinator = [start_gateway(cache_url=way.url, fresh_active=0.3) for _ in range(2)]
         for way.delay in (0.015, 0.03, 0.2):
-            assert ask_often(group, (1003, 1005)) == {200}
+            assert ask_often(coordinator, (1003, 1005)) == {200}
         way.delay = 0.0
-        until(lambda: all(counted(one, "up") for one in group), "it is not found again")
+        until(lambda: all(counted(one, "up") for one in coordinator), "it is not found again")
 
 
 def test_values_that_are_no_records_of_ours_are_counted(

@@ -50,7 +50,7 @@ def test_a_change_is_answered_when_it_comes(moving: Gateway, farm: Farm) -> None
     assert (answer.status_code, answer.json()["partsRendered"]) == (200, 8)
     assert answer.headers["preference-applied"] == "wait=20"
     assert answer.headers["cache-status"].startswith("rfgw; hit")
-    wait_for(lambda: len(moving.live.hub) == 0)
+    wait_for(lambda: len(moving.live.subscriptions) == 0)
 
 
 def test_without_a_change_the_wait_ends_with_304(start_live: StartLive, farm: Farm) -> None:
@@ -114,7 +114,7 @@ def test_when_the_process_ends_all_who_wait_are_answered(start_live: StartLive, 
     tag = tag_of(gateway, RENDERING)
     with ThreadPoolExecutor(50) as pool:
         waiting = [pool.submit(ask, gateway, RENDERING, tag) for _ in range(50)]
-        wait_for(lambda: len(gateway.live.hub) == 50)
+        wait_for(lambda: len(gateway.live.subscriptions) == 50)
         assert farm.calls() == 1
         gateway.drain.begin()
         assert {answer.result().status_code for answer in waiting} == {304}

@@ -45,13 +45,13 @@ class Heard:
         self.messages: list[bytes] = []
         self.states: list[str] = []
 
-    def heard(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         self.messages.append(message)
 
-    def up(self) -> None:
+    def on_connected(self) -> None:
         self.states.append("up")
 
-    def down(self, cause: str) -> None:
+    def on_disconnected(self, cause: str) -> None:
         self.states.append(cause)
 
 
@@ -66,119 +66,119 @@ async def until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def linked(url: str, *, well: bool = True) -> AsyncIterator[tuple[RedisConnection, Heard]]:
     """A link that is up, or has tried in vain; afterwards nothing of it is left."""
-    link, heard, before = RedisConnection(url, "news"), Heard(), asyncio.all_tasks()
-    running = asyncio.create_task(link.run(heard))
+    connection, on_message, before = RedisConnection(url, "news"), Heard(), asyncio.all_tasks()
+    running = asyncio.create_task(connection.run(on_message))
     try:
-        await until(lambda: link.is_up if well else bool(heard.states))
-        del heard.states[:-1]
-        yield link, heard
+        await until(lambda: connection.is_up if well else bool(on_message.states))
+        del on_message.states[:-1]
+        yield connection, on_message
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert asyncio.all_tasks() == before
-        assert not link.is_up
+        assert not connection.is_up
 
 
-async def outcome(link: RedisConnection) -> str:
+async def outcome(connection: RedisConnection) -> str:
     """How a question ends, in a word."""
     try:
-        return "ok" if await link.ask(("PING",)) == [b"PONG"] else "wrong"
+        return "ok" if await connection.ask(("PING",)) == [b"PONG"] else "wrong"
     except Unreachable as error:
         return error.outcome
 
 
 async def test_many_questions_at_once_have_each_their_answers(server: Valkey) -> None:
-    async with linked(server.url) as (link, heard):
-        assert heard.states == ["up"]
-        asked = [link.ask(("ECHO", number), ("ECHO", f"{number}!")) for number in range(500)]
+    async with linked(server.url) as (connection, on_message):
+        assert on_message.states == ["up"]
+        asked = [connection.ask(("ECHO", number), ("ECHO", f"{number}!")) for number in range(500)]
         answers = await asyncio.gather(*asked)
     assert answers == [[b"%d" % number, b"%d!" % number] for number in range(500)]
 
 
 async def test_an_error_answer_is_an_answer(server: Valkey) -> None:
-    async with linked(server.url) as (link, _):
-        wrong, right = await link.ask(("NONSENSE",), ("PING",))
+    async with linked(server.url) as (connection, _):
+        wrong, right = await connection.ask(("NONSENSE",), ("PING",))
         assert isinstance(wrong, ResponseError)
         assert right == b"PONG"
 
 
 async def test_messages_are_heard(server: Valkey) -> None:
-    async with linked(server.url) as (_, heard):
+    async with linked(server.url) as (_, on_message):
         server.client.publish("other", b"not this")
         server.client.publish("news", b"\x00this")
-        await until(lambda: bool(heard.messages))
-        assert heard.messages == [b"\x00this"]
+        await until(lambda: bool(on_message.messages))
+        assert on_message.messages == [b"\x00this"]
 
 
 async def test_without_a_server_nobody_waits(directory: Path) -> None:
-    async with linked(f"unix://{directory}/nothing", well=False) as (link, heard):
-        assert heard.states[0] == "refused"
-        assert await outcome(link) == "down"
+    async with linked(f"unix://{directory}/nothing", well=False) as (connection, on_message):
+        assert on_message.states[0] == "refused"
+        assert await outcome(connection) == "down"
 
 
 async def test_a_wrong_password_is_told_as_such(directory: Path) -> None:
     with valkey(directory, "--requirepass", "right") as server:
         url = f"unix://:{{}}@{server.socket}"
-        async with linked(url.format("wrong"), well=False) as (link, heard):
-            assert heard.states[0] == "auth"
-            assert await outcome(link) == "down"
-        async with linked(url.format("right")) as (link, _):
-            assert await outcome(link) == "ok"
+        async with linked(url.format("wrong"), well=False) as (connection, on_message):
+            assert on_message.states[0] == "auth"
+            assert await outcome(connection) == "down"
+        async with linked(url.format("right")) as (connection, _):
+            assert await outcome(connection) == "ok"
 
 
 async def test_a_server_that_ended_is_found_again(server: Valkey) -> None:
-    async with linked(server.url) as (link, heard):
+    async with linked(server.url) as (connection, on_message):
         server.stop()
-        await until(lambda: heard.states[1:2] == ["closed"])
-        assert await outcome(link) == "down"
+        await until(lambda: on_message.states[1:2] == ["closed"])
+        assert await outcome(connection) == "down"
         server.start()
-        await until(lambda: heard.states[-1] == "up")
-        assert await outcome(link) == "ok"
+        await until(lambda: on_message.states[-1] == "up")
+        assert await outcome(connection) == "ok"
 
 
 async def test_a_frozen_server_is_left_alone_after_some_late_answers(server: Valkey) -> None:
-    async with linked(server.url) as (link, heard):
+    async with linked(server.url) as (connection, on_message):
         with server.frozen(), impatient():
-            assert [await outcome(link) for _ in range(LATE_ROW)] == ["late"] * LATE_ROW
-            assert await outcome(link) == "down"
-            await until(lambda: heard.states[1:2] == ["late"])
-        await until(lambda: heard.states[-1] == "up")
-        assert await outcome(link) == "ok"
+            assert [await outcome(connection) for _ in range(LATE_ROW)] == ["late"] * LATE_ROW
+            assert await outcome(connection) == "down"
+            await until(lambda: on_message.states[1:2] == ["late"])
+        await until(lambda: on_message.states[-1] == "up")
+        assert await outcome(connection) == "ok"
 
 
 async def test_a_frozen_server_is_noticed_though_nobody_asks(server: Valkey) -> None:
-    async with linked(server.url) as (_, heard):
+    async with linked(server.url) as (_, on_message):
         with server.frozen():
-            await until(lambda: heard.states[1:2] == ["late"])
+            await until(lambda: on_message.states[1:2] == ["late"])
 
 
 async def test_a_late_answer_is_never_taken_for_anothers(server: Valkey) -> None:
-    async with linked(server.url) as (link, heard):
+    async with linked(server.url) as (connection, on_message):
         with server.frozen(), impatient(), pytest.raises(Unreachable):
-            await link.ask(("ECHO", "late"))
+            await connection.ask(("ECHO", "late"))
         for number in range(20):
-            assert await link.ask(("ECHO", number)) == [b"%d" % number]
-        assert heard.states == ["up"]
+            assert await connection.ask(("ECHO", number)) == [b"%d" % number]
+        assert on_message.states == ["up"]
 
 
 async def test_a_slow_server_is_not_used_until_it_is_quick(way: Proxy) -> None:
     way.delay = 0.05
     with ExitStack() as while_slow:
         while_slow.enter_context(impatient())
-        async with linked(way.url, well=False) as (link, heard):
-            assert heard.states[0] == "late"
-            assert await outcome(link) == "down"
+        async with linked(way.url, well=False) as (connection, on_message):
+            assert on_message.states[0] == "late"
+            assert await outcome(connection) == "down"
             way.delay = 0.0
             while_slow.close()
-            await until(lambda: heard.states[-1] == "up")
-            assert await outcome(link) == "ok"
+            await until(lambda: on_message.states[-1] == "up")
+            assert await outcome(connection) == "ok"
 
 
 async def test_broken_connections_are_made_anew(way: Proxy) -> None:
-    async with linked(way.url) as (link, heard):
+    async with linked(way.url) as (connection, on_message):
         way.cut()
-        await until(lambda: heard.states == ["up", "closed", "up"])
-        assert await outcome(link) == "ok"
+        await until(lambda: on_message.states == ["up", "closed", "up"])
+        assert await outcome(connection) == "ok"
 
 
 @pytest.mark.parametrize(
@@ -194,17 +194,17 @@ async def test_broken_connections_are_made_anew(way: Proxy) -> None:
     ],
 )
 async def test_a_server_that_lies_is_left_alone(way: Proxy, lie: bytes) -> None:
-    async with linked(way.url) as (link, heard):
+    async with linked(way.url) as (connection, on_message):
         way.lie = lie
         with impatient():
             for _ in range(LATE_ROW):
                 with suppress(Unreachable):
-                    await link.ask(("GET", "something"), ("GET", "else"))
-            await until(lambda: len(heard.states) > 1)
-        assert heard.states[1] in ("odd", "late", "closed")
+                    await connection.ask(("GET", "something"), ("GET", "else"))
+            await until(lambda: len(on_message.states) > 1)
+        assert on_message.states[1] in ("odd", "late", "closed")
         way.lie = None
-        await until(lambda: heard.states[-1] == "up")
-        assert await outcome(link) == "ok"
+        await until(lambda: on_message.states[-1] == "up")
+        assert await outcome(connection) == "ok"
 
 
 async def test_a_link_does_not_show_its_password(server: Valkey) -> None:
@@ -224,13 +224,13 @@ def authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_server_is_asked_and_listened_to_over_tls(server: Valkey) -> None:
     with proxy(server.socket, server_tls("proper")) as way:
         assert way.url.startswith("rediss://")
-        async with linked(way.url) as (link, heard):
-            assert await outcome(link) == "ok"
+        async with linked(way.url) as (connection, on_message):
+            assert await outcome(connection) == "ok"
             server.client.publish("news", b"this")
-            await until(lambda: heard.messages == [b"this"])
+            await until(lambda: on_message.messages == [b"this"])
             way.cut()
-            await until(lambda: heard.states[-1] == "up" and len(heard.states) > 1)
-            assert await outcome(link) == "ok"
+            await until(lambda: on_message.states[-1] == "up" and len(on_message.states) > 1)
+            assert await outcome(connection) == "ok"
 
 
 @pytest.mark.usefixtures("authorities")
@@ -239,9 +239,9 @@ async def test_a_server_is_asked_and_listened_to_over_tls(server: Valkey) -> Non
 )
 async def test_a_server_with_a_wrong_certificate_is_not_asked(server: Valkey, kind: str) -> None:
     with proxy(server.socket, server_tls(kind)) as way:
-        async with linked(way.url, well=False) as (link, heard):
-            assert heard.states[0] == "tls"
-            assert await outcome(link) == "down"
+        async with linked(way.url, well=False) as (connection, on_message):
+            assert on_message.states[0] == "tls"
+            assert await outcome(connection) == "down"
 
 
 def test_the_authorities_are_read_once_and_not_at_each_try() -> None:
@@ -252,5 +252,5 @@ def test_the_authorities_are_read_once_and_not_at_each_try() -> None:
 
 async def test_one_that_speaks_something_else_is_odd(way: Proxy) -> None:
     way.lie = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-    async with linked(way.url, well=False) as (_, heard):
-        assert heard.states[0] == "odd"
+    async with linked(way.url, well=False) as (_, on_message):
+        assert on_message.states[0] == "odd"

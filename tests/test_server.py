@@ -37,7 +37,7 @@ IMPATIENT = (
     """
 import app.cli.main, app.server.server, app.server.supervisor
 app.server.server.GONE_WITHIN = app.server.supervisor.ENDED_WITHIN = 1.0
-app.cli.main(["serve"])
+app.cli.main.main(["serve"])
 """,
 )
 """The same, which does not wait for 13 s or more until it ends what does not end."""

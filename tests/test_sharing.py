@@ -77,7 +77,7 @@ class Group:
 
 
 @pytest.fixture
-def group(directory: Path, farm: Farm, server: Valkey) -> Iterator[Group]:
+def coordinator(directory: Path, farm: Farm, server: Valkey) -> Iterator[Group]:
     with ExitStack() as stack:
         yield Group(directory, farm, server, stack)
 
@@ -93,9 +93,9 @@ async def ask(port: int) -> tuple[bytes, bytes]:
 
 
 async def test_a_thousand_cold_askers_of_four_processes_are_one_call(
-    group: Group, farm: Farm
+    coordinator: Group, farm: Farm
 ) -> None:
-    processes = await asyncio.to_thread(group.start, 4)
+    processes = await asyncio.to_thread(coordinator.start, 4)
     farm.next({"do": "late", "seconds": 1.0})
     ports = [int(process.url.rpartition(":")[2]) for process in processes]
     ((status, body),) = set(await asyncio.gather(*(ask(port) for port in 250 * ports)))
@@ -103,8 +103,8 @@ async def test_a_thousand_cold_askers_of_four_processes_are_one_call(
     assert farm.calls() == 1
 
 
-def test_when_the_one_who_asks_is_killed_another_takes_over(group: Group, farm: Farm) -> None:
-    one, *others = group.start(3)
+def test_when_the_one_who_asks_is_killed_another_takes_over(coordinator: Group, farm: Farm) -> None:
+    one, *others = coordinator.start(3)
     farm.next({"do": "hang"})
     with ThreadPoolExecutor(9) as pool:
         lost = pool.submit(httpx.get, f"{one.url}/sessions/1010", trust_env=False)
@@ -123,8 +123,8 @@ def test_when_the_one_who_asks_is_killed_another_takes_over(group: Group, farm: 
     assert farm.calls() == 2
 
 
-def test_the_password_of_the_server_is_nowhere(group: Group, server: Valkey) -> None:
-    (process,) = group.start(1)
+def test_the_password_of_the_server_is_nowhere(coordinator: Group, server: Valkey) -> None:
+    (process,) = coordinator.start(1)
     shown = []
     with client_of(process.url) as client:
         for path in ("/sessions/1005", "/metrics", "/sessions/1005"):
@@ -134,26 +134,26 @@ def test_the_password_of_the_server_is_nowhere(group: Group, server: Valkey) -> 
         shown.append(client.get("/metrics").text)
     process.program.send_signal(signal.SIGTERM)
     assert process.program.wait(WITHIN) == 0
-    logged = group.log.read_text()
+    logged = coordinator.log.read_text()
     assert '"state": "up"' in logged
     assert "c4nary" not in logged + "".join(shown)
 
 
 def test_a_dead_server_is_one_log_line_and_not_one_for_each_try(
-    group: Group, server: Valkey
+    coordinator: Group, server: Valkey
 ) -> None:
-    (process,) = group.start(1)
+    (process,) = coordinator.start(1)
     server.stop()
     with client_of(process.url) as client:
         for number in range(5000, 5300):  # each would like to meet
             client.get(f"/sessions/{number}")
     deadline = time.monotonic() + WITHIN
-    while '"state": "down"' not in group.log.read_text():  # a second after the one before
+    while '"state": "down"' not in coordinator.log.read_text():  # a second after the one before
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.program.send_signal(signal.SIGTERM)
     assert process.program.wait(WITHIN) == 0
-    lines = [line for line in group.log.read_text().splitlines() if '"shared_cache"' in line]
+    lines = [line for line in coordinator.log.read_text().splitlines() if '"shared_cache"' in line]
     assert 2 <= len(lines) <= 4  # up, then down: closed, then refused
 
 

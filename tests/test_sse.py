@@ -208,7 +208,7 @@ def test_head_gets_the_header_fields_alone(gateway: Gateway) -> None:
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == "text/event-stream"
     assert gateway.http.post(f"/sessions/{RENDERING}/events").headers["allow"] == "GET, HEAD"
-    wait_for(lambda: len(gateway.live.hub) == 0)
+    wait_for(lambda: len(gateway.live.subscriptions) == 0)
 
 
 # --- What goes wrong before the stream -------------------------------------------------------
@@ -232,7 +232,7 @@ def test_what_goes_wrong_before_the_stream_is_a_problem(
     answer = gateway.http.get(path, headers={"Accept": accept})
     problem_of(answer, number, code)
     assert answer.headers["cache-control"] == "no-store"
-    wait_for(lambda: len(gateway.live.hub) == 0)
+    wait_for(lambda: len(gateway.live.subscriptions) == 0)
 
 
 def test_there_is_room_for_so_many_streams(start_live: StartLive) -> None:
@@ -245,7 +245,7 @@ def test_there_is_room_for_so_many_streams(start_live: StartLive) -> None:
         assert "streams" in problem["detail"]
         assert one_more.headers["retry-after"] == "5"
         assert "cache-status" not in one_more.headers
-    wait_for(lambda: len(gateway.live.hub) == 0)
+    wait_for(lambda: len(gateway.live.subscriptions) == 0)
     none = start_live(events_max_streams=0)
     full = none.http.get(path)
     problem_of(full, 503, "overloaded")
@@ -314,19 +314,19 @@ def test_five_hundred_readers_are_one_and_leave_nothing_behind(
     gateway.http.get("/sessions/1005")
     threads = threading.active_count()
     began = time.monotonic()
-    told = asyncio.run(crowd(gateway))
+    told = asyncio.run(concurrency_limit(gateway))
     calls, lasted = farm.calls(), time.monotonic() - began
     assert calls <= lasted / LIFETIME + 2
     assert all(len(parts) >= 3 for parts in told), "everyone saw it move"
     assert all(parts == sorted(parts) for parts in told)
-    wait_for(lambda: len(gateway.live.hub) == 0)
+    wait_for(lambda: len(gateway.live.subscriptions) == 0)
     wait_for(lambda: gateway.live.streams == 0)
-    assert gateway.live.hub._topics == {}
+    assert gateway.live.subscriptions._topics == {}
     wait_for(lambda: threading.active_count() <= threads)
     wait_for(lambda: "rfgw_flights 0.0" in gateway.http.get("/metrics").text.splitlines())
 
 
-async def crowd(gateway: Gateway) -> list[list[int]]:
+async def concurrency_limit(gateway: Gateway) -> list[list[int]]:
     """What each of many readers saw of session 1005, until it had three events."""
 
     async def read() -> list[int]:
@@ -353,9 +353,9 @@ async def crowd(gateway: Gateway) -> list[list[int]]:
 
 async def test_a_slow_reader_gets_the_newest_and_a_cut_line_ends_the_stream() -> None:
     core, farm, clock = build()
-    hub = Subscriptions(core, most=1, per_client=1)
+    subscriptions = Subscriptions(core, most=1, per_client=1)
     counted: list[str] = []
-    live = EventStreams(core, hub, Problems(""), counted.append)
+    live = EventStreams(core, subscriptions, Problems(""), counted.append)
     sent: list[bytes] = []
     began, may_send, hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -388,4 +388,4 @@ async def test_a_slow_reader_gets_the_newest_and_a_cut_line_ends_the_stream() ->
     assert b'"four"' in b"".join(sent)
     assert b'"two"' not in b"".join(sent)
     assert b'"three"' not in b"".join(sent)
-    assert (len(hub), live.streams) == (0, 0)
+    assert (len(subscriptions), live.streams) == (0, 0)

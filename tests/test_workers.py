@@ -98,13 +98,13 @@ def test_watchers_of_both_workers_hear_of_every_change_for_one_call_a_lifetime(
 ) -> None:
     with two_workers(directory, farm) as (program, address), ExitStack() as stack:
         clients = client_of_each(address, stack)
-        watchers = [Watcher(http, worker, stack) for worker, http in clients.items()]
-        until(lambda: all(watcher.seen() for watcher in watchers))
+        subscribers = [Watcher(http, worker, stack) for worker, http in clients.items()]
+        until(lambda: all(subscriber.seen() for subscriber in subscribers))
         began, before = time.monotonic(), farm.calls()
-        already = set.union(*(watcher.seen() for watcher in watchers))
+        already = set.union(*(subscriber.seen() for subscriber in subscribers))
 
         def heard_by_all() -> set[str]:
-            return set.intersection(*(watcher.seen() for watcher in watchers)) - already
+            return set.intersection(*(subscriber.seen() for subscriber in subscribers)) - already
 
         until(lambda: len(heard_by_all()) >= 4)
         calls, at_most = farm.calls() - before, (time.monotonic() - began) / LIFETIME + 2

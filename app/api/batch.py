@@ -11,13 +11,13 @@ from typing import Annotated, NamedTuple, Protocol
 from fastapi import Depends, Request, Response
 
 from app.api.problems import CODES
-from app.api.projection import Fields, cut
+from app.api.projection import Fields, project
 from app.api.replies import JSON, Replies, if_none_match, matches, wish_of_request
 from app.core import errors
 from app.core.cache_entry import CacheEntry, digest
 from app.core.call import Call
 from app.core.fetch_result import CacheDirectives, FetchResult
-from app.telemetry.access_log import seen_of
+from app.telemetry.access_log import routed_request
 
 AT_ONCE = 8
 """Questions of one list under way at once: a few lists together still fit the bulkhead."""
@@ -52,7 +52,7 @@ class Lists:
         self._replies.check_accept(request)
         answers = await self._fetch(list(calls.values()), wish_of_request(request))
         outcomes = {answer.outcome for answer in answers}
-        seen_of(request.scope).outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
+        routed_request(request.scope).outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
         items = [
             self._item(request, number, name, answer, fields)
             for number, answer in zip(calls, answers, strict=True)
@@ -97,7 +97,7 @@ class Lists:
     ) -> Item:
         if answer.error is None:
             assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-            entry = cut(answer.entry, fields)
+            entry = project(answer.entry, fields)
             body = b'{"id":%d,"status":200,"%b":%b,"problem":null}'
             return Item(body % (number, name.encode(), entry.body), f"{number} {entry.digest}")
         problem = self._replies.problems.document(

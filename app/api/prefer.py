@@ -31,7 +31,7 @@ def wait_of(prefer: str) -> int:
 
 
 async def changed(
-    hub: Subscriptions,
+    subscriptions: Subscriptions,
     gateway: Gateway,
     call: Call,
     client: str,
@@ -44,10 +44,10 @@ async def changed(
     the farm fails and something is kept, nothing has changed.
     """
     try:
-        with hub.watch(call, client) as watcher:
+        with subscriptions.watch(call, client) as subscriber:
             try:
                 async with asyncio.timeout(seconds):
-                    while await watcher.next() is not None:
+                    while await subscriber.next() is not None:
                         answer = await gateway.fetch(call)
                         if not unchanged(answer):
                             return answer

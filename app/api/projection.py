@@ -62,7 +62,7 @@ def fields_of(model: type[BaseModel]) -> Callable[..., Awaitable[Fields]]:
     return chosen
 
 
-def cut(entry: CacheEntry, fields: Fields) -> CacheEntry:
+def project(entry: CacheEntry, fields: Fields) -> CacheEntry:
     """The entry with nothing but ``fields`` in its body, and the tag of what is left."""
     if not fields or entry.refused:
         return entry

@@ -15,13 +15,13 @@ from app.api.error_codes import MEANINGS
 from app.api.negotiation import quality
 from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
-from app.api.projection import Fields, cut
+from app.api.projection import Fields, project
 from app.core import errors
 from app.core.cache_entry import CacheEntry, StaleWindows
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
 from app.core.gateway import Gateway
-from app.telemetry.access_log import seen_of
+from app.telemetry.access_log import routed_request
 
 Header = tuple[bytes, bytes]
 Prepared = tuple[int, list[Header], bytes]
@@ -58,13 +58,13 @@ class Replies:
         def unchanged(answer: FetchResult) -> bool:
             if not tags or answer.error is not None or answer.entry is None:
                 return False
-            return matches(tags, cut(answer.entry, fields).digest)
+            return matches(tags, project(answer.entry, fields).digest)
 
         answer = await self.gateway.fetch(call, wish_of_request(request))
         applied: list[Header] = []
         if unchanged(answer) and (seconds := wait_of(_joined(request, "prefer").decode("latin-1"))):
-            hub, client = request.app.state.hub, client_of(request.scope)
-            later = await changed(hub, self.gateway, call, client, seconds, unchanged)
+            subscriptions, client = request.app.state.subscriptions, client_of(request.scope)
+            later = await changed(subscriptions, self.gateway, call, client, seconds, unchanged)
             if later is not None:
                 applied = [(b"preference-applied", b"wait=%d" % seconds)]
                 answer = answer if isinstance(later.error, errors.NotCached) else later
@@ -79,7 +79,7 @@ class Replies:
         *,
         not_modified: bool,
     ) -> Response:
-        seen_of(request.scope).outcome = answer.outcome
+        routed_request(request.scope).outcome = answer.outcome
         now = self.gateway.clock()
         status = cache_status(answer, now)
         if answer.error is not None:
@@ -87,7 +87,7 @@ class Replies:
             told = {name.decode(): value.decode() for name, value in headers.items()}
             return self.problems.of(answer.error, request.scope, {**told, "cache-status": status})
         assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-        entry = cut(answer.entry, fields)
+        entry = project(answer.entry, fields)
         response = Response()
         response.status_code, response.raw_headers, response.body = self.prepared(
             entry, now, status.encode(), not_modified=not_modified

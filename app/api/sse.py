@@ -58,13 +58,13 @@ class EventStreams:
     def __init__(
         self,
         gateway: Gateway,
-        hub: Subscriptions,
+        subscriptions: Subscriptions,
         problems: Problems,
         count: Callable[[str], None],
         heartbeat_every: float = HEARTBEAT_EVERY,
     ) -> None:
         self.gateway = gateway
-        self.hub = hub
+        self.subscriptions = subscriptions
         self.problems = problems
         self.count = count
         self.heartbeat_every = heartbeat_every
@@ -97,7 +97,7 @@ class EventStream(Response):
             if kept.error is not None:
                 await self._problem(kept, kept.error, scope)(scope, receive, send)
                 return
-        with self._live.hub.watch(self._call, client_of(scope)) as watcher:
+        with self._live.subscriptions.watch(self._call, client_of(scope)) as subscriber:
             answer = kept or await gateway.fetch(self._call)
             if answer.error is not None:
                 await self._problem(answer, answer.error, scope)(scope, receive, send)
@@ -109,10 +109,10 @@ class EventStream(Response):
             fields = [NO_STORE, VARY] if over else HEADERS
             await send({"type": START, "status": 204 if over else 200, "headers": fields})
             if not over and not scope["rfgw.head"]:
-                gone = asyncio.create_task(_await_end(receive, watcher))
+                gone = asyncio.create_task(_await_end(receive, subscriber))
                 self._live.streams += 1
                 try:
-                    await self._tell(answer.entry, watcher, scope, send, known=known)
+                    await self._tell(answer.entry, subscriber, scope, send, known=known)
                 finally:
                     self._live.streams -= 1
                     gone.cancel()
@@ -124,44 +124,44 @@ class EventStream(Response):
         return self._live.problems.of(error, scope, words)
 
     async def _tell(
-        self, entry: CacheEntry, watcher: Subscriber, scope: Scope, send: Send, *, known: bool
+        self, entry: CacheEntry, subscriber: Subscriber, scope: Scope, send: Send, *, known: bool
     ) -> None:
         """The entry, unless it is ``known``, and then all news, until there will be no more."""
         await _write(send, RETRY)
-        news: Update | None = Update(entry)
+        update: Update | None = Update(entry)
         told = entry.digest if known else ""
-        while news is not None:
-            if news.state != told:
-                told = news.state
-                await _write(send, self._frame(news, scope))
-            if news.entry is not None and news.entry.final:
+        while update is not None:
+            if update.state != told:
+                told = update.state
+                await _write(send, self._frame(update, scope))
+            if update.entry is not None and update.entry.final:
                 self._live.count("end")
                 await _write(send, END)
                 return
-            news = await self._next(watcher, send)
+            update = await self._next(subscriber, send)
 
-    async def _next(self, watcher: Subscriber, send: Send) -> Update | None:
+    async def _next(self, subscriber: Subscriber, send: Send) -> Update | None:
         while True:
             try:
                 async with asyncio.timeout(self._live.heartbeat_every):
-                    return await watcher.next()
+                    return await subscriber.next()
             except TimeoutError:
                 await _write(send, HEARTBEAT)
 
-    def _frame(self, news: Update, scope: Scope) -> bytes:
+    def _frame(self, update: Update, scope: Scope) -> bytes:
         """JSON has no line ends of its own, so that one data line holds it."""
-        if news.error is not None:
+        if update.error is not None:
             problem = self._live.problems.document(
-                CODES[type(news.error)],
+                CODES[type(update.error)],
                 scope["rfgw.request_id"],
-                error=news.error,
+                error=update.error,
                 path=scope["path"],
             )
             self._live.count("problem")
             return b"event: problem\ndata: %b\n\n" % problem.model_dump_json().encode()
-        assert news.entry is not None  # noqa: S101 - no error, so there is an entry
+        assert update.entry is not None  # noqa: S101 - no error, so there is an entry
         self._live.count(self._name)
-        words = (self._name.encode(), news.entry.digest.encode(), news.entry.body)
+        words = (self._name.encode(), update.entry.digest.encode(), update.entry.body)
         return b'event: %b\nid: "%b"\ndata: %b\n\n' % words
 
 
@@ -169,11 +169,11 @@ async def _write(send: Send, frame: bytes) -> None:
     await send({"type": BODY, "body": frame, "more_body": True})
 
 
-async def _await_end(receive: Receive, watcher: Subscriber) -> None:
+async def _await_end(receive: Receive, subscriber: Subscriber) -> None:
     """The reader has left as soon as the server says so: nothing else is to come from it."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    watcher.end()
+    subscriber.end()
 
 
 async def _watch(request: Request) -> Callable[[str, Call], Response]:

@@ -145,15 +145,15 @@ def _serve(_parsed: argparse.Namespace) -> int:
     from app.main import create_app, create_worker
     from app.server.server import Config
     from app.server.supervisor import serve
-    from app.telemetry.multiprocess import board_for
+    from app.telemetry.multiprocess import multiprocess_for
 
-    with listener, board_for(settings.workers) as board:
+    with listener, multiprocess_for(settings.workers) as multiprocess:
         host, port = listener.getsockname()[:2]
         app = create_app(settings)  # what is wrong with it is told before anything else
-        build = partial(create_worker, settings, board) if board else lambda: app
+        build = partial(create_worker, settings, multiprocess) if multiprocess else lambda: app
         logs.event("listening", host=host, port=port)
         config = Config(build, workers=settings.workers, grace=settings.shutdown_grace)
-        serve(config, listener, board.fold if board else None, early)
+        serve(config, listener, multiprocess.fold if multiprocess else None, early)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""A group's meeting point: one of many processes asks, and all of them have the answer.
+"""Request coalescing between processes: one of them asks the farm, and all have the answer.
 
 Knows who leads, who waits and for how long. Must not know when an answer is good, what is asked,
-or the server's commands. A meeting point that cannot be reached is nobody's failure: each process
+or the server's commands. A server that cannot be reached fails nobody: each process
 asks for itself.
 """
 
@@ -33,7 +33,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 Observe = Callable[[str], None]
 """Hears how a question ended: shared, collapsed, led, alone."""
 Changed = Callable[[str, str], None]
-"""Hears whether the meeting point is up or down, and why it is down."""
+"""Called with "up" or "down", and with why it is down."""
 
 
 class RedisCoordinator:
@@ -41,20 +41,20 @@ class RedisCoordinator:
 
     def __init__(
         self,
-        link: RedisConnection,
-        shelf: SharedStore,
-        news: Invalidation,
+        connection: RedisConnection,
+        shared_store: SharedStore,
+        invalidation: Invalidation,
         *,
         clock: Callable[[], float],
         deadline: float,
         observe: Observe,
         changed: Changed,
     ) -> None:
-        self.shelf, self._news = shelf, news
+        self.shared_store, self._invalidation = shared_store, invalidation
         self._clock, self._deadline = clock, deadline
         self._observe, self._changed = observe, changed
         self._waiting: dict[str, asyncio.Future[Notice | None]] = {}
-        self._works: list[Work] = [partial(link.run, self)]
+        self._works: list[Work] = [partial(connection.run, self)]
         self._running: list[asyncio.Task[None]] = []
         self._tried = asyncio.Event()
 
@@ -70,7 +70,7 @@ class RedisCoordinator:
 
     async def aclose(self) -> None:
         """Let what is being told go out, and part."""
-        await self._news.aclose()
+        await self._invalidation.aclose()
         for running in self._running:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -114,7 +114,7 @@ class RedisCoordinator:
 
     async def _meet(self, key: str) -> LeaseResult:
         try:
-            return await self.shelf.meet(key)
+            return await self.shared_store.meet(key)
         except Unreachable:
             return LeaseResult(None, "")
 
@@ -122,7 +122,7 @@ class RedisCoordinator:
         self, key: str, entry: CacheEntry, lease: str | None, how: ResultSource
     ) -> SharedResult:
         if lease:
-            self._news.tell(key, lease)
+            self._invalidation.tell(key, lease)
         self._observe(how)
         return SharedResult(entry, how)
 
@@ -154,17 +154,17 @@ class RedisCoordinator:
             if renewing is not None:
                 renewing.cancel()
             if lease or entry is not None:
-                self._news.tell(key, lease, entry, failure)
+                self._invalidation.tell(key, lease, entry, failure)
 
     async def _renew(self, key: str, lease: str) -> None:
         while True:
             await asyncio.sleep(LEASE / 3)
             with suppress(Unreachable):  # once late is no end: the next one may be in time
-                await self.shelf.renew(key, lease)
+                await self.shared_store.renew(key, lease)
 
-    def heard(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         """A notice came in: for who waits, or about an answer that is kept here."""
-        notice = self.shelf.read(message)
+        notice = self.shared_store.read(message)
         if notice is None:
             return
         waiting = self._waiting.get(notice.key)
@@ -172,15 +172,15 @@ class RedisCoordinator:
             if not waiting.done():
                 waiting.set_result(notice)
         elif notice.tag:
-            self._news.changed(notice.key, notice.tag)
+            self._invalidation.changed(notice.key, notice.tag)
 
-    def up(self) -> None:
+    def on_connected(self) -> None:
         """Notices come in again. Some may have been missed: compare what is kept."""
         self._tried.set()
         self._changed("up", "")
-        self._news.catch_up()
+        self._invalidation.catch_up()
 
-    def down(self, cause: str) -> None:
+    def on_disconnected(self, cause: str) -> None:
         """No notice will come: whoever waits shall look for itself."""
         self._tried.set()
         self._changed("down", cause)
@@ -210,11 +210,17 @@ def open_coordinator(
     """
     prefix = f"rfgw:{FORM}:{name}"
     channel = f"{prefix}:news"
-    link = RedisConnection(url, channel)
-    shelf = SharedStore(
-        link, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch
+    connection = RedisConnection(url, channel)
+    shared_store = SharedStore(
+        connection, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch
     )
-    news = Invalidation(shelf, store, keep)
+    invalidation = Invalidation(shared_store, store, keep)
     return RedisCoordinator(
-        link, shelf, news, clock=clock, deadline=deadline, observe=observe, changed=changed
+        connection,
+        shared_store,
+        invalidation,
+        clock=clock,
+        deadline=deadline,
+        observe=observe,
+        changed=changed,
     )

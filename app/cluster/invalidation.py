@@ -25,9 +25,9 @@ class Invalidation:
     """``keep`` is given what others have answered anew, of that which is in the ``store``."""
 
     def __init__(
-        self, shelf: SharedStore, store: Store, keep: Callable[[str, CacheEntry], None]
+        self, shared_store: SharedStore, store: Store, keep: Callable[[str, CacheEntry], None]
     ) -> None:
-        self._shelf, self._store, self._keep = shelf, store, keep
+        self._shared_store, self._store, self._keep = shared_store, store, keep
         self._tasks: set[asyncio.Task[None]] = set()
         self._untold: set[str] = set()
 
@@ -72,7 +72,7 @@ class Invalidation:
         self, key: str, lease: str, entry: CacheEntry | None, failure: UpstreamError | None
     ) -> None:
         try:
-            await self._shelf.tell(key, lease, entry, failure)
+            await self._shared_store.tell(key, lease, entry, failure)
         except Unreachable:
             if entry is not None and len(self._untold) < UNTOLD:
                 self._untold.add(key)
@@ -86,7 +86,7 @@ class Invalidation:
 
     async def _fetch(self, key: str, kept: CacheEntry) -> bool:
         """Take over the group's answer if it is younger; whether there is one."""
-        entry = await self._shelf.look(key)
+        entry = await self._shared_store.look(key)
         if entry is not None and is_younger(entry, kept):
             self._keep(key, entry)
         return entry is not None
@@ -99,12 +99,12 @@ class Invalidation:
         untold, self._untold = self._untold, set()
         for key in untold:
             mine = self._store.get(key)
-            theirs = await self._shelf.look(key) if mine else None
+            theirs = await self._shared_store.look(key) if mine else None
             if mine and (theirs is None or is_younger(mine, theirs)):
                 await self._tell(key, "", mine, None)
         kept = self._store.items()
         for start in range(0, len(kept), AT_ONCE):
-            for key, mine in await self._shelf.others(kept[start : start + AT_ONCE]):
+            for key, mine in await self._shared_store.others(kept[start : start + AT_ONCE]):
                 await self._fetch(key, mine)
 
 

@@ -50,21 +50,21 @@ class RateLimitShares(Protocol):
 
 
 class RateLimitSync:
-    """Between the ``shares`` of this process and those of all others on the ``shelf``.
+    """Between the ``shares`` of this process and those of all others on the ``shared_store``.
 
     Clients' names stay here: what stands for one is made with the group's ``secret``.
     """
 
     def __init__(
         self,
-        shelf: SharedStore,
+        shared_store: SharedStore,
         shares: RateLimitShares,
         *,
         secret: str,
         clock: Callable[[], float],
     ) -> None:
-        self._shelf, self._shares, self._clock = shelf, shares, clock
-        self._prefix = f"{shelf.prefix}:share:{shares.window:g}:{shares.each:g}"
+        self._shared_store, self._shares, self._clock = shared_store, shares, clock
+        self._prefix = f"{shared_store.prefix}:share:{shares.window:g}:{shares.each:g}"
         self._secret = blake2b(secret.encode(), person=b"rfgw share").digest()
 
     async def run(self) -> None:
@@ -80,7 +80,9 @@ class RateLimitSync:
         names = [self._name(client) for client in taken]
         worth = [max(1, round(count * self._shares.each * 1e6)) for count in taken.values()]
         most = round(DEBT * self._shares.window * 1e6)
-        (lefts,) = await self._shelf.do("share", ("EVAL", TAKE, len(names), *names, *worth, most))
+        (lefts,) = await self._shared_store.do(
+            "share", ("EVAL", TAKE, len(names), *names, *worth, most)
+        )
         now = self._clock()
         for client, left in zip(taken, lefts if isinstance(lefts, list) else (), strict=False):
             if type(left) is int and left <= most:

@@ -48,13 +48,13 @@ class Unreachable(Exception):
 class ConnectionListener(Protocol):
     """Who hears what the channel brings."""
 
-    def heard(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         """One message."""
 
-    def up(self) -> None:
+    def on_connected(self) -> None:
         """Both connections are there. Messages of before may have been missed."""
 
-    def down(self, cause: str) -> None:
+    def on_disconnected(self, cause: str) -> None:
         """They are gone: refused, tls, auth, late, closed or odd tells why."""
 
 
@@ -123,7 +123,7 @@ class RedisConnection:
             try:
                 cause = await self._made(asking, listening)
                 if cause:
-                    listener.down(cause)
+                    listener.on_disconnected(cause)
                 else:
                     tries = 0
                     await self._used(asking, listening, listener)
@@ -156,7 +156,7 @@ class RedisConnection:
         loop = asyncio.get_running_loop()
         self._trouble = loop.create_future()
         self._asking = asking
-        listener.up()
+        listener.on_connected()
         tasks = {
             loop.create_task(self._read(asking)),
             loop.create_task(self._listen(listening, listener)),
@@ -174,7 +174,7 @@ class RedisConnection:
             await asyncio.gather(*tasks, return_exceptions=True)
             while self._row:
                 _reply(self._row.popleft(), None)
-        listener.down(cause)
+        listener.on_disconnected(cause)
 
     async def _read(self, connection: Any) -> str:
         """Hand out answers in the order of the questions, until the server says no more."""
@@ -206,7 +206,7 @@ class RedisConnection:
                     continue
                 asked = False
                 if isinstance(message, list) and message[:1] == [b"message"]:
-                    listener.heard(bytes(message[2]))
+                    listener.on_message(bytes(message[2]))
         return odd[0]
 
 

@@ -1,4 +1,4 @@
-"""The shelf: what a group of processes keeps in one Redis or Valkey, and who of them is asking.
+"""The store that several processes share in one Redis or Valkey, and the leases to ask the farm.
 
 Knows records, the server's commands and its clock. Must not know freshness rules or who waits.
 
@@ -31,7 +31,7 @@ NOTICE_SIZE = 1024
 """Bytes of the longest notice that is read."""
 FAILURES = {kind.__name__: kind for kind in UpstreamError.__subclasses__()}
 
-# Only who leads may tell; who asked without meeting anybody, only while nobody leads. So the
+# Only who leads may tell; who asked without a lease, only while nobody holds one. So the
 # answer of one who was asleep for too long never replaces a younger one.
 TELL = """
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] then return 0 end
@@ -86,7 +86,7 @@ class SharedStore:
 
     def __init__(
         self,
-        link: RedisConnection,
+        connection: RedisConnection,
         prefix: str,
         channel: str,
         *,
@@ -95,7 +95,7 @@ class SharedStore:
         tail: float,
         watch: SharedStoreMetrics,
     ) -> None:
-        self._link, self.prefix, self._channel = link, prefix, channel
+        self._connection, self.prefix, self._channel = connection, prefix, channel
         self._seal, self._clock, self._tail, self._watch = seal, clock, tail, watch
         self._me = uuid4().hex
 
@@ -182,7 +182,7 @@ class SharedStore:
         """One round trip, observed."""
         began, outcome = self._clock(), "ok"
         try:
-            replies = await self._link.ask(*commands)
+            replies = await self._connection.ask(*commands)
             if any(isinstance(reply, ResponseError) for reply in replies):
                 outcome = "refused"
             return replies

@@ -52,18 +52,18 @@ class Gateway:
     ``on_crash`` of bugs: a call that meets one fails like any other, and a kept answer stands in.
     ``answered`` hears of every fetch its outcome and how stale the answer was, in seconds;
     ``misread`` the cause for which an answer could not be read.
-    Where there is a ``meeting``, one process of a group asks, and all of them have the answer.
+    Where there is a ``coordinator``, one process of a group asks, and all of them have the answer.
     """
 
     upstream: Upstream
     store: Store
-    keeping: FreshnessPolicy
+    freshness: FreshnessPolicy
     clock: Callable[[], float]
     drift: Drift
     on_crash: Callable[[Exception], None]
     uniform: Uniform = random.uniform
-    meeting: Coordinator | None = None
-    flights: SingleFlight[SharedResult] = field(default_factory=SingleFlight)
+    coordinator: Coordinator | None = None
+    single_flight: SingleFlight[SharedResult] = field(default_factory=SingleFlight)
     told: Told = lambda key, entry: None
     answered: Callable[[str, float], None] = lambda outcome, stale_for: None
     misread: Callable[[str], None] = lambda cause: None
@@ -79,7 +79,7 @@ class Gateway:
     async def _fetch(self, call: Call, wish: CacheDirectives) -> FetchResult:
         now = self.clock()
         entry = self.store.get(call.key)
-        state = entry.state(now, self.keeping.windows) if entry else EntryState.SPENT
+        state = entry.state(now, self.freshness.windows) if entry else EntryState.SPENT
         if entry is None or state is EntryState.SPENT:
             if wish.only_if_cached:
                 return FetchResult(error=errors.NotCached())
@@ -126,7 +126,7 @@ class Gateway:
     ) -> FetchResult:
         """Something is kept: it stands in if the farm fails or takes too long (RFC 5861)."""
         task, joined = self._join(call, max_age=max_age)
-        done, _ = await asyncio.wait({task}, timeout=self.keeping.if_slow)
+        done, _ = await asyncio.wait({task}, timeout=self.freshness.if_slow)
         if not done:
             return FetchResult(kept, refusal(call, kept), hit=True, detail="slow")
         try:
@@ -160,7 +160,7 @@ class Gateway:
     def _join(
         self, call: Call, *, background: bool = False, max_age: float = math.inf
     ) -> tuple[asyncio.Task[SharedResult], bool]:
-        return self.flights.join(call.key, lambda: self._question(call, background, max_age))
+        return self.single_flight.join(call.key, lambda: self._question(call, background, max_age))
 
     async def _question(self, call: Call, background: bool, max_age: float) -> SharedResult:
         """One answer for everyone here who asks. Runs in a task that no client can cancel.
@@ -178,9 +178,9 @@ class Gateway:
             return await self._ask_farm(call, background)
 
         try:
-            if self.meeting is None:
+            if self.coordinator is None:
                 return SharedResult(await ask(), "asked")
-            told = await self.meeting.answer(call.key, good, ask)
+            told = await self.coordinator.answer(call.key, good, ask)
         except errors.UpstreamError as error:
             error.method, error.arguments = call.method, call.arguments
             self._failed(call.key)
@@ -202,9 +202,9 @@ class Gateway:
             )
             answer = self._read(call, value)
             body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            entry = self.keeping.answer(asked_at, body, call.pace(answer), self.uniform)
+            entry = self.freshness.answer(asked_at, body, call.pace(answer), self.uniform)
         except errors.Refused as refused:
-            entry = self.keeping.refusal(asked_at, refused, self.uniform)
+            entry = self.freshness.refusal(asked_at, refused, self.uniform)
         except errors.UpstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
@@ -236,7 +236,7 @@ class Gateway:
 
     async def aclose(self) -> None:
         """End the flights."""
-        await self.flights.aclose()
+        await self.single_flight.aclose()
 
 
 def refusal(call: Call, entry: CacheEntry) -> errors.Refused | None:

@@ -40,16 +40,16 @@ class Update(NamedTuple):
 class Subscriber:
     """One reader. It holds the newest news and no queue: a slow one misses what is in between."""
 
-    def __init__(self, news: Update | None, *, over: bool) -> None:
+    def __init__(self, update: Update | None, *, over: bool) -> None:
         self._bell = asyncio.Event()
-        self._news = news
+        self._update = update
         self._over = over
-        if news or over:
+        if update or over:
             self._bell.set()
 
-    def tell(self, news: Update) -> None:
+    def tell(self, update: Update) -> None:
         """There is news, in place of what has not been read yet."""
-        self._news = news
+        self._update = update
         self._bell.set()
 
     def end(self) -> None:
@@ -61,7 +61,7 @@ class Subscriber:
         """The newest news, once it is there; None at the end."""
         await self._bell.wait()
         self._bell.clear()
-        return None if self._over else self._news
+        return None if self._over else self._update
 
 
 class Topic:
@@ -69,19 +69,19 @@ class Topic:
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        self.watchers: set[Subscriber] = set()
-        self.news: Update | None = None
+        self.subscribers: set[Subscriber] = set()
+        self.update: Update | None = None
         self.lifetime = AGAIN
         self.poller: asyncio.Task[None] | None = None
 
-    def publish(self, news: Update) -> None:
+    def publish(self, update: Update) -> None:
         """Tell all watchers, unless they know."""
-        if news.entry is not None:
-            self.lifetime = news.entry.lifetime
-        if self.news is None or self.news.state != news.state:
-            self.news = news
-            for watcher in self.watchers:
-                watcher.tell(news)
+        if update.entry is not None:
+            self.lifetime = update.entry.lifetime
+        if self.update is None or self.update.state != update.state:
+            self.update = update
+            for subscriber in self.subscribers:
+                subscriber.tell(update)
 
 
 class Subscriptions:
@@ -98,13 +98,13 @@ class Subscriptions:
         self._clients: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
         self._over = False
-        gateway.told = self.heard
+        gateway.told = self.on_answer
 
     def __len__(self) -> int:
         """How many are watching."""
         return self._clients.total()
 
-    def heard(self, key: str, entry: CacheEntry) -> None:
+    def on_answer(self, key: str, entry: CacheEntry) -> None:
         """Somebody was answered, in this process or in another: watchers may want to know."""
         topic = self._topics.get(key)
         if topic is not None:
@@ -121,25 +121,25 @@ class Subscriptions:
         if self._clients[client] >= self._per_client:
             raise errors.TooManyStreams
         topic = self._topics.get(call.key) or self._open(call)
-        watcher = Subscriber(topic.news, over=self._over)
-        topic.watchers.add(watcher)
+        subscriber = Subscriber(topic.update, over=self._over)
+        topic.subscribers.add(subscriber)
         self._clients[client] += 1
         try:
-            yield watcher
+            yield subscriber
         finally:
-            topic.watchers.discard(watcher)
+            topic.subscribers.discard(subscriber)
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-            if not topic.watchers:
+            if not topic.subscribers:
                 self._close(topic)
 
     def end(self) -> None:
         """This process is about to end: watchers get what they have, and no more."""
         self._over = True
         for topic in self._topics.values():
-            for watcher in topic.watchers:
-                watcher.end()
+            for subscriber in topic.subscribers:
+                subscriber.end()
 
     async def aclose(self) -> None:
         """End the pollers."""

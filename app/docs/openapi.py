@@ -28,8 +28,8 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
     recorded: Node = json.loads(EXAMPLES.read_text(encoding="utf-8"))
     names = {operation["operationId"] for operation in operations(made)}
     for path, operation in _placed(made):
-        gate = {} if is_open(path) else _at_the_gate()
-        operation["responses"] = _with_anywhere({**gate, **operation["responses"]})
+        admission = {} if is_open(path) else _at_the_gate()
+        operation["responses"] = _with_anywhere({**admission, **operation["responses"]})
         if not is_open(path):
             operation["security"] = [{}, *({name: []} for name in SECURITY)]
         _ask(operation)

@@ -30,7 +30,7 @@ SEVERAL = b""
 """Stands for different keys, or one field twice, in one request; it is nobody's key."""
 
 OnRefused = Callable[[str], None]
-"""Told why a request was refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
+"""Told why a request was refused: ``no_key``, ``wrong_key``, ``rate``, ``concurrency_limit``."""
 
 
 Decision = tuple[errors.GatewayError | None, list[Header]]

@@ -17,7 +17,7 @@ from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
 from app.edge.fast_path import FastPath, PreparedAnswer
 from app.server.drain import Drain
 from app.telemetry import logs
-from app.telemetry.access_log import HIT_TIMING, SEEN, AccessLog, Seen
+from app.telemetry.access_log import HIT_TIMING, ROUTED, AccessLog, RoutedRequest
 from app.telemetry.timings import timings
 from app.telemetry.trace import trace, trace_of
 
@@ -35,23 +35,23 @@ class EdgeApplication:
     def __init__(
         self,
         app: ASGIApp,
-        front: FastPath,
+        fast_path: FastPath,
         problems: Problems,
         origins: frozenset[str],
         on_crash: OnCrash,
         observer: AccessLog,
-        gate: Admission | None,
-        crowd: ConcurrencyLimit,
+        admission: Admission | None,
+        concurrency_limit: ConcurrencyLimit,
         drain: Drain,
     ) -> None:
         self.app = app
         self.drain = drain  # for whoever runs this application: to be begun before its end
-        self._front = front
+        self._fast_path = fast_path
         self._problems = problems
         self._on_crash = on_crash
         self._observer = observer
-        self._gate = gate
-        self._crowd = crowd
+        self._admission = admission
+        self._concurrency_limit = concurrency_limit
         common = CommonFields(origins)
         self._own, self._dressed = common.own, common.dressed
         self._at_a_hit = [*common.everywhere, HIT_TIMING, JSON_POLICY]
@@ -71,8 +71,8 @@ class EdgeApplication:
         given = dict(fields)
         request_id, own = self._own(fields, given)
         refusal = None
-        if self._gate is not None:
-            refusal, told = self._admit(self._gate, scope, given, request_id)
+        if self._admission is not None:
+            refusal, told = self._admit(self._admission, scope, given, request_id)
             own += told
         plain = scope["method"] == "GET" and len(given) == len(fields) and refusal is None
         if plain and not _brings_body(given):
@@ -106,10 +106,10 @@ class EdgeApplication:
         return answer
 
     def _admit(
-        self, gate: Admission, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
+        self, admission: Admission, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
     ) -> Decision:
         try:
-            return gate.admit(scope, given)
+            return admission.admit(scope, given)
         except Exception as error:  # noqa: BLE001 - who cannot be judged is not let in
             self._on_crash(request_id.decode(), error)
             return errors.Crashed("gate"), []
@@ -118,7 +118,7 @@ class EdgeApplication:
         self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
     ) -> PreparedAnswer | None:
         try:
-            return self._front.answer(scope, given)
+            return self._fast_path.answer(scope, given)
         except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
             self._on_crash(request_id.decode(), error)
             return None
@@ -133,7 +133,7 @@ class EdgeApplication:
         own: list[Header],
         began: float,
     ) -> None:
-        seen, ended = Seen(began, scope["method"]), False
+        seen, ended = RoutedRequest(began, scope["method"]), False
 
         async def dressed(message: Message) -> None:
             nonlocal ended
@@ -150,7 +150,7 @@ class EdgeApplication:
         own_words = {
             "rfgw.request_id": request_id,
             "rfgw.head": scope["method"] == "HEAD",
-            SEEN: seen,
+            ROUTED: seen,
         }
         scope = {**scope, "method": method, **own_words}
         seen.scope = scope
@@ -172,7 +172,7 @@ class EdgeApplication:
     def _application(
         self, given: Mapping[bytes, bytes], refusal: errors.GatewayError | None, scope: Scope
     ) -> ASGIApp:
-        """What answers a request that the front did not."""
+        """What answers a request that the fast path did not."""
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
             return PREFLIGHT
         if refusal is not None:
@@ -182,7 +182,7 @@ class EdgeApplication:
         # An encoded slash is data, and no path here has a place for it.
         if b"%2f" in (scope.get("raw_path") or b"").lower():
             return self._problems.response(Code.ROUTE_NOT_FOUND, scope)
-        return self._crowd.around(self.app)
+        return self._concurrency_limit.around(self.app)
 
 
 def _brings_body(given: Mapping[bytes, bytes]) -> bool:

@@ -76,8 +76,10 @@ class RateLimit:
 
 
 class SharedRateLimit:
-    """A ``RateLimit`` that several processes keep: each tells the others, from time to time, what was
-    taken there. What it has not been told yet, it does not count."""
+    """A ``RateLimit`` of several processes. Each regularly tells the others what it has granted.
+
+    What a process has not been told yet, it does not count.
+    """
 
     def __init__(self, rate: RateLimit) -> None:
         self.policy, self.each, self.window = rate.policy, rate.each, rate.window

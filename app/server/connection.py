@@ -56,7 +56,7 @@ class Application(Protocol):
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. The server has to ``look`` at it once a second.
+    """One connection. The server has to ``check_timeouts`` at it once a second.
 
     Whatever is refused is answered once, in its turn; then nothing more is read as a request. What
     the parser lets through and this class does not is listed in docs/adr/0008.
@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The client is there."""
         super().connection_made(transport)
-        self._gathering = WriteBuffer(transport)
+        self._write_buffer = WriteBuffer(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse, or pass over what comes after the end."""
@@ -172,9 +172,9 @@ class Connection(HttpToolsProtocol):
     # --- What goes ---
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without a timer for each request: ``look`` sees who is idle."""
+        """As uvicorn's, without a timer for each request: ``check_timeouts`` sees who is idle."""
         self.server_state.total_requests += 1
-        self._gathering.flush()
+        self._write_buffer.flush()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -186,8 +186,8 @@ class Connection(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             app = without_chunks(cycle, app)
         if cycle.transport is self.transport:
-            cycle.transport = self._gathering  # type: ignore[assignment]
-            self._gathering.begin()
+            cycle.transport = self._write_buffer  # type: ignore[assignment]
+            self._write_buffer.begin()
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -231,7 +231,7 @@ class Connection(HttpToolsProtocol):
 
     # --- How long it takes ---
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """Close the connection if its client has let us wait for too long.
 
         Only what is whole counts as progress: a request, or fewer bytes that wait to be sent. So
@@ -252,12 +252,12 @@ class Connection(HttpToolsProtocol):
             self._abandon()
             self.transport.close()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End it without a word, whatever is under way."""
         self._abandon()
         self.transport.abort()
 
-    def leave(self) -> None:
+    def close_when_answered(self) -> None:
         """The drain has begun: what is being answered now is the last."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None:

@@ -100,7 +100,7 @@ class Server(uvicorn.Server):
         now = asyncio.get_running_loop().time()
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
-                connection.look(now)  # type: ignore[union-attr]
+                connection.check_timeouts(now)  # type: ignore[union-attr]
         if self._hung_up:
             self._hung_up = False
             logs.event("restart_refused", level=logging.WARNING, needs="RFGW_WORKERS >= 2")
@@ -132,14 +132,14 @@ class Server(uvicorn.Server):
             if clock() >= until:
                 break
             await asyncio.sleep(0.05)
-        cut = await self._cut()
+        abort = await self._cut()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.lifespan.shutdown(), TIDY_WITHIN if cut else None)
+            await asyncio.wait_for(self.lifespan.shutdown(), TIDY_WITHIN if abort else None)
 
     async def _cut(self) -> bool:
         """End what is under way without a word to anyone. Whether anything was."""
         for connection in list(self.server_state.connections):
-            connection.cut()  # type: ignore[union-attr]
+            connection.abort()  # type: ignore[union-attr]
         tasks = list(self.server_state.tasks)
         for task in tasks:
             task.cancel()
@@ -153,4 +153,4 @@ class Server(uvicorn.Server):
         self._began = now
         self._application.drain.begin()
         for connection in list(self.server_state.connections):
-            connection.leave()  # type: ignore[union-attr]
+            connection.close_when_answered()  # type: ignore[union-attr]

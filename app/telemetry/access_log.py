@@ -17,8 +17,8 @@ from app.telemetry.trace import trace_of
 Scope = MutableMapping[str, Any]
 """An ASGI connection scope."""
 
-SEEN = "rfgw.seen"
-"""Where a scope holds its request's ``Seen``."""
+ROUTED = "rfgw.seen"
+"""Where a scope holds its request's ``RoutedRequest``."""
 
 SERVER_TIMING = b"server-timing"
 HIT_TIMING = (SERVER_TIMING, b"cache;desc=hit")
@@ -30,8 +30,8 @@ OTHER = "other"
 """The operation of a request whose route has no operationId, or that has no route."""
 
 
-class Seen:
-    """One request that the front did not answer. Times are the observer's, in seconds."""
+class RoutedRequest:
+    """One request that the fast path did not answer. Times are in seconds, by the log's clock."""
 
     __slots__ = ("began", "first", "method", "outcome", "scope", "status", "timings")
 
@@ -63,9 +63,9 @@ class Seen:
         return getattr(self.scope.get("route"), "operation_id", None) or OTHER
 
 
-def seen_of(scope: Scope) -> Seen:
+def routed_request(scope: Scope) -> RoutedRequest:
     """What is known of the request of ``scope``; of one that came past no edge, nothing."""
-    seen: Seen = scope.setdefault(SEEN, Seen(0.0, ""))
+    seen: RoutedRequest = scope.setdefault(ROUTED, RoutedRequest(0.0, ""))
     return seen
 
 
@@ -102,7 +102,7 @@ class AccessLog:
     def hit(
         self, hit: ExpectedHit, request_id: bytes, began: float, traceparent: bytes | None
     ) -> None:
-        """The front has answered. Every tenth of a microsecond counts here."""
+        """The fast path has answered. Every tenth of a microsecond counts here."""
         now = self.clock()
         add(hit.tally, now - began)
         if hit.cut is None:
@@ -113,7 +113,7 @@ class AccessLog:
             known: dict[str, Any] = {"request_id": request_id.decode(), "trace_id": trace.id}
             logs.event("request", **known, **hit.fields, ms=round((now - began) * 1000, 3))
 
-    def routed(self, seen: Seen) -> None:
+    def routed(self, seen: RoutedRequest) -> None:
         """An answer has ended, or will never be. A stream's latency is that of its beginning."""
         now = self.clock()
         operation = seen.operation

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class SharedCacheMetrics:
-    """The series of the meeting point of several processes."""
+    """The series of the cache that several processes share."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.is_up = Gauge(

@@ -98,7 +98,7 @@ class RequestCounters:
 
 
 class LabelCounter:
-    """A counter with one label, in plain numbers, as ``RequestCounters`` are: add to ``numbers``."""
+    """A counter with one label, in plain numbers like ``RequestCounters``: add to ``numbers``."""
 
     def __init__(self, name: str, words: str, label: str) -> None:
         self.numbers: defaultdict[str, int] = defaultdict(int)

@@ -15,11 +15,11 @@ from app.telemetry.multiprocess import MultiprocessMetrics
 class Metrics:
     """The series of one gateway, in a registry of their own.
 
-    If there is a ``board``, what is told is the sum over all processes that use it.
+    If there is a ``multiprocess``, what is told is the sum over all processes that use it.
     """
 
-    def __init__(self, board: MultiprocessMetrics | None = None) -> None:
-        self._board = board
+    def __init__(self, multiprocess: MultiprocessMetrics | None = None) -> None:
+        self._multiprocess = multiprocess
         self.registry = CollectorRegistry()
         self.requests = RequestCounters()
         self.registry.register(self.requests)
@@ -139,10 +139,12 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All series in the Prometheus text format 0.0.4."""
-        if self._board is None:
+        if self._multiprocess is None:
             return generate_latest(self.registry)
-        return self._board.exposition(self.registry)
+        return self._multiprocess.exposition(self.registry)
 
     def shown(self) -> AbstractAsyncContextManager[None]:
         """While the block runs the other processes see these series; its end is seen, too."""
-        return nullcontext() if self._board is None else self._board.shown(self.registry)
+        return (
+            nullcontext() if self._multiprocess is None else self._multiprocess.shown(self.registry)
+        )

@@ -41,11 +41,11 @@ class MultiprocessMetrics:
     @asynccontextmanager
     async def shown(self, registry: CollectorRegistry) -> AsyncIterator[None]:
         """Pin up this process's counts while the block runs, and once more at its end."""
-        keeping = asyncio.create_task(self._keep(registry))
+        freshness = asyncio.create_task(self._keep(registry))
         try:
             yield
         finally:
-            keeping.cancel()
+            freshness.cancel()
             if self._orphaned():
                 shutil.rmtree(self._directory, ignore_errors=True)
             else:
@@ -151,7 +151,7 @@ def _add(sums: dict[Key, float], samples: list[tuple[str, dict[str, str], float]
 
 
 @contextmanager
-def board_for(processes: int) -> Iterator[MultiprocessMetrics | None]:
+def multiprocess_for(processes: int) -> Iterator[MultiprocessMetrics | None]:
     """A board if there are several processes, in memory if possible; it goes with the block."""
     if processes == 1:
         yield None

@@ -56,14 +56,14 @@ class First:
     def __init__(self) -> None:
         self.told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    def heard(self, message: bytes) -> None:
+    def on_message(self, message: bytes) -> None:
         """Nobody is listened to."""
 
-    def up(self) -> None:
+    def on_connected(self) -> None:
         """Both connections are there."""
-        self.down("")
+        self.on_disconnected("")
 
-    def down(self, cause: str) -> None:
+    def on_disconnected(self, cause: str) -> None:
         """Only what comes first is of interest."""
         if not self.told.done():
             self.told.set_result(cause)
@@ -78,15 +78,15 @@ async def examine_cache(url: str) -> Finding:
 
 async def _examined(url: str) -> Finding:
     prefix = f"rfgw:{FORM}:doctor"
-    link, first = RedisConnection(url, f"{prefix}:news"), First()
-    running = asyncio.create_task(link.run(first))
+    connection, first = RedisConnection(url, f"{prefix}:news"), First()
+    running = asyncio.create_task(connection.run(first))
     try:
         async with asyncio.timeout(4 * CONNECT):
             cause = await first.told
         if cause:
             says, do = DOWN[cause]
             return Finding("cache", "FAIL", _handshake(url) if cause == "tls" else says, do)
-        return await _used(link, f"{prefix}:{secrets.token_hex(8)}".encode())
+        return await _used(connection, f"{prefix}:{secrets.token_hex(8)}".encode())
     except TimeoutError:
         return LATE
     except Unreachable as gone:
@@ -103,13 +103,17 @@ def _handshake(url: str) -> str:
     return greet(Target(host, port, True, None, CONNECT), (host, port)).says
 
 
-async def _used(link: RedisConnection, key: bytes) -> Finding:
+async def _used(connection: RedisConnection, key: bytes) -> Finding:
     """Write, read and delete as the gateway does, then ask the server who it is."""
     value = secrets.token_bytes(16)
     began = time.monotonic()
-    wrote, read, _ = await link.ask(("SET", key, value, "PX", KEPT), ("GET", key), ("DEL", key))
+    wrote, read, _ = await connection.ask(
+        ("SET", key, value, "PX", KEPT), ("GET", key), ("DEL", key)
+    )
     took = (time.monotonic() - began) * 1000
-    told = await link.ask(*(("INFO", section) for section in ("server", "replication", "memory")))
+    told = await connection.ask(
+        *(("INFO", section) for section in ("server", "replication", "memory"))
+    )
     return judged(wrote, read == value, told, took)
 
 
