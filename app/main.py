@@ -9,17 +9,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
-from app.api.batch import Lists
 from app.api.client_address import ClientAddresses
 from app.api.error_codes import Code
 from app.api.health import health_router
 from app.api.problems import CODES, Problem, Problems
-from app.api.replies import Replies
-from app.api.sse import EventStreams
 from app.config.environment import SettingsError, load_settings
 from app.config.settings import Settings, env_name
 from app.core.call import Call
-from app.core.subscriptions import Subscriptions
 from app.docs.demo_page import demo_router
 from app.docs.document_routes import document_router
 from app.docs.problem_pages import problem_router
@@ -28,15 +24,12 @@ from app.edge.admission import Admission, ConcurrencyLimit
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.edge.application import EdgeApplication
 from app.edge.fast_path import FastPath
-from app.edge.rate_limit import RateLimiter
 from app.resources import CALLS, FAST_ROUTES, ROUTERS
 from app.server.drain import Drain
-from app.services import QUEUE_WAIT, answer_once, crashed_by, farm_of, gateway_of
-from app.sharing import WarmStart, counter_for, join_cluster
+from app.services import Services, answer_once, build_services
 from app.telemetry import logs
 from app.telemetry.access_log import AccessLog
 from app.telemetry.log_writer import LOG_WRITER
-from app.telemetry.metrics import Metrics
 from app.telemetry.multiprocess import MultiprocessMetrics
 from app.upstream.client import FAULTS
 from app.version import VERSION
@@ -62,27 +55,20 @@ def create_app(
         with _wrong_settings_told():
             return create_app(load_settings(), drain, multiprocess)
     form = logs.configure(settings.log_level, settings.log_format)
-    problems = Problems(settings.public_url)
-    metrics = Metrics(multiprocess)
-    counter = counter_for(settings)
-    admission = _admission(settings, metrics, counter)
-    drain = drain or Drain()
-    app = _api(settings, problems, drain, metrics, counter)
+    services = build_services(settings, drain, multiprocess)
+    metrics = services.metrics
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
-    observer = AccessLog(metrics.requests, form if wanted else None)
-    fast_path = FastPath(app.state.gateway, app.state.replies, FAST_ROUTES, observer.expect)
-    concurrency_limit = ConcurrencyLimit(settings.max_requests, problems, metrics.count_refused)
-    crashed = crashed_by(metrics)
+    access_log = AccessLog(metrics.requests, form if wanted else None)
     return EdgeApplication(
-        app,
-        fast_path,
-        problems,
+        _api(settings, services),
+        FastPath(services.gateway, services.responders.replies, FAST_ROUTES, access_log.expect),
+        services.problems,
         settings.origins,
-        crashed,
-        observer,
-        admission,
-        concurrency_limit,
-        drain,
+        services.instrumentation,
+        access_log,
+        _admission(settings, services),
+        ConcurrencyLimit(settings.max_requests, services.problems, metrics.count_refused),
+        services.drain,
     )
 
 
@@ -114,40 +100,24 @@ async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | N
 
 def create_api(settings: Settings) -> FastAPI:
     """The application within: for its OpenAPI document."""
-    return _api(settings, Problems(settings.public_url), Drain(), Metrics())
+    return _api(settings, build_services(settings))
 
 
-def _admission(
-    settings: Settings, metrics: Metrics, counter: RateLimiter | None
-) -> Admission | None:
-    """Who decides whether a request is answered; nobody, if every request is."""
-    path, proxies = settings.api_keys_file, settings.proxies
-    if not (path or counter or proxies):
+def _admission(settings: Settings, services: Services) -> Admission | None:
+    """What decides whether a request is answered; None if every request is."""
+    path, proxies, rate_limiter = settings.api_keys_file, settings.proxies, services.rate_limiter
+    if not (path or rate_limiter or proxies):
         return None
     try:
         keys = ApiKeys(path) if path else None
     except ApiKeysError as error:
         raise SettingsError(f"{env_name('api_keys_file')}: {error}") from None
-    told = metrics.count_refused, metrics.keys.numbers
-    return Admission(ClientAddresses(proxies), keys, counter, time.monotonic, *told)
+    metrics = services.metrics
+    counted = metrics.count_refused, metrics.keys.numbers
+    return Admission(ClientAddresses(proxies), keys, rate_limiter, time.monotonic, *counted)
 
 
-def _api(
-    settings: Settings,
-    problems: Problems,
-    drain: Drain,
-    metrics: Metrics,
-    counter: RateLimiter | None = None,
-) -> FastAPI:
-    farm = farm_of(settings, metrics)
-    gateway = gateway_of(settings, farm, metrics)
-    coordinator = join_cluster(settings, gateway, metrics, counter)
-    memory = WarmStart(settings, gateway, metrics)
-    subscriptions = Subscriptions(
-        gateway, most=settings.events_max_streams, per_client=settings.events_per_client
-    )
-    drain.listen(subscriptions.end)
-
+def _api(settings: Settings, services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # What exists now lives for ever: the collector need never look at it again. A miss makes
@@ -156,17 +126,8 @@ def _api(
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER, 10, 10)
         logs.event("started", version=VERSION, upstream=settings.upstream_url)
-        async with metrics.shown():
-            if coordinator is not None:
-                await coordinator.start()
-            memory.recall()
+        async with services.running():
             yield
-            await subscriptions.aclose()
-            await gateway.aclose()
-            memory.keep()
-            if coordinator is not None:
-                await coordinator.aclose()
-            await farm.aclose()
         LOG_WRITER.flush()
 
     app = FastAPI(
@@ -179,16 +140,7 @@ def _api(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.drain = drain
-    app.state.gateway = gateway
-    private = settings.api_keys_file is not None
-    app.state.replies = Replies(gateway, problems, gateway.freshness.windows, private=private)
-    app.state.lists = Lists(app.state.replies, settings.upstream_deadline + QUEUE_WAIT)
-    app.state.subscriptions = subscriptions
-    app.state.live = live = EventStreams(
-        gateway, subscriptions, problems, metrics.count_stream_event
-    )
-    metrics.streams.set_function(lambda: live.streams)
+    app.state.services = services
     for router in ROUTERS:
         app.include_router(router)
     tables = [FAULTS, *(call.faults for call in CALLS)]
@@ -197,10 +149,10 @@ def _api(
     app.include_router(
         problem_router(public_url=settings.public_url, version=VERSION, faults=faults)
     )
-    app.include_router(health_router(metrics.exposition, drain))
+    app.include_router(health_router(services.metrics.exposition, services.drain))
     app.include_router(docs_router(public_url=settings.public_url, version=VERSION))
     if settings.demo_dir is not None:
         app.include_router(demo_router(settings.demo_dir))
     app.include_router(document_router(app, settings.public_url))
-    problems.install(app)
+    services.problems.install(app)
     return app

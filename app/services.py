@@ -1,162 +1,155 @@
-"""The farm and the gateway, made of settings: what answers calls, without HTTP in front of it.
+"""Everything that lives as long as the process, built complete and closed in one place."""
 
-Knows settings and the parts' own arguments. Must not know the web framework.
-"""
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import time
-from collections.abc import Callable
-
+from app.api.problems import Problems
+from app.api.responder import Responders
+from app.cache.codec import Unusable
 from app.cache.memory import MemoryStore
+from app.cache.snapshot import Snapshot
 from app.config.settings import Settings
-from app.core import errors
-from app.core.cache_entry import StaleWindows
 from app.core.call import Call
 from app.core.fetch_result import FetchResult
-from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
-from app.core.single_flight import SingleFlight
+from app.core.ports import Instrumentation
+from app.core.subscriptions import Subscriptions
+from app.edge.rate_limit import RateLimiter
+from app.server.drain import Drain
 from app.telemetry import logs
-from app.telemetry.log_writer import LOG_WRITER
+from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
-from app.upstream.circuit_breaker import Breaker
-from app.upstream.client import Attempt, Farm
-from app.upstream.guard import Bulkhead, Guard
-from app.upstream.oauth import Signer
-from app.upstream.sockets import open_http
-from app.upstream.transport import Transport
+from app.telemetry.multiprocess import MultiprocessMetrics
+from app.upstream.client import Farm
+from app.wiring import (
+    QUEUE_WAIT,
+    coordinator_of,
+    farm_of,
+    gateway_of,
+    rate_limiter_of,
+    snapshot_of,
+)
 
-QUEUE_WAIT = 0.25
-"""Seconds that a call waits for its turn at most: beyond, telling the client is kinder."""
+if TYPE_CHECKING:
+    from app.cluster.coordinator import RedisCoordinator
 
-SPARE_CONNECTIONS = 8
-"""The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one gateway process. ``running`` starts and closes them."""
+
+    metrics: Metrics
+    instrumentation: Instrumentation
+    problems: Problems
+    drain: Drain
+    rate_limiter: RateLimiter | None  # None: clients are not limited
+    farm: Farm
+    gateway: Gateway
+    coordinator: "RedisCoordinator | None"  # None: this process shares its cache with no other
+    snapshot: Snapshot | None  # None: what is kept ends with the process
+    subscriptions: Subscriptions
+    responders: Responders
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything works while the block runs, and is closed in order at its end."""
+        async with self.metrics.shown():
+            if self.coordinator is not None:
+                await self.coordinator.start()
+            self._read_snapshot()
+            yield
+            await self.subscriptions.aclose()
+            await self.gateway.aclose()
+            self._write_snapshot()
+            if self.coordinator is not None:
+                await self.coordinator.aclose()
+            await self.farm.aclose()
+
+    def _read_snapshot(self) -> None:
+        """A file that is missing or unusable is an empty one."""
+        if self.snapshot is None:
+            return
+        entries, problem = 0, ""
+        try:
+            entries = self.snapshot.read(self.gateway.store)
+        except OSError as error:
+            problem = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        except Unusable as unusable:
+            problem = unusable.reason
+        self.metrics.shared.snapshot.set(entries)
+        logs.event("snapshot_read", entries=entries, problem=problem)
+
+    def _write_snapshot(self) -> None:
+        """If that fails, the file that was there stays."""
+        if self.snapshot is None:
+            return
+        try:
+            logs.event("snapshot_written", entries=self.snapshot.write(self.gateway.store))
+        except OSError:
+            logs.event("snapshot_not_written", level=logging.ERROR)
+
+
+def build_services(
+    settings: Settings,
+    drain: Drain | None = None,
+    multiprocess: MultiprocessMetrics | None = None,
+) -> Services:
+    """All parts of one process, from its settings. ``multiprocess`` adds up several processes'."""
+    metrics = Metrics(multiprocess)
+    instrumentation = Telemetry(metrics)
+    problems = Problems(settings.public_url)
+    drain = drain or Drain()
+    rate_limiter = rate_limiter_of(settings)
+    store = MemoryStore(max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes)
+    coordinator = coordinator_of(settings, store, metrics, rate_limiter)
+    farm = farm_of(settings, instrumentation)
+    gateway = gateway_of(settings, farm, store, instrumentation, coordinator)
+    subscriptions = Subscriptions(
+        gateway, most=settings.events_max_streams, per_client=settings.events_per_client
+    )
+    drain.listen(subscriptions.end)
+    responders = Responders(
+        gateway,
+        subscriptions,
+        problems,
+        private=settings.api_keys_file is not None,
+        patience=settings.upstream_deadline + QUEUE_WAIT,
+        count_event=metrics.count_stream_event,
+    )
+    metrics.read_gauges(
+        cache_entries=lambda: len(store),
+        cache_bytes=lambda: store.nbytes,
+        flights=lambda: len(gateway.single_flight),
+        calls=lambda: farm.bulkhead.held,
+        queued=lambda: farm.bulkhead.waiting,
+        streams=lambda: responders.open_streams,
+    )
+    return Services(
+        metrics,
+        instrumentation,
+        problems,
+        drain,
+        rate_limiter,
+        farm,
+        gateway,
+        coordinator,
+        snapshot_of(settings),
+        subscriptions,
+        responders,
+    )
 
 
 async def answer_once(settings: Settings, call: Call) -> FetchResult:
     """One answer without a server."""
-    metrics = Metrics()
-    farm = farm_of(settings, metrics)
-    gateway = gateway_of(settings, farm, metrics)
+    instrumentation = Telemetry(Metrics())
+    farm = farm_of(settings, instrumentation)
+    store = MemoryStore(max_entries=1, max_bytes=settings.cache_max_bytes)
+    gateway = gateway_of(settings, farm, store, instrumentation, None)
     try:
         return await gateway.fetch(call)
     finally:
         await gateway.aclose()
         await farm.aclose()
-
-
-def farm_of(settings: Settings, metrics: Metrics) -> Farm:
-    """The farm of these settings: a signer, a guard and a connection pool of its own."""
-    observe, breaker_changed = _observers(metrics)
-    return Farm(
-        transport=_transport(settings),
-        base=settings.upstream_url,
-        signer=_signer(settings),
-        bulkhead=Bulkhead(
-            calls=settings.upstream_concurrency,
-            queue=settings.upstream_queue,
-            wait=min(QUEUE_WAIT, settings.upstream_deadline),
-        ),
-        guard=Guard(Breaker(breaker_changed)),
-        deadline=settings.upstream_deadline,
-        now=time.time,
-        observe=observe,
-        not_asked=metrics.count_not_asked,
-        drift=metrics.count_drift,
-    )
-
-
-def gateway_of(settings: Settings, farm: Farm, metrics: Metrics) -> Gateway:
-    """A gateway over ``farm`` with an empty store."""
-    crashed = crashed_by(metrics)
-    store = MemoryStore(max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes)
-    gateway = Gateway(
-        upstream=farm,
-        store=store,
-        freshness=FreshnessPolicy(
-            lifetimes={
-                "active": settings.fresh_active,
-                "queued": settings.fresh_queued,
-                "waiting": settings.fresh_waiting,
-                "terminal": settings.fresh_terminal,
-            },
-            refusals={
-                errors.SessionNotFound: settings.keep_not_found,
-                errors.SessionNotAttached: settings.keep_refused,
-                errors.SessionForbidden: settings.keep_refused,
-            },
-            windows=StaleWindows(settings.stale_while_revalidate, settings.stale_if_error),
-            if_slow=settings.stale_if_slow,
-            jitter=settings.ttl_jitter,
-        ),
-        clock=time.monotonic,
-        drift=metrics.count_drift,
-        on_crash=lambda error: crashed("-", error),
-        single_flight=SingleFlight(metrics.flights_joined.inc),
-        answered=metrics.count_answer,
-        misread=metrics.count_misread,
-    )
-    metrics.lines_dropped.read = lambda: LOG_WRITER.dropped
-    metrics.cache_entries.set_function(lambda: len(store))
-    metrics.cache_bytes.set_function(lambda: store.nbytes)
-    metrics.flights.set_function(lambda: len(gateway.single_flight))
-    metrics.calls.set_function(lambda: farm.bulkhead.held)
-    metrics.queued.set_function(lambda: farm.bulkhead.waiting)
-    return gateway
-
-
-def crashed_by(metrics: Metrics) -> Callable[[str, BaseException], None]:
-    """Who hears of bugs: counts and logs them."""
-
-    def crashed(request_id: str, error: BaseException) -> None:
-        metrics.crashes.inc()
-        logs.crash(request_id, error)
-
-    return crashed
-
-
-def _transport(settings: Settings) -> Transport:
-    ca_file = settings.upstream_ca_file
-    return Transport(
-        http=open_http(
-            transport=settings.upstream_transport,
-            connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
-            ca_file=str(ca_file) if ca_file else None,
-        ),
-        connect_timeout=settings.upstream_connect_timeout,
-        max_body=settings.upstream_max_body,
-        now=time.time,
-    )
-
-
-def _signer(settings: Settings) -> Signer:
-    token, token_secret = settings.oauth_token, settings.oauth_token_secret
-    return Signer(
-        consumer_key=settings.consumer_key.get_secret_value(),
-        consumer_secret=settings.consumer_secret.get_secret_value(),
-        token=token.get_secret_value() if token else "",
-        token_secret=token_secret.get_secret_value() if token_secret else "",
-        reading=settings.signing,
-        version=settings.oauth_version,
-    )
-
-
-def _observers(metrics: Metrics) -> tuple[Callable[[Attempt], None], Callable[[str], None]]:
-    """Who hears of each attempt, and who of the breaker's new states: both count and log."""
-
-    def attempted(attempt: Attempt) -> None:
-        metrics.count_attempt(attempt.outcome, attempt.number, attempt.seconds)
-        logs.event(
-            "upstream_attempt",
-            method=attempt.method,
-            arguments=dict(attempt.arguments),
-            attempt=attempt.number,
-            outcome=attempt.outcome,
-            fault_code=attempt.fault_code,
-            ms=round(attempt.seconds * 1000, 1),
-        )
-
-    def breaker_changed(state: str) -> None:
-        metrics.breaker.state(state)
-        logs.event("upstream_breaker", state=state)
-
-    return attempted, breaker_changed

@@ -61,7 +61,7 @@ def gateway_in(world: World) -> Gateway:
     return Gateway(
         upstream=world,
         store=MemoryStore(max_entries=200_000, max_bytes=2**30),
-        keeping=FreshnessPolicy(
+        freshness=FreshnessPolicy(
             lifetimes=dict.fromkeys(("active", "queued", "waiting", "terminal"), LIFETIME),
             refusals={},
             windows=WINDOWS,
@@ -69,8 +69,6 @@ def gateway_in(world: World) -> Gateway:
             jitter=0.1,
         ),
         clock=lambda: world.now,
-        drift=lambda name: None,
-        on_crash=lambda error: None,
         uniform=random.Random(1).uniform,
     )
 

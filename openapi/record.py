@@ -193,7 +193,7 @@ def _answer(run: Run, farm: str) -> httpx.Response:
     drain = Drain()
     with BUILDING:
         edge: Any = create_app(settings, drain)
-    edge.app.state.gateway.upstream.now = lambda: MOMENT
+    edge.app.state.services.gateway.upstream.now = lambda: MOMENT
     given = {"X-Request-ID": REQUEST_ID, **dict([run.field] if run.field else [])}
     with (
         running(serving(edge)) as url,
@@ -201,7 +201,7 @@ def _answer(run: Run, farm: str) -> httpx.Response:
     ):
         if run.gateway == "broken":
             edge.app = _bug
-            edge._on_crash = lambda request_id, error: None  # it is no news
+            edge._crash = lambda error, request_id: None  # it is no news
         if run.gateway == "leaving":
             drain.begin()
         if run.gateway == "crowded":
@@ -210,7 +210,7 @@ def _answer(run: Run, farm: str) -> httpx.Response:
             edge._admission._clock = lambda: MOMENT
             client.get("/nothing")  # is counted all the same
         if run.gateway == "patient":
-            edge.app.state.subscriptions.end()  # so that nobody waits
+            edge.app.state.services.subscriptions.end()  # so that nobody waits
             client.headers["Prefer"] = "wait=20"
         if run.gateway == "known":
             tag = client.get(run.path.removesuffix("/events")).headers["ETag"]

@@ -142,7 +142,7 @@ def wound(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Wound
     """A gateway of its own, on a clock wound by hand."""
     wound = Wound()
     told = SimpleNamespace(monotonic=wound.monotonic, time=time.time)
-    monkeypatch.setattr("app.services.time", told)
+    monkeypatch.setattr("app.wiring.time", told)
     wound.url = str(start_gateway().base_url).rstrip("/")
     return wound
 

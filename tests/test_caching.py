@@ -46,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of every gateway that the test starts from now on."""
     clock = Clock()
     told = SimpleNamespace(monotonic=clock.monotonic, time=clock.time)
-    monkeypatch.setattr("app.services.time", told)
+    monkeypatch.setattr("app.wiring.time", told)
     return clock
 
 

@@ -281,7 +281,7 @@ def test_the_command_line_tells_no_secret_nonce_or_signature(
 def test_no_part_shows_a_secret_of_itself(farm_url: str) -> None:
     settings = load_settings(settings_over(farm_url))
     edge = create_app(settings)
-    gateway = edge.app.state.gateway  # type: ignore[attr-defined]
+    gateway = edge.app.state.services.gateway  # type: ignore[attr-defined]
     parts = [settings, edge, gateway, gateway.upstream, gateway.upstream.signer, gateway.store]
     shown = "".join(f"{part!r} {part!s}" for part in parts)
     assert "Signer(" in shown

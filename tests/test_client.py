@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from app.core import errors
+from app.core.ports import Attempt, Instrumentation
 from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.upstream.circuit_breaker import Breaker, Verdict
-from app.upstream.client import FAULTS, Attempt, Farm, verdict_of
+from app.upstream.client import FAULTS, Farm, verdict_of
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
 from app.upstream.sockets import open_http
@@ -26,20 +27,33 @@ METHOD, ASKED = "community.getSession", {"sessionId": 1001}
 BAD_GATEWAY: dict[str, object] = {"do": "status", "status": 502}
 
 
-class Told:
-    """What a farm under test told its observers."""
+class Told(Instrumentation):
+    """What a farm under test reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, drift: Callable[[str], None]) -> None:
         self.attempts: list[Attempt] = []
-        self.not_asked: list[str] = []
+        self.causes: list[str] = []
+        self._drift = drift
+
+    def attempt(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+
+    def not_asked(self, cause: str) -> None:
+        self.causes.append(cause)
+
+    def drift(self, field: str) -> None:
+        self._drift(field)
 
 
 @asynccontextmanager
 async def calling(
-    farm: conftest.Farm | RawFarm, uniform: Callable[[float, float], float] = min, calls: int = 32
+    farm: conftest.Farm | RawFarm,
+    uniform: Callable[[float, float], float] = min,
+    calls: int = 32,
+    drift: Callable[[str], None] = lambda field: None,
 ) -> AsyncIterator[tuple[Farm, Told]]:
     """The client of a farm, with jitter at its least, and what it tells."""
-    told = Told()
+    told = Told(drift)
     client = Farm(
         transport=Transport(
             http=open_http(transport="aiohttp", connections=40, ca_file=None),
@@ -53,8 +67,7 @@ async def calling(
         guard=Guard(Breaker(uniform=min), uniform=uniform),
         deadline=5,
         now=time.time,
-        observe=told.attempts.append,
-        not_asked=told.not_asked.append,
+        instrumentation=told,
     )
     try:
         yield client, told
@@ -97,7 +110,7 @@ async def test_a_pause_that_begins_before_the_retry_prevents_it(farm: conftest.F
             await client.call(METHOD, ASKED)
         assert not refused.value.asked
     assert farm.calls() == len(told.attempts) == 1
-    assert told.not_asked == ["paused"]
+    assert told.causes == ["paused"]
 
 
 async def test_who_must_not_ask_is_told_so_even_if_all_places_are_taken(
@@ -109,7 +122,7 @@ async def test_who_must_not_ask_is_told_so_even_if_all_places_are_taken(
         client.guard.pause(60, client.clock())
         with pytest.raises(errors.UpstreamUnavailable):
             await client.call(METHOD, ASKED)
-    assert told.not_asked == ["queue_full", "paused"]
+    assert told.causes == ["queue_full", "paused"]
     assert told.attempts == []
 
 
@@ -138,8 +151,7 @@ async def test_large_answers_are_decoded_one_at_a_time() -> None:
 
     duplicates = [member("title", "x" * 1000)] * 200
     with raw_farm(http(session(*duplicates))) as raw:
-        async with calling(raw) as (client, _):
-            client.drift = drift
+        async with calling(raw, drift=drift) as (client, _):
             ids = range(1001, 1009)
             answers: Any = await asyncio.gather(
                 *(client.call(METHOD, {"sessionId": number}) for number in ids)

@@ -25,11 +25,11 @@ from app.cli.doctor.finding import Finding
 from app.cli.doctor.shared_cache import DOWN, LATE, NO_WRITES, REPLICA, examine_cache
 from app.cli.doctor.signed_call import MOST_CALLS, about_clock, about_latency, examine_call
 from app.cli.doctor.way import EXPIRES_SOON, examine_way, judged, target
+from app.core.ports import Attempt
 from app.edge.api_keys import new_key
 from app.sandbox.faults import refusal
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET, create_farm, farm_server
 from app.sandbox.verifier import Verifier
-from app.upstream.client import Attempt
 from app.upstream.xmlrpc.codec import Value
 from tests.conftest import Farm, settings_for
 from tests.hostile_farm import GOOD, http, raw_farm, server_tls, write_authority

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from app.cache.memory import MemoryStore
 from app.cluster.coordinator import RedisCoordinator, open_coordinator
-from app.cluster.rate_limit_sync import DEBT, EVERY, MOST, RateLimitSync
+from app.cluster.rate_limit_sync import DEBT, EVERY, MOST
 from app.edge.rate_limit import RateLimit, SharedRateLimit
 from app.telemetry.cluster_metrics import SharedCacheMetrics
 from tests.conftest import Farm
@@ -45,18 +45,14 @@ class Process:
             name="test",
             secret="s",
             store=MemoryStore(max_entries=10, max_bytes=10_000),
-            keep=lambda key, entry: None,
             clock=time.monotonic,
             deadline=1.0,
             tail=1.0,
             watch=SharedCacheMetrics(self.registry),
             observe=lambda how: None,
             changed=lambda state, cause: None,
+            rate_limit=self.shared,
         )
-        exchange = RateLimitSync(
-            self.coordinator.shared_store, self.shared, secret="s", clock=time.monotonic
-        )
-        self.coordinator.also(exchange.run)
 
     def take(self, client: str, times: int) -> int:
         """How many of so many requests are granted at once."""

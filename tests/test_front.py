@@ -34,7 +34,7 @@ CONTROLS = [None, "max-age=0", "no-cache", 'x="no-cache"', "only-if-cached"]
 def frozen_edge(origins: str, **settings: object) -> EdgeApplication:
     """A gateway that keeps session 42 and a refusal, at a clock that stands still."""
     edge = create_app(settings_for("http://127.0.0.1:1", **{"cors_origins": origins, **settings}))
-    gateway = edge.app.state.gateway  # type: ignore[attr-defined]
+    gateway = edge.app.state.services.gateway  # type: ignore[attr-defined]
     gateway.clock = lambda: 1003.7
     if edge._admission is not None:
         edge._admission._clock = gateway.clock
@@ -45,8 +45,10 @@ def frozen_edge(origins: str, **settings: object) -> EdgeApplication:
 
 
 def with_front(edge: EdgeApplication, served: Mapping[str, FastRoute]) -> EdgeApplication:
-    state = edge.app.state  # type: ignore[attr-defined]
-    edge._fast_path = FastPath(state.gateway, state.replies, served, edge._observer.expect)
+    services = edge.app.state.services  # type: ignore[attr-defined]
+    edge._fast_path = FastPath(
+        services.gateway, services.responders.replies, served, edge._access_log.expect
+    )
     return edge
 
 
@@ -129,7 +131,7 @@ async def test_the_front_answers_without_the_framework(control: bytes | None) ->
 
 async def test_ready_headers_follow_the_clock_and_the_entry() -> None:
     edge = with_front(frozen_edge("*"), FAST_ROUTES)
-    gateway = edge.app.state.gateway  # type: ignore[attr-defined]
+    gateway = edge.app.state.services.gateway  # type: ignore[attr-defined]
     seen = []
     for now in (1000.0, 1000.2, 1000.3, 1001.0, 1004.24, 1004.26):
         edge._fast_path._clock = partial(float, now)

@@ -21,6 +21,7 @@ from app.core.call import Faults
 from app.core.fetch_result import CacheDirectives, FetchResult
 from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
+from app.core.ports import Instrumentation
 from app.resources.sessions import GetSession
 
 CALL = GetSession(id=42)
@@ -47,7 +48,7 @@ class Farm:
         self.title = "one"
         self.ended = False
         self.held: list[asyncio.Future[None]] = []
-        self.crashes: list[Exception] = []
+        self.crashes: list[BaseException] = []
 
     async def call(
         self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
@@ -57,9 +58,9 @@ class Farm:
         self.calls += 1
         self.background = background
         if self.mood == "slow":
-            admission: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.held.append(admission)
-            await admission
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.held.append(gate)
+            await gate
         if self.mood == "failing":
             raise errors.UpstreamUnreachable("refused")
         if self.mood == "silent":
@@ -74,6 +75,16 @@ class Farm:
             return {"id": 43}
         state = "completed" if self.ended else "active"
         return {"id": 42, "state": state, "title": self.title}
+
+
+class Crashes(Instrumentation):
+    """Remembers bugs."""
+
+    def __init__(self, crashes: list[BaseException]) -> None:
+        self.crashes = crashes
+
+    def crash(self, error: BaseException, request_id: str = "-") -> None:
+        self.crashes.append(error)
 
 
 def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
@@ -91,8 +102,7 @@ def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
         store=MemoryStore(max_entries=100, max_bytes=1_000_000),
         freshness=FreshnessPolicy(**{**freshness, **changes}),
         clock=clock,
-        drift=lambda field: None,
-        on_crash=farm.crashes.append,
+        instrumentation=Crashes(farm.crashes),
     )
     return gateway, farm, clock
 
@@ -324,7 +334,7 @@ async def test_after_an_outage_the_first_answer_ends_everyones_pause() -> None:
     clock.now += 1.5
     farm.mood = "healthy"
     assert said(await gateway.fetch(CALL)) == ("hit", "sie", "")
-    gateway.healthy_at = clock.now
+    gateway._healthy_at = clock.now
     assert said(await gateway.fetch(CALL)) == ("fwd=stale", "", "")
 
 
@@ -555,7 +565,7 @@ TestKeptAnswer.settings = settings(max_examples=60, stateful_step_count=30, dead
 async def test_every_new_answer_is_told_and_nothing_else_is() -> None:
     gateway, farm, clock = build()
     heard: list[tuple[str, str, bool]] = []
-    gateway.told = lambda key, entry: heard.append((key, entry.refused, entry.final))
+    gateway.subscribe(lambda key, entry: heard.append((key, entry.refused, entry.final)))
     await gateway.fetch(CALL)
     await gateway.fetch(CALL)  # kept
     clock.now += FRESH

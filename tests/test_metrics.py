@@ -193,7 +193,7 @@ def test_a_crowd_is_one_miss_and_the_rest_collapsed(
 def test_a_call_that_waits_for_a_place_is_queued(
     start_gateway: StartGateway, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.QUEUE_WAIT", WITHIN)
+    monkeypatch.setattr("app.wiring.QUEUE_WAIT", WITHIN)
     gateway = start_gateway(upstream_url=held.url, upstream_concurrency=1, upstream_deadline=WITHIN)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(gateway.get, f"/sessions/{held.number}", timeout=WITHIN)

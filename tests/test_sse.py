@@ -43,7 +43,7 @@ class Gateway:
     """A gateway, its insides, and its streams."""
 
     def __init__(self, edge: Any, url: str, drain: Drain) -> None:
-        self.live: EventStreams = edge.app.state.live
+        self.live: EventStreams = edge.app.state.services.responders.streams
         self.url = url
         self.drain = drain
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=20)

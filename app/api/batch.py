@@ -5,10 +5,10 @@ Knows how items are put together from kept bytes. Must not know what the items a
 
 import asyncio
 import math
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Annotated, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 
 from app.api.problems import CODES
 from app.api.projection import Fields, project
@@ -141,20 +141,3 @@ def _cache_status(answers: Sequence[FetchResult], now: float) -> str:
     if any(answer.detail == "sie" for answer in answers):
         words.append("detail=sie")
     return "; ".join(words)
-
-
-class ReplyingAll(Protocol):
-    """Lists.reply without the request."""
-
-    def __call__(
-        self, name: str, calls: Mapping[int, Call], fields: Fields
-    ) -> Awaitable[Response]: ...
-
-
-async def _reply_all(request: Request) -> ReplyingAll:
-    lists: Lists = request.app.state.lists
-    return lambda name, calls, fields: lists.reply(request, name, calls, fields)
-
-
-ReplyAll = Annotated[ReplyingAll, Depends(_reply_all)]
-"""What a route answers several with: ``return await reply_all("session", calls, fields)``."""

@@ -4,11 +4,9 @@ Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor w
 """
 
 import re
-from collections.abc import Awaitable
 from functools import lru_cache
-from typing import Annotated, Protocol
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 
 from app.api.client_address import client_of
 from app.api.error_codes import MEANINGS
@@ -17,10 +15,11 @@ from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
 from app.api.projection import Fields, project
 from app.core import errors
-from app.core.cache_entry import CacheEntry, StaleWindows
+from app.core.cache_entry import CacheEntry
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
 from app.core.gateway import Gateway
+from app.core.subscriptions import Subscriptions
 from app.telemetry.access_log import routed_request
 
 Header = tuple[bytes, bytes]
@@ -39,8 +38,15 @@ class Replies:
     """Turns calls into HTTP answers. ``private`` keeps shared caches downstream out of it."""
 
     def __init__(
-        self, gateway: Gateway, problems: Problems, windows: StaleWindows, *, private: bool = False
+        self,
+        gateway: Gateway,
+        subscriptions: Subscriptions,
+        problems: Problems,
+        *,
+        private: bool = False,
     ) -> None:
+        windows = gateway.freshness.windows
+        self._subscriptions = subscriptions
         self.gateway = gateway
         self.problems = problems
         self.audience = "private" if private else "public"
@@ -63,8 +69,9 @@ class Replies:
         answer = await self.gateway.fetch(call, wish_of_request(request))
         applied: list[Header] = []
         if unchanged(answer) and (seconds := wait_of(_joined(request, "prefer").decode("latin-1"))):
-            subscriptions, client = request.app.state.subscriptions, client_of(request.scope)
-            later = await changed(subscriptions, self.gateway, call, client, seconds, unchanged)
+            client = client_of(request.scope)
+            watched = self._subscriptions, self.gateway, call, client
+            later = await changed(*watched, seconds, unchanged)
             if later is not None:
                 applied = [(b"preference-applied", b"wait=%d" % seconds)]
                 answer = answer if isinstance(later.error, errors.NotCached) else later
@@ -199,18 +206,3 @@ def matches(if_none_match: bytes, digest: str) -> bool:
         return True
     tags = [tag.strip() for tag in if_none_match.split(b",", MAX_TAGS)[:MAX_TAGS]]
     return tags == [b"*"] or any(tag.removeprefix(b"W/") == wanted for tag in tags)
-
-
-class Replying(Protocol):
-    """Replies.reply without the request."""
-
-    def __call__(self, call: Call, fields: Fields = ()) -> Awaitable[Response]: ...
-
-
-async def _reply(request: Request) -> Replying:
-    replies: Replies = request.app.state.replies
-    return lambda call, fields=(): replies.reply(request, call, fields)
-
-
-Reply = Annotated[Replying, Depends(_reply)]
-"""What a route answers with: ``return await reply(GetSession(id=id))``."""

@@ -6,9 +6,9 @@ the farm is asked for it.
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
@@ -174,12 +174,3 @@ async def _await_end(receive: Receive, subscriber: Subscriber) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     subscriber.end()
-
-
-async def _watch(request: Request) -> Callable[[str, Call], Response]:
-    live: EventStreams = request.app.state.live
-    return lambda name, call: EventStream(live, name, call)
-
-
-Watch = Annotated[Callable[[str, Call], Response], Depends(_watch)]
-"""What a route streams with: ``return watch("session", GetSession(id=id))``."""

@@ -6,13 +6,14 @@ asks for itself.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from app.cache.codec import Seal
 from app.cluster.invalidation import Invalidation, is_younger
+from app.cluster.rate_limit_sync import RateLimitShares, RateLimitSync
 from app.cluster.redis_connection import RedisConnection, Unreachable
 from app.cluster.shared_store import (
     FORM,
@@ -24,7 +25,7 @@ from app.cluster.shared_store import (
 )
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError, UpstreamTimeout
-from app.core.ports import ResultSource, SharedResult, Store
+from app.core.ports import OnUpdate, ResultSource, SharedResult, Store
 
 LOOK_AGAIN = 0.25
 """Seconds after which who waits looks for itself: a notice may have been lost."""
@@ -49,12 +50,13 @@ class RedisCoordinator:
         deadline: float,
         observe: Observe,
         changed: Changed,
+        works: Sequence[Work] = (),
     ) -> None:
         self.shared_store, self._invalidation = shared_store, invalidation
         self._clock, self._deadline = clock, deadline
         self._observe, self._changed = observe, changed
         self._waiting: dict[str, asyncio.Future[Notice | None]] = {}
-        self._works: list[Work] = [partial(connection.run, self)]
+        self._works: list[Work] = [partial(connection.run, self), *works]
         self._running: list[asyncio.Task[None]] = []
         self._tried = asyncio.Event()
 
@@ -64,9 +66,9 @@ class RedisCoordinator:
         self._running = [asyncio.create_task(work()) for work in self._works]
         await self._tried.wait()
 
-    def also(self, work: Work) -> None:
-        """Do this, too, from ``start`` to ``aclose``."""
-        self._works.append(work)
+    def subscribe(self, on_update: OnUpdate) -> None:
+        """Call ``on_update`` with each answer of another process that replaces a kept one."""
+        self._invalidation.subscribe(on_update)
 
     async def aclose(self) -> None:
         """Let what is being told go out, and part."""
@@ -75,16 +77,16 @@ class RedisCoordinator:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def answer(
+    async def fetch(
         self, key: str, good: Callable[[CacheEntry], bool], ask: Callable[[], Awaitable[CacheEntry]]
     ) -> SharedResult:
-        """See Meeting. In all it takes no longer than ``ask`` alone may, and a round trip."""
+        """See ports.Coordinator. It takes at most one round trip longer than ``ask``."""
         try:
-            return await self._answer(key, good, ask)
+            return await self._fetch(key, good, ask)
         finally:
             self._waiting.pop(key, None)
 
-    async def _answer(
+    async def _fetch(
         self, key: str, good: Callable[[CacheEntry], bool], ask: Callable[[], Awaitable[CacheEntry]]
     ) -> SharedResult:
         until = self._clock() + self._deadline
@@ -195,18 +197,18 @@ def open_coordinator(
     name: str,
     secret: str,
     store: Store,
-    keep: Callable[[str, CacheEntry], None],
     clock: Callable[[], float],
     deadline: float,
     tail: float,
     watch: SharedStoreMetrics,
     observe: Observe,
     changed: Changed,
+    rate_limit: RateLimitShares | None = None,
 ) -> RedisCoordinator:
     """The group at ``url`` of those with the same ``name``, who share a ``secret``.
 
-    ``keep`` is given what another process has answered anew, of that which is in the ``store``.
-    ``tail`` is for how many seconds past freshness answers are of use.
+    ``tail`` is for how many seconds past freshness answers are of use. What clients take of their
+    ``rate_limit`` is exchanged, too.
     """
     prefix = f"rfgw:{FORM}:{name}"
     channel = f"{prefix}:news"
@@ -214,7 +216,10 @@ def open_coordinator(
     shared_store = SharedStore(
         connection, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch
     )
-    invalidation = Invalidation(shared_store, store, keep)
+    invalidation = Invalidation(shared_store, store)
+    works: list[Work] = []
+    if rate_limit is not None:
+        works.append(RateLimitSync(shared_store, rate_limit, secret=secret, clock=clock).run)
     return RedisCoordinator(
         connection,
         shared_store,
@@ -223,4 +228,5 @@ def open_coordinator(
         deadline=deadline,
         observe=observe,
         changed=changed,
+        works=works,
     )

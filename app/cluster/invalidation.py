@@ -4,7 +4,7 @@ Knows both levels and which answer is the younger one. Must not know who asks or
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ from app.cluster.redis_connection import Unreachable
 from app.cluster.shared_store import YOUNGER, SharedStore, tag_of
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
-from app.core.ports import Store
+from app.core.ports import OnUpdate, Store
 
 AT_ONCE = 100
 """Tasks at the same time beyond which a changed answer is dropped and not fetched; and of how
@@ -22,14 +22,21 @@ UNTOLD = 1000
 
 
 class Invalidation:
-    """``keep`` is given what others have answered anew, of that which is in the ``store``."""
+    """Replaces what is kept in the ``store`` when another process has a newer answer."""
 
-    def __init__(
-        self, shared_store: SharedStore, store: Store, keep: Callable[[str, CacheEntry], None]
-    ) -> None:
-        self._shared_store, self._store, self._keep = shared_store, store, keep
+    def __init__(self, shared_store: SharedStore, store: Store) -> None:
+        self._shared_store, self._store = shared_store, store
+        self._listeners: list[OnUpdate] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._untold: set[str] = set()
+
+    def subscribe(self, on_update: OnUpdate) -> None:
+        """Call ``on_update`` with each answer of another process that replaces a kept one."""
+        self._listeners.append(on_update)
+
+    def _keep(self, key: str, entry: CacheEntry) -> None:
+        for on_update in self._listeners:
+            on_update(key, entry)
 
     async def aclose(self) -> None:
         """Let what is under way come to its end, which is near."""

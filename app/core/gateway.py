@@ -7,18 +7,24 @@ the web framework or status codes.
 import asyncio
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from app.core import errors
 from app.core.cache_entry import CacheEntry, EntryState
-from app.core.call import Call, Drift, Faults
+from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
 from app.core.freshness import FreshnessPolicy, Uniform
-from app.core.ports import Coordinator, SharedResult, Store
+from app.core.ports import (
+    Coordinator,
+    Instrumentation,
+    OnUpdate,
+    SharedResult,
+    Store,
+    Upstream,
+)
 from app.core.single_flight import SingleFlight
 
 REVALIDATE_AT_MOST_EVERY = 1.0
@@ -28,52 +34,39 @@ SAME = 0.1
 """Seconds by which the ages of one answer may differ from process to process."""
 
 
-class Upstream(Protocol):
-    """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
-
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
-    ) -> object:
-        """The decoded answer of one upstream call; ``faults`` are those of this method alone.
-
-        In the ``background`` nobody waits for it.
-        """
-
-
-Told = Callable[[str, CacheEntry], None]
-"""Hears of every new answer, by the call's key: the same as before, another, or a refusal."""
-
-
 @dataclass(slots=True)
 class Gateway:
-    """Answers calls from the store, from a flight under way, or from the farm.
+    """Answers calls from the store, from a question under way, or from the farm.
 
-    ``clock`` gives monotonic seconds. ``drift`` hears of answer fields not as documented,
-    ``on_crash`` of bugs: a call that meets one fails like any other, and a kept answer stands in.
-    ``answered`` hears of every fetch its outcome and how stale the answer was, in seconds;
-    ``misread`` the cause for which an answer could not be read.
-    Where there is a ``coordinator``, one process of a group asks, and all of them have the answer.
+    ``clock`` gives monotonic seconds. A call that meets a bug fails like any other, and a kept
+    answer stands in. With a ``coordinator``, one process of several asks, and all have the answer.
     """
 
     upstream: Upstream
     store: Store
     freshness: FreshnessPolicy
     clock: Callable[[], float]
-    drift: Drift
-    on_crash: Callable[[Exception], None]
-    uniform: Uniform = random.uniform
+    instrumentation: Instrumentation = field(default_factory=Instrumentation)
     coordinator: Coordinator | None = None
-    single_flight: SingleFlight[SharedResult] = field(default_factory=SingleFlight)
-    told: Told = lambda key, entry: None
-    answered: Callable[[str, float], None] = lambda outcome, stale_for: None
-    misread: Callable[[str], None] = lambda cause: None
-    healthy_at: float = 0.0  # when the farm last answered anything
+    uniform: Uniform = random.uniform
+    single_flight: SingleFlight[SharedResult] = field(init=False)
+    _listeners: list[OnUpdate] = field(default_factory=list, init=False)
+    _healthy_at: float = field(default=0.0, init=False)  # when the farm last answered anything
+
+    def __post_init__(self) -> None:
+        self.single_flight = SingleFlight(self.instrumentation.collapsed)
+        if self.coordinator is not None:
+            self.coordinator.subscribe(self.keep)
+
+    def subscribe(self, on_update: OnUpdate) -> None:
+        """Call ``on_update`` with every new answer, of this process or of another."""
+        self._listeners.append(on_update)
 
     async def fetch(self, call: Call, wish: CacheDirectives = NO_DIRECTIVES) -> FetchResult:
         """The answer to ``call``; errors come as values, so that each has its Cache-Status."""
         answer = await self._fetch(call, wish)
         stale_for = -answer.entry.ttl(self.clock()) if answer.detail and answer.entry else 0.0
-        self.answered(answer.outcome, stale_for)
+        self.instrumentation.answered(answer.outcome, stale_for)
         return answer
 
     async def _fetch(self, call: Call, wish: CacheDirectives) -> FetchResult:
@@ -86,7 +79,7 @@ class Gateway:
             return await self._ask(call, REVALIDATE_AT_MOST_EVERY if wish.no_cache else math.inf)
         if wish.only_if_cached:
             return self._kept(call, entry, state)
-        may_ask = entry.may_ask(now, self.healthy_at)
+        may_ask = entry.may_ask(now, self._healthy_at)
         if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
             return await self._ask_or(call, entry, "request", REVALIDATE_AT_MOST_EVERY)
         if state is EntryState.FRESH:
@@ -112,14 +105,14 @@ class Gateway:
         """Nothing is kept: wait for the farm, whatever it says."""
         task, joined = self._join(call, max_age=max_age)
         try:
-            told = await asyncio.shield(task)
+            shared = await asyncio.shield(task)
         except errors.UpstreamError as error:
             return FetchResult(
                 error=error,
                 forward="uri-miss" if error.asked else "",
                 collapsed=joined and error.asked,
             )
-        return self._brought(call, told, "uri-miss", joined)
+        return self._result(call, shared, "uri-miss", joined)
 
     async def _ask_or(
         self, call: Call, kept: CacheEntry, why: str, max_age: float = math.inf
@@ -130,7 +123,7 @@ class Gateway:
         if not done:
             return FetchResult(kept, refusal(call, kept), hit=True, detail="slow")
         try:
-            told = task.result()
+            shared = task.result()
         except errors.UpstreamError as failure:
             if not failure.asked:
                 return self._kept(call, kept, EntryState.ON_ERROR)
@@ -142,10 +135,10 @@ class Gateway:
                 collapsed=joined,
                 detail=EntryState.ON_ERROR.value,
             )
-        return self._brought(call, told, why, joined)
+        return self._result(call, shared, why, joined)
 
-    def _brought(self, call: Call, told: SharedResult, why: str, joined: bool) -> FetchResult:
-        entry, how = told
+    def _result(self, call: Call, shared: SharedResult, why: str, joined: bool) -> FetchResult:
+        entry, how = shared
         refused = refusal(call, entry)
         if how == "shared":
             return FetchResult(entry, refused, hit=True, detail=how)
@@ -180,14 +173,14 @@ class Gateway:
         try:
             if self.coordinator is None:
                 return SharedResult(await ask(), "asked")
-            told = await self.coordinator.answer(call.key, good, ask)
+            result = await self.coordinator.fetch(call.key, good, ask)
         except errors.UpstreamError as error:
             error.method, error.arguments = call.method, call.arguments
             self._failed(call.key)
             raise
-        if told.how != "asked":
-            self.keep(call.key, told.entry)
-        return told
+        if result.how != "asked":
+            self.keep(call.key, result.entry)
+        return result
 
     async def _ask_farm(self, call: Call, background: bool) -> CacheEntry:
         """One upstream call, its answer kept.
@@ -208,17 +201,17 @@ class Gateway:
         except errors.UpstreamError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
-            self.on_crash(error)
+            self.instrumentation.crash(error)
             raise errors.Crashed("bug") from None
-        self.healthy_at = self.clock()
+        self._healthy_at = self.clock()
         self.keep(call.key, entry)
         return entry
 
     def _read(self, call: Call, value: object) -> BaseModel:
         try:
-            return call.read(value, self.drift)
+            return call.read(value, self.instrumentation.drift)
         except errors.UpstreamError as error:
-            self.misread(error.cause)
+            self.instrumentation.misread(error.cause)
             raise
 
     def keep(self, key: str, entry: CacheEntry) -> None:
@@ -227,7 +220,8 @@ class Gateway:
             self.store.put(key, entry)
         else:
             self.store.drop(key)  # what was kept has been answered anew
-        self.told(key, entry)
+        for on_update in self._listeners:
+            on_update(key, entry)
 
     def _failed(self, key: str) -> None:
         kept = self.store.get(key)

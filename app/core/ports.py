@@ -1,9 +1,64 @@
-"""Where answers rest. Knows entries; must not know freshness rules, calls or the upstream."""
+"""What the core needs of the outside: protocols that the other packages fulfil."""
 
-from collections.abc import Awaitable, Callable
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
 from app.core.cache_entry import CacheEntry
+from app.core.call import Faults
+
+OnUpdate = Callable[[str, CacheEntry], None]
+"""Called with every new answer and its call's key: the same as before, another, or a refusal."""
+
+
+class Attempt(NamedTuple):
+    """One attempt to call the farm, as logs and metrics show it."""
+
+    method: str
+    arguments: Mapping[str, object]
+    number: int  # 1, or 2 for a retry
+    outcome: str  # ok, fault, aborted (by a shutdown or a bug), or the cause of the failure
+    fault_code: int | None
+    seconds: float
+
+
+class Instrumentation:
+    """What is reported of calls and answers. This one ignores it all; others override methods."""
+
+    def attempt(self, attempt: Attempt) -> None:
+        """One attempt to call the farm ended."""
+
+    def not_asked(self, cause: str) -> None:
+        """A call was not even made."""
+
+    def breaker(self, state: str) -> None:
+        """The circuit breaker changed its state: closed, open or probing."""
+
+    def drift(self, field: str) -> None:
+        """A field of an answer was not as documented."""
+
+    def misread(self, cause: str) -> None:
+        """An answer could not be read, though it was XML-RPC."""
+
+    def answered(self, outcome: str, stale_seconds: float) -> None:
+        """A fetch ended, with an answer so many seconds past freshness (0: fresh)."""
+
+    def collapsed(self) -> None:
+        """A question was wanted while it was under way."""
+
+    def crash(self, error: BaseException, request_id: str = "-") -> None:
+        """A bug: an exception that nobody handled."""
+
+
+class Upstream(Protocol):
+    """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
+
+    async def call(
+        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
+    ) -> object:
+        """The decoded answer of one upstream call; ``faults`` are those of this method alone.
+
+        In the ``background`` nobody waits for it.
+        """
 
 
 class Store(Protocol):
@@ -37,9 +92,12 @@ class SharedResult(NamedTuple):
 
 
 class Coordinator(Protocol):
-    """Where several processes meet, so that one of them asks and all have the answer."""
+    """Coalesces requests between processes: one of them asks the farm, and all have the answer."""
 
-    async def answer(
+    def subscribe(self, on_update: OnUpdate) -> None:
+        """Call ``on_update`` with each answer of another process that replaces a kept one."""
+
+    async def fetch(
         self, key: str, good: Callable[[CacheEntry], bool], ask: Callable[[], Awaitable[CacheEntry]]
     ) -> SharedResult:
         """A ``good`` answer that another process has or brings, else the one that ``ask`` gives.

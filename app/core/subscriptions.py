@@ -98,7 +98,7 @@ class Subscriptions:
         self._clients: Counter[str] = Counter()
         self._topics: dict[str, Topic] = {}
         self._over = False
-        gateway.told = self.on_answer
+        gateway.subscribe(self.on_answer)
 
     def __len__(self) -> int:
         """How many are watching."""

@@ -12,6 +12,7 @@ from app.api.error_codes import Code
 from app.api.problems import CODES, Problems
 from app.api.replies import Header
 from app.core import errors
+from app.core.ports import Instrumentation
 from app.edge.admission import Admission, ConcurrencyLimit, Decision
 from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
 from app.edge.fast_path import FastPath, PreparedAnswer
@@ -25,9 +26,6 @@ START, BODY = "http.response.start", "http.response.body"
 
 CLOSE = {"connection": "close"}
 
-OnCrash = Callable[[str, BaseException], None]
-"""Told of an exception that nobody handled, with the request's id."""
-
 
 class EdgeApplication:
     """Wraps the whole application, so that crashes leave with CORS and a request id too."""
@@ -38,8 +36,8 @@ class EdgeApplication:
         fast_path: FastPath,
         problems: Problems,
         origins: frozenset[str],
-        on_crash: OnCrash,
-        observer: AccessLog,
+        instrumentation: Instrumentation,
+        access_log: AccessLog,
         admission: Admission | None,
         concurrency_limit: ConcurrencyLimit,
         drain: Drain,
@@ -48,8 +46,8 @@ class EdgeApplication:
         self.drain = drain  # for whoever runs this application: to be begun before its end
         self._fast_path = fast_path
         self._problems = problems
-        self._on_crash = on_crash
-        self._observer = observer
+        self._crash = instrumentation.crash
+        self._access_log = access_log
         self._admission = admission
         self._concurrency_limit = concurrency_limit
         common = CommonFields(origins)
@@ -66,7 +64,7 @@ class EdgeApplication:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = self._observer.clock()
+        began = self._access_log.clock()
         fields = scope["headers"]
         given = dict(fields)
         request_id, own = self._own(fields, given)
@@ -82,7 +80,7 @@ class EdgeApplication:
                 headers = [*headers, *own, *self._at_a_hit]
                 await send({"type": START, "status": status, "headers": headers})
                 await send({"type": BODY, "body": body})
-                self._observer.hit(hit, request_id, began, given.get(b"traceparent"))
+                self._access_log.hit(hit, request_id, began, given.get(b"traceparent"))
                 return
         choose = partial(self._application, given, refusal)
         await self._route(scope, receive, send, choose, request_id.decode(), own, began)
@@ -100,7 +98,7 @@ class EdgeApplication:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             fields = scope["headers"]
             request_id, own = self._own(fields, dict(fields))
-            began = self._observer.clock()
+            began = self._access_log.clock()
             await self._route(scope, receive, send, problem, request_id.decode(), own, began)
 
         return answer
@@ -111,7 +109,7 @@ class EdgeApplication:
         try:
             return admission.admit(scope, given)
         except Exception as error:  # noqa: BLE001 - who cannot be judged is not let in
-            self._on_crash(request_id.decode(), error)
+            self._crash(error, request_id.decode())
             return errors.Crashed("gate"), []
 
     def _kept(
@@ -120,7 +118,7 @@ class EdgeApplication:
         try:
             return self._fast_path.answer(scope, given)
         except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
-            self._on_crash(request_id.decode(), error)
+            self._crash(error, request_id.decode())
             return None
 
     async def _route(
@@ -138,7 +136,7 @@ class EdgeApplication:
         async def dressed(message: Message) -> None:
             nonlocal ended
             if message["type"] == START:
-                seen.begin(message["status"], self._observer.clock())
+                seen.begin(message["status"], self._access_log.clock())
                 headers = self._dressed(message["headers"], own, seen.server_timing())
                 message = {**message, "headers": headers}
             elif message["type"] == BODY:
@@ -161,13 +159,13 @@ class EdgeApplication:
         try:
             await choose(scope)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here
-            self._on_crash(request_id, error)
+            self._crash(error, request_id)
             if not seen.status:
                 await self._problems.response(Code.INTERNAL_ERROR, scope)(scope, receive, dressed)
             elif not ended:
                 raise  # the answer cannot be completed: let the server cut the connection
         finally:
-            self._observer.routed(seen)
+            self._access_log.routed(seen)
 
     def _application(
         self, given: Mapping[bytes, bytes], refusal: errors.GatewayError | None, scope: Scope

@@ -52,7 +52,7 @@ class PreparedHeads(NamedTuple):
 class FastPath:
     """``served`` tells what is below the head of a path.
 
-    ``{"/sessions": Served("getSession", GetSession)}`` finds the entry of ``/sessions/42`` under
+    ``{"/sessions": FastRoute("getSession", GetSession)}`` finds the entry of ``/sessions/42`` under
     ``community.getSession(42)``. The path is taken as it was sent: one that is not strictly
     written, or escaped somewhere, finds nothing.
     """

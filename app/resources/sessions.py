@@ -10,14 +10,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, BeforeValidator, Field
 
-from app.api.batch import ReplyAll
 from app.api.error_codes import Code
 from app.api.openapi_prose import LAST_EVENT_ID, PREFER
 from app.api.problems import Problem
 from app.api.projection import Fields, comma_separated, fields_of
-from app.api.replies import Reply
+from app.api.responder import Respond
 from app.api.response_docs import list_responses, reply_responses, stream_responses
-from app.api.sse import Watch
 from app.core import errors
 from app.core.call import Call, Pace
 from app.resources.ids import MAX_ID, id_reader
@@ -128,14 +126,14 @@ router = APIRouter(tags=["sessions"])
     ),
     openapi_extra={"parameters": [PREFER]},
 )
-async def get_session(id: SessionId, fields: SessionFields, reply: Reply) -> Response:
+async def get_session(id: SessionId, fields: SessionFields, respond: Respond) -> Response:
     """One render session, by its number.
 
     Answers are kept for seconds to an hour, depending on how soon the session is expected to
     change: see the `Cache-Control`, `Age` and `Cache-Status` headers. Poll with `If-None-Match`
     and `Cache-Control: max-age=0`, and wait `max-age` seconds between requests.
     """
-    return await reply(GetSession(id=id), fields)
+    return await respond.one(GetSession(id=id), fields)
 
 
 @router.get(
@@ -146,13 +144,13 @@ async def get_session(id: SessionId, fields: SessionFields, reply: Reply) -> Res
     response_description="What became of each; with `fields`, only those members of sessions.",
     responses=list_responses(),
 )
-async def get_sessions(ids: SessionIds, fields: SessionFields, reply_all: ReplyAll) -> Response:
+async def get_sessions(ids: SessionIds, fields: SessionFields, respond: Respond) -> Response:
     """Several render sessions at once: one that cannot be had does not fail the others.
 
     Each is kept and fetched as if it were asked for alone, and has the status that it would have
     then. `max-age` is what is left until the first of them may have changed.
     """
-    return await reply_all("session", {id: GetSession(id=id) for id in ids}, fields)
+    return await respond.many("session", {id: GetSession(id=id) for id in ids}, fields)
 
 
 @router.get(
@@ -169,9 +167,9 @@ async def get_sessions(ids: SessionIds, fields: SessionFields, reply_all: ReplyA
     ),
     openapi_extra={"parameters": [LAST_EVENT_ID]},
 )
-async def stream_session_events(id: SessionId, watch: Watch) -> Response:
+async def stream_session_events(id: SessionId, respond: Respond) -> Response:
     """One render session now, and again after every change, until it has ended.
 
     For `EventSource`. However many watch a session, the farm is asked as if it were one.
     """
-    return watch("session", GetSession(id=id))
+    return respond.stream("session", GetSession(id=id))

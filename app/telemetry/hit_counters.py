@@ -117,11 +117,10 @@ class LabelCounter:
 
 
 class CallbackCounter:
-    """A counter whose number somebody else keeps: ``read`` gives it at each scrape."""
+    """A counter whose number somebody else keeps: ``read`` returns it at each scrape."""
 
-    def __init__(self, name: str, words: str) -> None:
-        self._name, self._words = name, words
-        self.read: Callable[[], float] = lambda: 0
+    def __init__(self, name: str, words: str, read: Callable[[], float]) -> None:
+        self._name, self._words, self._read = name, words, read
 
     def describe(self) -> list[Metric]:
         """The family, empty."""
@@ -129,4 +128,4 @@ class CallbackCounter:
 
     def collect(self) -> list[Metric]:
         """The family with its sample."""
-        return [CounterMetricFamily(self._name, self._words, value=self.read())]
+        return [CounterMetricFamily(self._name, self._words, value=self._read())]

@@ -3,12 +3,14 @@
 Knows prometheus-client. Must not know who counts or why.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 
 from app.telemetry.cluster_metrics import SharedCacheMetrics
 from app.telemetry.hit_counters import BOUNDS, CallbackCounter, LabelCounter, RequestCounters
+from app.telemetry.log_writer import LOG_WRITER
 from app.telemetry.multiprocess import MultiprocessMetrics
 
 
@@ -82,7 +84,9 @@ class Metrics:
             "cause",
         )
         self.lines_dropped = CallbackCounter(
-            "rfgw_log_lines_dropped", "Log lines that were not written."
+            "rfgw_log_lines_dropped",
+            "Log lines that were not written.",
+            lambda: LOG_WRITER.dropped,
         )
         self.registry.register(self.lines_dropped)
         self.streams = Gauge("rfgw_streams", "Event streams under way.", registry=self.registry)
@@ -103,6 +107,11 @@ class Metrics:
 
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(name, words, registry=self.registry)
+
+    def read_gauges(self, **gauges: Callable[[], float]) -> None:
+        """Read these gauges, named as the attributes here, whenever they are scraped."""
+        for name, read in gauges.items():
+            getattr(self, name).set_function(read)
 
     def count_refused(self, cause: str) -> None:
         """One request was refused before anything was answered."""

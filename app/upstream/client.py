@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from app.core import errors
 from app.core.call import NO_FAULTS, Faults
+from app.core.ports import Attempt, Instrumentation
 from app.telemetry.timings import step
 from app.telemetry.trace import trace
 from app.upstream.circuit_breaker import Verdict
@@ -52,17 +53,6 @@ One at a time: several threads would leave the loop, and so all kept answers, on
 """
 
 
-class Attempt(NamedTuple):
-    """One attempt to call the farm, as logs and metrics see it."""
-
-    method: str
-    arguments: Mapping[str, object]
-    number: int  # 1, or 2 for a retry
-    outcome: str  # ok, fault, aborted (by a shutdown or a bug), or the cause of the failure
-    fault_code: int | None
-    seconds: float
-
-
 class Question(NamedTuple):
     """What is asked, and the monotonic moment at which the answer must be here."""
 
@@ -74,10 +64,7 @@ class Question(NamedTuple):
 
 @dataclass(slots=True)
 class Farm:
-    """The farm at ``base``. ``now`` gives Unix seconds, ``clock`` monotonic ones.
-
-    ``observe`` hears of every attempt, ``not_asked`` the cause whenever a call is not even made.
-    """
+    """The farm at ``base``. ``now`` gives Unix seconds, ``clock`` monotonic ones."""
 
     transport: Transport
     base: str
@@ -86,9 +73,7 @@ class Farm:
     guard: Guard
     deadline: float
     now: Callable[[], float]
-    observe: Callable[[Attempt], None]
-    not_asked: Callable[[str], None] = field(default=lambda cause: None)
-    drift: Callable[[str], None] = field(default=lambda field: None)
+    instrumentation: Instrumentation = field(default_factory=Instrumentation)
     clock: Callable[[], float] = time.monotonic
     farm_clock: FarmClock = field(default_factory=FarmClock)
     _decoding: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -116,7 +101,7 @@ class Farm:
         except errors.GatewayError as error:
             error.method, error.arguments = method, arguments
             if not error.asked:
-                self.not_asked(error.cause)
+                self.instrumentation.not_asked(error.cause)
             raise
 
     async def _guarded(self, question: Question, background: bool) -> Value:
@@ -178,7 +163,7 @@ class Farm:
             raise
         finally:
             seconds = self.clock() - started
-            self.observe(
+            self.instrumentation.attempt(
                 Attempt(question.method, question.arguments, number, outcome, fault_code, seconds)
             )
 
@@ -209,7 +194,7 @@ class Farm:
             return load()
 
     def _duplicate(self, _name: str) -> None:
-        self.drift("duplicate_member")
+        self.instrumentation.drift("duplicate_member")
 
     async def aclose(self) -> None:
         """Close the connections."""

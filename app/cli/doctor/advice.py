@@ -13,7 +13,7 @@ from app.config.addresses import ANY, is_local
 from app.config.settings import Settings
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
-from app.services import SPARE_CONNECTIONS
+from app.wiring import SPARE_CONNECTIONS
 
 OWN_FILES = 32
 """Open files of the process itself: standard streams, the event loop, libraries. Seen: about 20."""

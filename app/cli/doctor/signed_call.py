@@ -8,16 +8,17 @@ import itertools
 from collections.abc import Iterator
 from typing import get_args
 
+from app.cache.memory import MemoryStore
 from app.cli.doctor.finding import Finding, skipped
 from app.config.settings import Settings
 from app.core import errors
+from app.core.ports import Attempt, Instrumentation
 from app.resources.sessions import GetSession
-from app.services import farm_of, gateway_of
-from app.telemetry.metrics import Metrics
 from app.upstream.circuit_breaker import Breaker
-from app.upstream.client import INVALID_SIGNATURE, Attempt, Farm
+from app.upstream.client import INVALID_SIGNATURE, Farm
 from app.upstream.guard import Guard
 from app.upstream.oauth import Reading, Signer
+from app.wiring import farm_of, gateway_of
 
 CHECKS = ("clock", "call", "latency")
 MOST_CALLS = 8
@@ -71,17 +72,27 @@ FAILURES_BY_CAUSE: dict[tuple[type[errors.GatewayError], str], tuple[str, str]] 
 BUG = ("the call failed by a bug", "report it")
 
 
+class AttemptRecorder(Instrumentation):
+    """Remembers each attempt."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    def attempt(self, attempt: Attempt) -> None:
+        """Remember one attempt."""
+        self.attempts.append(attempt)
+
+
 class Caller:
     """Asks the farm for one session, again and again if need be; remembers each attempt."""
 
     def __init__(self, settings: Settings, session: int) -> None:
         self._settings = settings
         self._session = session
-        self._metrics = Metrics()
-        self.attempts: list[Attempt] = []
+        self._recorder = AttemptRecorder()
+        self.attempts = self._recorder.attempts
         self.farm = dataclasses.replace(
-            farm_of(settings, self._metrics),
-            observe=self.attempts.append,
+            farm_of(settings, self._recorder),
             deadline=min(settings.upstream_deadline, LONGEST),
         )
 
@@ -89,7 +100,8 @@ class Caller:
         """One call, by a guard and a gateway that remember nothing; None if it was answered."""
         guard = Guard(Breaker(lambda state: None))
         farm: Farm = dataclasses.replace(self.farm, signer=signer, guard=guard)
-        gateway = gateway_of(self._settings, farm, self._metrics)
+        store = MemoryStore(max_entries=1, max_bytes=self._settings.cache_max_bytes)
+        gateway = gateway_of(self._settings, farm, store, self._recorder, None)
         try:
             return (await gateway.fetch(GetSession(id=self._session))).error
         finally:

@@ -1,0 +1,70 @@
+"""What routes answer with: one call, many calls, or a stream of events."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+
+from app.api.batch import Lists
+from app.api.problems import Problems
+from app.api.projection import Fields
+from app.api.replies import Replies
+from app.api.sse import EventStream, EventStreams
+from app.core.call import Call
+from app.core.gateway import Gateway
+from app.core.subscriptions import Subscriptions
+
+
+class Responders:
+    """Makes a ``Responder`` for each request. ``private`` keeps shared caches downstream out of it.
+
+    A list is answered within ``patience`` seconds. ``count_event`` is called with the name of each
+    event that is sent.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        subscriptions: Subscriptions,
+        problems: Problems,
+        *,
+        private: bool,
+        patience: float,
+        count_event: Callable[[str], None],
+    ) -> None:
+        self.replies = Replies(gateway, subscriptions, problems, private=private)
+        self.lists = Lists(self.replies, patience)
+        self.streams = EventStreams(gateway, subscriptions, problems, count_event)
+
+    @property
+    def open_streams(self) -> int:
+        """Event streams under way."""
+        return self.streams.streams
+
+
+class Responder:
+    """Answers one request."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._responders: Responders = request.app.state.services.responders
+
+    async def one(self, call: Call, fields: Fields = ()) -> Response:
+        """The answer to one call: 200, 304 or a problem."""
+        return await self._responders.replies.reply(self._request, call, fields)
+
+    async def many(self, name: str, calls: Mapping[int, Call], fields: Fields = ()) -> Response:
+        """The answers to several calls, each an item with its result under ``name``."""
+        return await self._responders.lists.reply(self._request, name, calls, fields)
+
+    def stream(self, event: str, call: Call) -> Response:
+        """The answer to one call now and after each change, as events of this name."""
+        return EventStream(self._responders.streams, event, call)
+
+
+async def _responder(request: Request) -> Responder:
+    return Responder(request)
+
+
+Respond = Annotated[Responder, Depends(_responder)]
+"""The dependency of a route: ``return await respond.one(GetSession(id=id))``."""

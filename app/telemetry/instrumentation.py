@@ -1,0 +1,55 @@
+"""Counts and logs what the core and the upstream report."""
+
+from app.core.ports import Attempt, Instrumentation
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
+
+
+class Telemetry(Instrumentation):
+    """Instrumentation by metrics and log lines."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def attempt(self, attempt: Attempt) -> None:
+        """Count and log one attempt to call the farm."""
+        self._metrics.count_attempt(attempt.outcome, attempt.number, attempt.seconds)
+        logs.event(
+            "upstream_attempt",
+            method=attempt.method,
+            arguments=dict(attempt.arguments),
+            attempt=attempt.number,
+            outcome=attempt.outcome,
+            fault_code=attempt.fault_code,
+            ms=round(attempt.seconds * 1000, 1),
+        )
+
+    def not_asked(self, cause: str) -> None:
+        """Count a call that was not made."""
+        self._metrics.count_not_asked(cause)
+
+    def breaker(self, state: str) -> None:
+        """Show and log the circuit breaker's new state."""
+        self._metrics.breaker.state(state)
+        logs.event("upstream_breaker", state=state)
+
+    def drift(self, field: str) -> None:
+        """Count a field that was not as documented."""
+        self._metrics.count_drift(field)
+
+    def misread(self, cause: str) -> None:
+        """Count an answer of no use."""
+        self._metrics.count_misread(cause)
+
+    def answered(self, outcome: str, stale_seconds: float) -> None:
+        """Count a fetch."""
+        self._metrics.count_answer(outcome, stale_seconds)
+
+    def collapsed(self) -> None:
+        """Count a question that was wanted while it was under way."""
+        self._metrics.flights_joined.inc()
+
+    def crash(self, error: BaseException, request_id: str = "-") -> None:
+        """Count and log a bug."""
+        self._metrics.crashes.inc()
+        logs.crash(request_id, error)

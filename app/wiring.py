@@ -1,0 +1,168 @@
+"""Makes each part from the settings: the farm, the gateway, what processes share."""
+
+import time
+from typing import TYPE_CHECKING
+
+from app.cache.codec import Seal, group_name
+from app.cache.memory import MemoryStore
+from app.cache.snapshot import Snapshot
+from app.config.settings import Settings
+from app.core import errors
+from app.core.cache_entry import StaleWindows
+from app.core.freshness import FreshnessPolicy
+from app.core.gateway import Gateway
+from app.core.ports import Instrumentation
+from app.edge.rate_limit import RateLimit, RateLimiter, SharedRateLimit
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
+from app.upstream.circuit_breaker import Breaker
+from app.upstream.client import Farm
+from app.upstream.guard import Bulkhead, Guard
+from app.upstream.oauth import Signer
+from app.upstream.sockets import open_http
+from app.upstream.transport import Transport
+from app.version import VERSION
+
+if TYPE_CHECKING:
+    from app.cluster.coordinator import RedisCoordinator
+
+QUEUE_WAIT = 0.25
+"""Seconds that a call waits for its turn at most: beyond, telling the client is kinder."""
+
+SPARE_CONNECTIONS = 8
+"""The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
+
+
+def farm_of(settings: Settings, instrumentation: Instrumentation) -> Farm:
+    """The farm of these settings: a signer, a guard and a connection pool of its own."""
+    return Farm(
+        transport=_transport(settings),
+        base=settings.upstream_url,
+        signer=_signer(settings),
+        bulkhead=Bulkhead(
+            calls=settings.upstream_concurrency,
+            queue=settings.upstream_queue,
+            wait=min(QUEUE_WAIT, settings.upstream_deadline),
+        ),
+        guard=Guard(Breaker(instrumentation.breaker)),
+        deadline=settings.upstream_deadline,
+        now=time.time,
+        instrumentation=instrumentation,
+    )
+
+
+def gateway_of(
+    settings: Settings,
+    farm: Farm,
+    store: MemoryStore,
+    instrumentation: Instrumentation,
+    coordinator: "RedisCoordinator | None",
+) -> Gateway:
+    """A gateway over ``farm``."""
+    return Gateway(
+        upstream=farm,
+        store=store,
+        freshness=FreshnessPolicy(
+            lifetimes={
+                "active": settings.fresh_active,
+                "queued": settings.fresh_queued,
+                "waiting": settings.fresh_waiting,
+                "terminal": settings.fresh_terminal,
+            },
+            refusals={
+                errors.SessionNotFound: settings.keep_not_found,
+                errors.SessionNotAttached: settings.keep_refused,
+                errors.SessionForbidden: settings.keep_refused,
+            },
+            windows=StaleWindows(settings.stale_while_revalidate, settings.stale_if_error),
+            if_slow=settings.stale_if_slow,
+            jitter=settings.ttl_jitter,
+        ),
+        clock=time.monotonic,
+        instrumentation=instrumentation,
+        coordinator=coordinator,
+    )
+
+
+def _transport(settings: Settings) -> Transport:
+    ca_file = settings.upstream_ca_file
+    return Transport(
+        http=open_http(
+            transport=settings.upstream_transport,
+            connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
+            ca_file=str(ca_file) if ca_file else None,
+        ),
+        connect_timeout=settings.upstream_connect_timeout,
+        max_body=settings.upstream_max_body,
+        now=time.time,
+    )
+
+
+def _signer(settings: Settings) -> Signer:
+    token, token_secret = settings.oauth_token, settings.oauth_token_secret
+    return Signer(
+        consumer_key=settings.consumer_key.get_secret_value(),
+        consumer_secret=settings.consumer_secret.get_secret_value(),
+        token=token.get_secret_value() if token else "",
+        token_secret=token_secret.get_secret_value() if token_secret else "",
+        reading=settings.signing,
+        version=settings.oauth_version,
+    )
+
+
+def rate_limiter_of(settings: Settings) -> RateLimiter | None:
+    """What limits clients, if they are limited: with a shared cache, for all processes together."""
+    if settings.rate is None:
+        return None
+    rate = RateLimit(*settings.rate)
+    return SharedRateLimit(rate) if settings.cache_url else rate
+
+
+def coordinator_of(
+    settings: Settings, store: MemoryStore, metrics: Metrics, rate_limiter: RateLimiter | None
+) -> "RedisCoordinator | None":
+    """What connects this process to others, if a shared cache is set."""
+    if settings.cache_url is None:
+        return None
+    from app.cluster.coordinator import open_coordinator  # noqa: PLC0415 - needs redis-py
+
+    state_log = logs.StateLog("shared_cache")
+
+    def changed(state: str, cause: str) -> None:
+        metrics.shared.is_up.set(state == "up")
+        state_log.tell(state=state, cause=cause)
+
+    return open_coordinator(
+        settings.cache_url.get_secret_value(),
+        name=_group(settings),
+        secret=settings.consumer_secret.get_secret_value(),
+        store=store,
+        clock=time.monotonic,
+        deadline=settings.upstream_deadline,
+        tail=settings.stale_if_error,
+        watch=metrics.shared,
+        observe=metrics.shared.question,
+        changed=changed,
+        rate_limit=rate_limiter if isinstance(rate_limiter, SharedRateLimit) else None,
+    )
+
+
+def snapshot_of(settings: Settings) -> Snapshot | None:
+    """The file that keeps answers from one start to the next, if one is set."""
+    if settings.snapshot_file is None:
+        return None
+    return Snapshot(
+        settings.snapshot_file,
+        _group(settings),
+        seal=Seal(settings.consumer_secret.get_secret_value()),
+        clock=time.monotonic,
+        now=time.time,
+        tail=settings.stale_if_error,
+    )
+
+
+def _group(settings: Settings) -> str:
+    """The name of all processes that may share answers."""
+    token = settings.oauth_token.get_secret_value() if settings.oauth_token else ""
+    key = settings.consumer_key.get_secret_value()
+    return group_name(VERSION, settings.upstream_url, key, token)
