@@ -1,24 +1,23 @@
 """A REST/JSON gateway over the Renderfarm.fi XML-RPC API. This docstring is the map.
 
-Imports point to the right only::
+Imports point downwards only; ``make lint`` refuses all others::
 
-    cli -> doctor -> main | workers | demo | summary -> server -> connection
-        -> parts | sharing -> resources
-        -> api -> live -> gateway -> cache | upstream | flight | metrics | drain
-        -> logs -> lines | timings | trace -> answer | keeping -> entry -> call -> errors
+    cli         serve, sandbox, demo, get, doctor, key, openapi
+    main        create_app(settings): what ``uvicorn --factory app.main:create_app`` runs
+    services    everything that lives as long as the process, built complete, closed in one place
+    wiring      makes each part from the settings
+    resources   what we serve: one file per resource, with its model, its call and its routes
+    docs        what people and generators read: OpenAPI, Swagger UI, problem pages, demo page
+    edge        every request before and after its route: ids, CORS, keys, limits, the fast path
+    api         what an answer is: problems, caching headers, lists, event streams
+    cluster     several processes as one, over Redis or Valkey
+    cache       kept answers of this process: memory, records, snapshot
+    upstream    how the farm is spoken to: signing, XML-RPC, retries, bulkhead, circuit breaker
+    core        calls, kept answers, request coalescing; declares in ``ports`` what it needs
+    server      processes, one process's server, its connections
+    telemetry   log lines, metrics, timings, traces
+    config      settings and where their values come from
+    sandbox     the farm's stand-in, a program of its own that shares only the XML-RPC codec
 
-* ``api`` answers clients, ``upstream`` asks the farm, ``cache`` keeps answers. ``gateway`` is the
-  one place where the three meet; they are strangers to one another.
-* ``main`` connects everything; ``parts`` makes the farm and the gateway, ``sharing`` what several
-  processes have in common. ``workers``, ``server`` and ``connection`` run it: processes, leaving,
-  sockets and deadlines.
-* ``live`` knows who watches what, and asks the gateway for all of them.
-* ``resources`` holds what we serve, one file per resource: the facts of an upstream method stand
-  together there.
-* ``sandbox`` is the farm's stand-in, a program of its own that shares only the XML-RPC codec.
-* ``settings`` (with ``addresses`` and ``paths``, which judge URLs and files, and ``environment``,
-  which finds the values) is read by those that make parts, by ``doctor`` and by ``cli``; all
-  others get plain values.
-
-The rules run as import contracts in ``make lint``.
+What a package must not know stands in its ``__init__.py``.
 """
