@@ -11,7 +11,7 @@ from app.api.negotiation import quality
 from app.api.replies import JSON, matches, takes_json, wish_of
 from app.edge.api_keys import ApiKeysError, parse
 from app.resources.sessions import session_id
-from app.telemetry.trace import trace_of
+from app.telemetry.request_context import trace_of
 
 SEEDS = [
     b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",

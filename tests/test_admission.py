@@ -371,7 +371,7 @@ class Scene:
             if message["type"] == "http.response.start":
                 self.statuses.append(message["status"])
 
-        scope = {"type": "http", "path": "/x", "headers": [], "rfgw.request_id": "r"}
+        scope = {"type": "http", "path": "/x", "headers": []}
         await self.concurrency_limit.around(app)(scope, None, send)  # type: ignore[arg-type]
 
 

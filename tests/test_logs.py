@@ -15,6 +15,7 @@ import pytest
 
 from app.core.single_flight import SingleFlight
 from app.telemetry import logs
+from app.telemetry.request_context import RequestContext, request_context
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, await_port, finish, free_port, started
 from tests.running import client_of
@@ -164,7 +165,7 @@ def test_a_crash_that_knows_no_request_is_logged_under_the_one_being_answered(
     ours: list[logging.LogRecord],
 ) -> None:
     def crash_within() -> None:
-        logs.request_id.set("id-2")
+        request_context.set(RequestContext("id-2"))
         logs.crash("-", ValueError())
 
     contextvars.copy_context().run(crash_within)
@@ -182,7 +183,7 @@ async def test_what_many_ask_together_is_logged_under_the_first(
         logs.event("asked")
 
     async def ask(request_id: str) -> None:
-        logs.request_id.set(request_id)
+        request_context.set(RequestContext(request_id))
         task, _ = flights.join("key", question)
         await asyncio.shield(task)
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import httpx
 import pytest
 
-from app.telemetry.trace import Trace, trace_of
+from app.telemetry.request_context import Trace, trace_of
 from tests.conftest import Farm, StartGateway
 
 ID, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

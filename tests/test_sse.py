@@ -372,7 +372,7 @@ async def test_a_slow_reader_gets_the_newest_and_a_cut_line_ends_the_stream() ->
 
     scope = {
         "type": "http", "method": "GET", "path": "/sessions/42/events", "headers": [],
-        "client": ("192.0.2.7", 1), "rfgw.request_id": "r", "rfgw.head": False,
+        "client": ("192.0.2.7", 1),
     }  # fmt: skip
     stream = asyncio.create_task(EventStream(live, "session", CALL)(scope, receive, send))
     async with asyncio.timeout(5):

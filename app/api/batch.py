@@ -17,7 +17,7 @@ from app.core import errors
 from app.core.cache_entry import CacheEntry, digest
 from app.core.call import Call
 from app.core.fetch_result import CacheDirectives, FetchResult
-from app.telemetry.access_log import routed_request
+from app.telemetry.request_context import current_request
 
 AT_ONCE = 8
 """Questions of one list under way at once: a few lists together still fit the bulkhead."""
@@ -52,7 +52,7 @@ class Lists:
         self._replies.check_accept(request)
         answers = await self._fetch(list(calls.values()), wish_of_request(request))
         outcomes = {answer.outcome for answer in answers}
-        routed_request(request.scope).outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
+        current_request().outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
         items = [
             self._item(request, number, name, answer, fields)
             for number, answer in zip(calls, answers, strict=True)
@@ -102,7 +102,7 @@ class Lists:
             return Item(body % (number, name.encode(), entry.body), f"{number} {entry.digest}")
         problem = self._replies.problems.document(
             CODES[type(answer.error)],
-            request.scope["rfgw.request_id"],
+            current_request().id,
             error=answer.error,
             path=f"{request.scope['path']}/{number}",
         )

@@ -19,6 +19,7 @@ from starlette.types import Scope
 from app.api.error_codes import MEANINGS, Code
 from app.api.negotiation import quality
 from app.core import errors
+from app.telemetry.request_context import current_request
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -138,7 +139,7 @@ class Problems:
     ) -> Response:
         """The answer to the request of ``scope``: not to be stored unless ``headers`` say so."""
         problem = self.document(
-            code, scope["rfgw.request_id"], error=error, path=path, parts=parts, status=status
+            code, current_request().id, error=error, path=path, parts=parts, status=status
         )
         sent = {"cache-control": "no-store", "vary": "Accept", **(headers or {})}
         if problem.retryAfterMs:

@@ -20,7 +20,7 @@ from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
 from app.core.gateway import Gateway
 from app.core.subscriptions import Subscriptions
-from app.telemetry.access_log import routed_request
+from app.telemetry.request_context import current_request
 
 Header = tuple[bytes, bytes]
 Prepared = tuple[int, list[Header], bytes]
@@ -86,7 +86,7 @@ class Replies:
         *,
         not_modified: bool,
     ) -> Response:
-        routed_request(request.scope).outcome = answer.outcome
+        current_request().outcome = answer.outcome
         now = self.gateway.clock()
         status = cache_status(answer, now)
         if answer.error is not None:

@@ -23,6 +23,7 @@ from app.core.call import Call
 from app.core.fetch_result import FetchResult
 from app.core.gateway import Gateway
 from app.core.subscriptions import Subscriber, Subscriptions, Update
+from app.telemetry.request_context import current_request
 
 EVENT_STREAM = "text/event-stream"
 
@@ -108,7 +109,7 @@ class EventStream(Response):
             over = known and answer.entry.final  # 204 tells a browser not to come again
             fields = [NO_STORE, VARY] if over else HEADERS
             await send({"type": START, "status": 204 if over else 200, "headers": fields})
-            if not over and not scope["rfgw.head"]:
+            if not over and current_request().method != "HEAD":
                 gone = asyncio.create_task(_await_end(receive, subscriber))
                 self._live.streams += 1
                 try:
@@ -153,7 +154,7 @@ class EventStream(Response):
         if update.error is not None:
             problem = self._live.problems.document(
                 CODES[type(update.error)],
-                scope["rfgw.request_id"],
+                current_request().id,
                 error=update.error,
                 path=scope["path"],
             )

@@ -17,10 +17,8 @@ from app.edge.admission import Admission, ConcurrencyLimit, Decision
 from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
 from app.edge.fast_path import FastPath, PreparedAnswer
 from app.server.drain import Drain
-from app.telemetry import logs
-from app.telemetry.access_log import HIT_TIMING, ROUTED, AccessLog, RoutedRequest
-from app.telemetry.timings import timings
-from app.telemetry.trace import trace, trace_of
+from app.telemetry.access_log import AccessLog
+from app.telemetry.request_context import HIT_TIMING, RequestContext, request_context, trace_of
 
 START, BODY = "http.response.start", "http.response.body"
 
@@ -131,13 +129,15 @@ class EdgeApplication:
         own: list[Header],
         began: float,
     ) -> None:
-        seen, ended = RoutedRequest(began, scope["method"]), False
+        parents = [value for name, value in scope["headers"] if name == b"traceparent"]
+        trace = trace_of(parents[0]) if len(parents) == 1 else None
+        request, ended = RequestContext(request_id, scope["method"], began, trace), False
 
         async def dressed(message: Message) -> None:
             nonlocal ended
             if message["type"] == START:
-                seen.begin(message["status"], self._access_log.clock())
-                headers = self._dressed(message["headers"], own, seen.server_timing())
+                request.begin(message["status"], self._access_log.clock())
+                headers = self._dressed(message["headers"], own, request.server_timing())
                 message = {**message, "headers": headers}
             elif message["type"] == BODY:
                 ended = not message.get("more_body", False)
@@ -145,27 +145,18 @@ class EdgeApplication:
 
         # A HEAD is answered like its GET; the server leaves the body out.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        own_words = {
-            "rfgw.request_id": request_id,
-            "rfgw.head": scope["method"] == "HEAD",
-            ROUTED: seen,
-        }
-        scope = {**scope, "method": method, **own_words}
-        seen.scope = scope
-        logs.request_id.set(request_id)
-        timings.set(seen.timings)
-        parents = [value for name, value in scope["headers"] if name == b"traceparent"]
-        trace.set(trace_of(parents[0]) if len(parents) == 1 else None)
+        scope = request.scope = {**scope, "method": method}
+        request_context.set(request)
         try:
             await choose(scope)(scope, receive, dressed)
         except Exception as error:  # the last resort: whatever it is, it ends here
             self._crash(error, request_id)
-            if not seen.status:
+            if not request.status:
                 await self._problems.response(Code.INTERNAL_ERROR, scope)(scope, receive, dressed)
             elif not ended:
                 raise  # the answer cannot be completed: let the server cut the connection
         finally:
-            self._access_log.routed(seen)
+            self._access_log.routed(request)
 
     def _application(
         self, given: Mapping[bytes, bytes], refusal: errors.GatewayError | None, scope: Scope

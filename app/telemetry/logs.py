@@ -10,16 +10,12 @@ import logging
 import logging.config
 import time
 import traceback
-from contextvars import ContextVar
 from typing import Any, Literal
 
 from app.telemetry.log_writer import LOG_WRITER, LineTemplate
-from app.telemetry.trace import trace
+from app.telemetry.request_context import request_context
 
 EVENTS = logging.getLogger("rfgw")
-
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The request that is being answered. A task takes it along: whose question it was, it logs."""
 
 CUT_MS = 987654321.0
 """What stands for the duration where a line is cut."""
@@ -51,16 +47,17 @@ def configure(level: str, style: Literal["json", "console"]) -> "LineFormatter":
 
 def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log one event with its fields, and the request's id if there is one."""
-    asker, part_of = request_id.get(), trace.get()
-    known = {"request_id": asker} if asker else {}
-    if part_of is not None:
-        known["trace_id"] = part_of.id
+    request = request_context.get()
+    known = {"request_id": request.id} if request is not None else {}
+    if request is not None and request.trace is not None:
+        known["trace_id"] = request.trace.id
     EVENTS.log(level, name, extra={"fields": {**known, **fields}})
 
 
 def crash(otherwise: str, error: BaseException) -> None:
     """Log an exception that nobody handled, and the request's id, ``otherwise`` this one."""
-    known = {"request_id": request_id.get() or otherwise}
+    request = request_context.get()
+    known = {"request_id": otherwise if request is None else request.id}
     EVENTS.error("crash", exc_info=error, extra={"fields": known})
 
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 from app.core import errors
 from app.core.call import NO_FAULTS, Faults
 from app.core.ports import Attempt, Instrumentation
-from app.telemetry.timings import step
-from app.telemetry.trace import trace
+from app.telemetry.request_context import current_request, step
 from app.upstream.circuit_breaker import Verdict
 from app.upstream.clock_skew import FarmClock
 from app.upstream.guard import Bulkhead, Guard
@@ -175,8 +174,8 @@ class Farm:
             )
             struct: dict[str, Value] = {**parameters}
             call = dump_call(method, [struct, *arguments.values()])
-        asker = trace.get()
-        fields = {"traceparent": asker.onward()} if asker else {}
+        trace = current_request().trace
+        fields = {"traceparent": trace.onward()} if trace else {}
         with step("upstream"):
             received = await self.transport.post(self.signer.url(self.base, method), call, fields)
         if received.date is not None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from app.core.errors import Overloaded, UpstreamUnavailable
-from app.telemetry.timings import step
+from app.telemetry.request_context import step
 from app.upstream.circuit_breaker import Breaker, Verdict, Window
 
 RETRY_NEEDS = 0.3
