@@ -23,7 +23,7 @@ from app.telemetry import logs
 from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
 from app.telemetry.multiprocess import MultiprocessMetrics
-from app.upstream.client import Farm
+from app.upstream.client import UpstreamClient
 from app.wiring import (
     QUEUE_WAIT,
     coordinator_of,
@@ -46,7 +46,7 @@ class Services:
     problems: Problems
     drain: Drain
     rate_limiter: RateLimiter | None  # None: clients are not limited
-    farm: Farm
+    farm: UpstreamClient
     gateway: Gateway
     coordinator: "RedisCoordinator | None"  # None: this process shares its cache with no other
     snapshot: Snapshot | None  # None: what is kept ends with the process

@@ -16,7 +16,7 @@ from app.edge.rate_limit import RateLimit, RateLimiter, SharedRateLimit
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 from app.upstream.circuit_breaker import Breaker
-from app.upstream.client import Farm
+from app.upstream.client import UpstreamClient
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
 from app.upstream.sockets import open_http
@@ -33,9 +33,9 @@ SPARE_CONNECTIONS = 8
 """The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
 
 
-def farm_of(settings: Settings, instrumentation: Instrumentation) -> Farm:
+def farm_of(settings: Settings, instrumentation: Instrumentation) -> UpstreamClient:
     """The farm of these settings: a signer, a guard and a connection pool of its own."""
-    return Farm(
+    return UpstreamClient(
         transport=_transport(settings),
         base=settings.upstream_url,
         signer=_signer(settings),
@@ -53,7 +53,7 @@ def farm_of(settings: Settings, instrumentation: Instrumentation) -> Farm:
 
 def gateway_of(
     settings: Settings,
-    farm: Farm,
+    farm: UpstreamClient,
     store: MemoryStore,
     instrumentation: Instrumentation,
     coordinator: "RedisCoordinator | None",

@@ -16,7 +16,7 @@ from app.sandbox.server import (
     create_farm,
     farm_server,
 )
-from app.sandbox.server import Farm as Sandbox
+from app.sandbox.server import SandboxFarm as Sandbox
 from app.telemetry.log_writer import LOG_WRITER
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving

@@ -14,7 +14,7 @@ from app.core.ports import Attempt, Instrumentation
 from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.upstream.circuit_breaker import Breaker, Verdict
-from app.upstream.client import FAULTS, Farm, verdict_of
+from app.upstream.client import FAULTS, UpstreamClient, verdict_of
 from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
 from app.upstream.sockets import open_http
@@ -51,10 +51,10 @@ async def calling(
     uniform: Callable[[float, float], float] = min,
     calls: int = 32,
     drift: Callable[[str], None] = lambda field: None,
-) -> AsyncIterator[tuple[Farm, Told]]:
+) -> AsyncIterator[tuple[UpstreamClient, Told]]:
     """The client of a farm, with jitter at its least, and what it tells."""
     told = Told(drift)
-    client = Farm(
+    client = UpstreamClient(
         transport=Transport(
             http=open_http(transport="aiohttp", connections=40, ca_file=None),
             connect_timeout=1,

@@ -21,7 +21,7 @@ import pytest
 import uvicorn
 
 from app.sandbox.data import LIVES, PARTS, get_session
-from app.sandbox.records import KEPT, Record, Records
+from app.sandbox.records import KEPT, CallRecord, Records
 from app.sandbox.script import MAGIC, SCRIPT, Late, Step, honest
 from app.sandbox.server import (
     DEMO_CONSUMER_KEY,
@@ -634,7 +634,7 @@ def test_the_books_can_be_emptied(farm: Client) -> None:
 def test_the_books_keep_the_newest_calls_and_count_all() -> None:
     records = Records()
     for number in range(KEPT + 5):
-        with records.flight(Record(number, METHOD)):
+        with records.flight(CallRecord(number, METHOD)):
             pass
     assert (records.total, len(records.newest), records.newest[0].at) == (KEPT + 5, KEPT, 5)
 

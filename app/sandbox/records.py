@@ -12,7 +12,7 @@ TOLD = ("oauth_consumer_key", "oauth_signature_method", "oauth_timestamp", "oaut
 
 
 @dataclass
-class Record:
+class CallRecord:
     """One call as it was asked, and how it was treated."""
 
     at: float
@@ -37,12 +37,12 @@ class Records:
         self.forget()
 
     def forget(self) -> None:
-        self.newest: deque[Record] = deque(maxlen=KEPT)
+        self.newest: deque[CallRecord] = deque(maxlen=KEPT)
         self.total = 0
         self.most_at_once = self.in_flight
 
     @contextmanager
-    def flight(self, record: Record) -> Iterator[None]:
+    def flight(self, record: CallRecord) -> Iterator[None]:
         """Counts ``record`` as under way until the reply is out."""
         self.newest.append(record)
         self.total += 1

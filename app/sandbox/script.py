@@ -1,8 +1,8 @@
 """What to do wrong next. Must not know sockets, signatures or what the farm is asked.
 
 A ``Step`` is one way to treat one call: it may change the outcome (a value or a fault), and it
-turns the outcome into a ``Reply``, which says how the answer looks and travels. Magic session ids
-and scripts that tests queue are both made of steps.
+turns the outcome into a ``WireReply``, which says how the answer looks and travels. Magic session
+ids and scripts that tests queue are both made of steps.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from app.sandbox.faults import REASONS, refusal
-from app.sandbox.wire import Reply
+from app.sandbox.wire import WireReply
 from app.upstream.xmlrpc import codec as xmlrpc
 
 Outcome = xmlrpc.Value | xmlrpc.Fault
@@ -32,11 +32,11 @@ BOMB = b"""<?xml version="1.0"?>
 PAGE = b"<!doctype html><title>Maintenance</title><p>We will be back soon."
 
 
-def honest(outcome: Outcome) -> Reply:
+def honest(outcome: Outcome) -> WireReply:
     """The answer as the vendor sends it: its text is UTF-8, whatever its label says."""
     if isinstance(outcome, xmlrpc.Fault):
-        return Reply(xmlrpc.dump_fault(outcome.code, outcome.text, encoding_label="utf-16"))
-    return Reply(xmlrpc.dump_answer(outcome, encoding_label="utf-16"))
+        return WireReply(xmlrpc.dump_fault(outcome.code, outcome.text, encoding_label="utf-16"))
+    return WireReply(xmlrpc.dump_answer(outcome, encoding_label="utf-16"))
 
 
 class Step(BaseModel):
@@ -48,17 +48,17 @@ class Step(BaseModel):
     def outcome(self, outcome: Outcome) -> Outcome:
         return outcome
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         return honest(outcome)
 
 
-class Answer(Step):
+class ScriptAnswer(Step):
     """Nothing wrong: lets a call pass between two misbehaviours."""
 
     do: Literal["answer"] = "answer"
 
 
-class Fault(Step):
+class FaultStep(Step):
     """Fault ``code`` instead of the answer."""
 
     do: Literal["fault"] = "fault"
@@ -94,9 +94,9 @@ class Raw(Step):
         self.body.encode(self.charset)
         return self
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         headers = {"content-type": self.content_type} | self.headers
-        return Reply(self.body.encode(self.charset), self.status, headers)
+        return WireReply(self.body.encode(self.charset), self.status, headers)
 
 
 class Http(Step):
@@ -106,8 +106,8 @@ class Http(Step):
     status: Status
     headers: Headers = {}
 
-    def reply(self, outcome: Outcome) -> Reply:
-        return Reply(PAGE, self.status, {"content-type": "text/html"} | self.headers)
+    def reply(self, outcome: Outcome) -> WireReply:
+        return WireReply(PAGE, self.status, {"content-type": "text/html"} | self.headers)
 
 
 class Html(Step):
@@ -115,8 +115,8 @@ class Html(Step):
 
     do: Literal["html"] = "html"
 
-    def reply(self, outcome: Outcome) -> Reply:
-        return Reply(PAGE, headers={"content-type": "text/html"})
+    def reply(self, outcome: Outcome) -> WireReply:
+        return WireReply(PAGE, headers={"content-type": "text/html"})
 
 
 class Hang(Step):
@@ -124,7 +124,7 @@ class Hang(Step):
 
     do: Literal["hang"] = "hang"
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         return replace(honest(outcome), wait=None)
 
 
@@ -133,7 +133,7 @@ class Reset(Step):
 
     do: Literal["reset"] = "reset"
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         return replace(honest(outcome), reset=True)
 
 
@@ -143,7 +143,7 @@ class Truncated(Step):
     do: Literal["truncated"] = "truncated"
     chunked: bool = False
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         whole = honest(outcome)
         return replace(whole, keep=len(whole.body) // 2, chunked=self.chunked)
 
@@ -154,7 +154,7 @@ class Drip(Step):
     do: Literal["drip"] = "drip"
     seconds: Seconds = 1.0
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         return replace(honest(outcome), pace=self.seconds)
 
 
@@ -165,7 +165,7 @@ class Oversize(Step):
     bytes: Annotated[int, Field(ge=0, le=2**26)] = 2**20
     chunked: bool = False
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         whole = honest(outcome)
         head, end, tail = whole.body.partition(b"?>")
         padded = head + end + b"<!--" + b"x" * self.bytes + b"-->" + tail
@@ -177,7 +177,7 @@ class Malformed(Step):
 
     do: Literal["malformed"] = "malformed"
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         whole = honest(outcome)
         return replace(whole, body=whole.body.replace(b"<struct>", b"</struct>", 1))
 
@@ -187,8 +187,8 @@ class Bomb(Step):
 
     do: Literal["bomb"] = "bomb"
 
-    def reply(self, outcome: Outcome) -> Reply:
-        return Reply(BOMB)
+    def reply(self, outcome: Outcome) -> WireReply:
+        return WireReply(BOMB)
 
 
 class Late(Step):
@@ -197,7 +197,7 @@ class Late(Step):
     do: Literal["late"] = "late"
     seconds: Seconds = 2.0
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         return replace(honest(outcome), wait=self.seconds)
 
 
@@ -207,20 +207,20 @@ class Twice(Step):
     do: Literal["twice"] = "twice"
     id: Annotated[int, Field(ge=1, lt=2**31)] = 1
 
-    def reply(self, outcome: Outcome) -> Reply:
+    def reply(self, outcome: Outcome) -> WireReply:
         body = honest(WrongId(id=self.id).outcome(outcome)).body
         head = f"HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\ncontent-length: {len(body)}\r\n\r\n"
         return replace(honest(outcome), stray=head.encode() + body)
 
 
 AnyStep = Annotated[
-    Answer | Fault | WrongId | Raw | Http | Html | Hang | Reset | Truncated | Drip | Oversize
-    | Malformed | Bomb | Late | Twice,
+    ScriptAnswer | FaultStep | WrongId | Raw | Http | Html | Hang | Reset | Truncated | Drip
+    | Oversize | Malformed | Bomb | Late | Twice,
     Field(discriminator="do"),
 ]  # fmt: skip
 SCRIPT: TypeAdapter[list[AnyStep]] = TypeAdapter(Annotated[list[AnyStep], Field(max_length=10_000)])
 
-MAGIC: Mapping[int, AnyStep] = {code: Fault(code=code) for code in (*REASONS, 999)} | {
+MAGIC: Mapping[int, AnyStep] = {code: FaultStep(code=code) for code in (*REASONS, 999)} | {
     501: Http(status=500),
     503: Http(status=503, headers={"retry-after": "5"}),
     700: Hang(),

@@ -28,10 +28,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.sandbox.data import METHODS
 from app.sandbox.faults import broken, refusal
-from app.sandbox.records import Record, Records
-from app.sandbox.script import MAGIC, SCRIPT, Answer, AnyStep, Outcome
+from app.sandbox.records import CallRecord, Records
+from app.sandbox.script import MAGIC, SCRIPT, AnyStep, Outcome, ScriptAnswer
 from app.sandbox.verifier import READINGS, Verifier
-from app.sandbox.wire import Protocol, Reply, perform
+from app.sandbox.wire import Protocol, WireReply, perform
 from app.upstream.xmlrpc.codec import Fault, UpstreamUnreadable, Value, load_call
 
 DEMO_CONSUMER_KEY = "demo-consumer"
@@ -39,10 +39,10 @@ DEMO_CONSUMER_SECRET = "demo-secret"  # noqa: S105 - public on purpose: it opens
 MAX_CALL = 16 * 1024
 MAX_SCRIPT = 8 * 1024 * 1024
 PATHS = {path for method in METHODS for path in (method, method.rpartition(".")[0])}
-HONEST = Answer()
+HONEST = ScriptAnswer()
 
 
-class Farm:
+class SandboxFarm:
     """The ASGI application behind ``POST /<method>``, and what tests ask of it."""
 
     def __init__(
@@ -65,12 +65,12 @@ class Farm:
             raise HTTPException(415)
         body = await _body(request, MAX_CALL)
         url = f"{self.public_url or str(request.base_url).rstrip('/')}/{path}"
-        record = Record(self.clock(), path)
+        record = CallRecord(self.clock(), path)
         with self.records.flight(record):
             reply = self._treat(record, url, body)
             await perform(reply, formatdate(self.clock(), usegmt=True), scope, receive, send)
 
-    def _treat(self, record: Record, url: str, body: bytes) -> Reply:
+    def _treat(self, record: CallRecord, url: str, body: bytes) -> WireReply:
         """What the farm knows, then what the script or a magic id makes of it."""
         step = self.script.popleft() if self.script else None
         outcome: Outcome
@@ -85,7 +85,7 @@ class Farm:
         record.fault = outcome.code if isinstance(outcome, Fault) else None
         return step.reply(outcome)
 
-    def _answer(self, record: Record, url: str, body: bytes) -> Value:
+    def _answer(self, record: CallRecord, url: str, body: bytes) -> Value:
         try:
             record.method, sent = load_call(body)
         except UpstreamUnreadable:
@@ -142,10 +142,10 @@ def create_farm(
 
     ``public_url`` is the address that clients sign if it is not the one that they reach (a front
     end in between); ``clock`` tells Unix seconds; sessions live ``speed`` times as fast as it.
-    The ``Farm`` is the application's ``state.farm``.
+    The ``SandboxFarm`` is the application's ``state.farm``.
     """
     verifier = Verifier(consumer_key, consumer_secret, token, token_secret, readings)
-    farm = Farm(verifier, clock, public_url, speed)
+    farm = SandboxFarm(verifier, clock, public_url, speed)
     app = Starlette(
         routes=[
             Route("/__records", farm.get_records, methods=["GET"]),

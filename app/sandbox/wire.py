@@ -14,7 +14,7 @@ XML = {"content-type": "text/xml"}
 
 
 @dataclass(frozen=True)
-class Reply:
+class WireReply:
     """An answer and how it travels."""
 
     body: bytes
@@ -45,7 +45,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-async def perform(reply: Reply, date: str, scope: Scope, receive: Receive, send: Send) -> None:
+async def perform(reply: WireReply, date: str, scope: Scope, receive: Receive, send: Send) -> None:
     """Sends ``reply``, under the farm's ``date``, over a connection that ``Protocol`` made."""
     transport: asyncio.Transport = scope["state"]["transport"]
     if reply.wait != 0 and await _hung_up(receive, reply.wait):
@@ -76,7 +76,7 @@ async def perform(reply: Reply, date: str, scope: Scope, receive: Receive, send:
         await _hung_up(receive, None)
 
 
-def _pieces(reply: Reply) -> Iterable[bytes]:
+def _pieces(reply: WireReply) -> Iterable[bytes]:
     kept = reply.body[: reply.keep]
     return (kept[at : at + 1] for at in range(len(kept))) if reply.pace else [kept]
 

@@ -29,7 +29,7 @@ ODD_SUBJECTS = 3
 PROBE_WAIT = 1.0
 """Seconds that a caller is told to wait while the probe is out."""
 
-State = Literal["closed", "open", "probing"]
+BreakerState = Literal["closed", "open", "probing"]
 
 
 class Verdict(Enum):
@@ -69,10 +69,10 @@ class Breaker:
 
     def __init__(
         self,
-        changed: Callable[[State], None] = lambda state: None,
+        changed: Callable[[BreakerState], None] = lambda state: None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.state: State = "closed"
+        self.state: BreakerState = "closed"
         self._changed = changed
         self._uniform = uniform
         self._openings = 0
@@ -153,6 +153,6 @@ class Breaker:
         self._openings += 1
         self._turn("open")
 
-    def _turn(self, state: State) -> None:
+    def _turn(self, state: BreakerState) -> None:
         self.state = state
         self._changed(state)

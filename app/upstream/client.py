@@ -62,7 +62,7 @@ class Question(NamedTuple):
 
 
 @dataclass(slots=True)
-class Farm:
+class UpstreamClient:
     """The farm at ``base``. ``now`` gives Unix seconds, ``clock`` monotonic ones."""
 
     transport: Transport

@@ -15,7 +15,7 @@ from app.core import errors
 from app.core.ports import Attempt, Instrumentation
 from app.resources.sessions import GetSession
 from app.upstream.circuit_breaker import Breaker
-from app.upstream.client import INVALID_SIGNATURE, Farm
+from app.upstream.client import INVALID_SIGNATURE, UpstreamClient
 from app.upstream.guard import Guard
 from app.upstream.oauth import Reading, Signer
 from app.wiring import farm_of, gateway_of
@@ -99,7 +99,7 @@ class Caller:
     async def ask(self, signer: Signer) -> Error:
         """One call, by a guard and a gateway that remember nothing; None if it was answered."""
         guard = Guard(Breaker(lambda state: None))
-        farm: Farm = dataclasses.replace(self.farm, signer=signer, guard=guard)
+        farm: UpstreamClient = dataclasses.replace(self.farm, signer=signer, guard=guard)
         store = MemoryStore(max_entries=1, max_bytes=self._settings.cache_max_bytes)
         gateway = gateway_of(self._settings, farm, store, self._recorder, None)
         try:
