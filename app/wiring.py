@@ -88,7 +88,6 @@ def _transport(settings: Settings) -> Transport:
     ca_file = settings.upstream_ca_file
     return Transport(
         http=open_http(
-            transport=settings.upstream_transport,
             connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
             ca_file=str(ca_file) if ca_file else None,
         ),

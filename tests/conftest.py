@@ -1,6 +1,5 @@
 """A sandbox farm and a gateway over it, on real ports, for every test that asks."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -70,7 +69,6 @@ def settings_for(farm_url: str, **overrides: object) -> Settings:
             "consumer_key": DEMO_CONSUMER_KEY,
             "consumer_secret": DEMO_CONSUMER_SECRET,
             "ttl_jitter": 0,
-            "upstream_transport": os.environ.get("TEST_UPSTREAM_TRANSPORT", "aiohttp"),
             **overrides,
         }
     )

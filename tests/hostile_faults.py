@@ -4,7 +4,6 @@ Knows raw answers, problem codes and causes. Must not know how a row is played.
 """
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +34,6 @@ from tests.hostile_farm import (
     whole,
 )
 
-HTTPX = os.environ.get("TEST_UPSTREAM_TRANSPORT") == "httpx"
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 SHORT = MappingProxyType({"upstream_deadline": 1.5})
 LONG = MappingProxyType({"upstream_deadline": 60.0})
@@ -438,44 +436,4 @@ TLS = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + BODY[:50], tls=True),
 ]  # fmt: skip
 
-# --- Where httpx's own sockets differ ----------------------------------------------------------
-
-_AGAIN = ("", ("closed", "ok"))  # it cannot tell an answer that broke off from none
-_LATE = ("upstream_timeout", ("deadline",))  # it has no bound of its own
-_BODY = ("upstream_unreadable", ("truncated",))  # it reads the head apart from the body
-_HTTPX: dict[str, tuple[str, tuple[str, ...]]] = {
-    "half a status line": _AGAIN,
-    "half a head": _AGAIN,
-    "another protocol": _AGAIN,
-    "HTTP/0.9": _AGAIN,
-    "half a head, then reset": ("", ("reset", "ok")),
-    "endless interim answers": _LATE,
-    "length too short": ("upstream_unreadable", ("not_xml",)),
-    "length nothing": ("upstream_unreadable", ("not_xml",)),
-    "HTTP/3.0": ("", ("ok",)),
-    "status 000": ("upstream_unreachable", ("not_http",)),
-    "101": ("upstream_unreachable", ("not_http",)),
-    "length and chunks": _BODY,
-    "chunk size a word": _BODY,
-    "chunk size negative": _BODY,
-    "chunk longer than it says": _BODY,
-    "chunks of HTTP/1.0": _BODY,
-    "status 204 with a body": ("upstream_unreachable", ("http_status",)),
-    "status 304 with a body": ("upstream_unreachable", ("http_status",)),
-    "packed chunks": ("upstream_unreachable", ("not_http",)),
-    "TLS handshake silent": ("upstream_unreachable", ("tls",)),
-}
-
-
-def as_sent(row: Row) -> Row:
-    """The row for the transport under test."""
-    if HTTPX and row.name in _HTTPX:
-        code, outcomes = _HTTPX[row.name]
-        return row._replace(code=code, outcomes=outcomes)
-    return row
-
-
-ROWS = [
-    as_sent(row)
-    for row in (*CONNECTIONS, *SLOW, *FLOODS, *NO_HTTP, *STATUSES, *FAULTS, *BODIES, *TLS)
-]
+ROWS = [*CONNECTIONS, *SLOW, *FLOODS, *NO_HTTP, *STATUSES, *FAULTS, *BODIES, *TLS]

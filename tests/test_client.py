@@ -56,7 +56,7 @@ async def calling(
     told = Told(drift)
     client = UpstreamClient(
         transport=Transport(
-            http=open_http(transport="aiohttp", connections=40, ca_file=None),
+            http=open_http(connections=40, ca_file=None),
             connect_timeout=1,
             max_body=2**19,
             now=time.time,

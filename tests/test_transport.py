@@ -7,7 +7,6 @@ import ssl
 from email.utils import formatdate
 
 import aiohttp
-import h11
 import httpx
 import pytest
 from hypothesis import given
@@ -17,7 +16,6 @@ from app.upstream.sockets import _Socket
 from app.upstream.transport import MAX_PAUSE, cause_of, http_date, retry_after
 from tests.conftest import StartGateway
 from tests.hostile_farm import GOOD, raw_farm
-from tests.hostile_faults import HTTPX
 
 NOW = 1_790_000_000.0
 
@@ -83,7 +81,6 @@ def behind(error: BaseException, *more: BaseException) -> BaseException:
         (behind(httpx.ConnectError("x"), OSError(), ssl.SSLError()), "tls"),
         (behind(httpx.ConnectTimeout("x")), "connect_timeout"),
         (behind(httpx.RemoteProtocolError("x")), "closed"),
-        (behind(httpx.RemoteProtocolError("x"), h11.RemoteProtocolError("x")), "not_http"),
         (aiohttp.ServerDisconnectedError(), "closed"),
         (UnicodeDecodeError("utf-8", b"", 0, 1, "x"), "not_http"),
         (OSError("x"), "network"),
@@ -105,7 +102,6 @@ def test_a_socket_that_becomes_garbage_closes_no_file() -> None:
     other.close()
 
 
-@pytest.mark.skipif(HTTPX, reason="httpx makes its own sockets")
 def test_the_farm_is_called_through_such_sockets(start_gateway: StartGateway) -> None:
     def answer(connection: socket.socket) -> None:
         ports.append(connection.getpeername()[1])

@@ -52,9 +52,6 @@ class Settings(BaseModel):
     upstream_max_body: int = Field(
         524_288, ge=1024, le=67_108_864, description="Largest answer of the farm that is read."
     )
-    upstream_transport: Literal["aiohttp", "httpx"] = Field(
-        "aiohttp", description="Whose sockets the HTTP client uses."
-    )
 
     consumer_key: SecretStr = Field(description="The site's OAuth consumer key.")
     consumer_secret: SecretStr = Field(description="The site's OAuth consumer secret.")

@@ -1,4 +1,4 @@
-"""The sockets to the farm, aiohttp's or httpx's own, and what those libraries have to be kept from.
+"""The sockets to the farm: aiohttp's, and what aiohttp has to be kept from.
 
 Knows TLS, pools and connections. Must not know what is posted, nor what an answer means.
 """
@@ -6,7 +6,7 @@ Knows TLS, pools and connections. Must not know what is posted, nor what an answ
 import functools
 import socket
 import ssl
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 import httpx
@@ -25,21 +25,15 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return verify
 
 
-def open_http(
-    *, transport: Literal["aiohttp", "httpx"], connections: int, ca_file: str | None
-) -> httpx.AsyncBaseTransport:
-    """The HTTP client: TLS >= 1.2, verified. No connection with an unasked answer is used again.
+def open_http(*, connections: int, ca_file: str | None) -> httpx.AsyncBaseTransport:
+    """The HTTP client: TLS >= 1.2, verified. A connection with an unasked answer is not reused.
 
     An httpx transport, not httpx's client: it has one method, and by construction no redirects, no
-    cookies, no proxies from the environment. By default the sockets are aiohttp's, which cost a
-    fraction of the processor time of httpx's own pool.
+    cookies, no proxies from the environment. Its sockets are aiohttp's, which cost a fraction of
+    the processor time of httpx's own pool.
     """
     verify = tls_context(ca_file)
-    if transport == "aiohttp":
-        return AiohttpTransport(client=lambda: _session(verify, connections))
-    # httpx looks for unasked bytes in the socket, but not among those that it has read already.
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=0)
-    return httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
+    return AiohttpTransport(client=lambda: _session(verify, connections))
 
 
 def _session(verify: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:

@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import aiohttp
-import h11
 import httpx
 
 from app.core import errors
@@ -28,7 +27,6 @@ CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "refused"),
     (ConnectionError, "reset"),
     (aiohttp.ServerDisconnectedError, "closed"),
-    (h11.RemoteProtocolError, "not_http"),
     (httpx.RemoteProtocolError, "closed"),
     (aiohttp.ConnectionTimeoutError, "connect_timeout"),
     (httpx.ConnectTimeout, "connect_timeout"),
