@@ -25,7 +25,7 @@ __all__ = ["start_live"]  # a fixture
     ],
 )  # fmt: skip
 def test_the_preference_is_read_or_passed_over(prefer: str, seconds: int) -> None:
-    assert wait_of(prefer) == seconds
+    assert wait_of(prefer.encode()) == seconds
 
 
 def ask(gateway: Gateway, number: int, tag: str, prefer: str = "wait=20") -> httpx.Response:

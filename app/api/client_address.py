@@ -18,6 +18,8 @@ NOBODY = "-"
 """The client of a connection without an address: a Unix domain socket."""
 MAX_KEPT_LENGTH = 128
 MAX_HOPS = 32
+MAX_ADDRESS = 64
+"""Characters of the longest text that may be an address; IPv6 with a zone needs about 55."""
 
 
 def client_of(scope: Scope) -> str:
@@ -53,7 +55,7 @@ def client_address(peer: str, forwarded: bytes, proxies: Networks) -> Address | 
     last that is known. None if the peer itself has no address.
     """
     address = _address(peer)
-    for hop in reversed(forwarded.split(b",")[-MAX_HOPS:]):
+    for hop in reversed(forwarded.rsplit(b",", MAX_HOPS)[-MAX_HOPS:]):
         if address is None or not any(address in network for network in proxies):
             break
         further = _address(hop.strip(b" \t").decode("latin-1"))
@@ -74,6 +76,8 @@ def name_of(address: Address | None) -> str:
 
 def _address(text: str) -> Address | None:
     """An address without port, brackets or zone; IPv4 in IPv6's clothes is IPv4."""
+    if len(text) > MAX_ADDRESS:
+        return None
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Callable
 
+from app.api.field_lists import members
 from app.core import errors
 from app.core.call import Call
 from app.core.fetch_result import CacheDirectives, FetchResult
@@ -18,15 +19,15 @@ LONGEST = 20
 
 KEPT_ONLY = CacheDirectives(only_if_cached=True)
 
-_WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?:$|[,;])', re.IGNORECASE)
+_WAIT = re.compile(rb'[ \t]*+wait[ \t]*+=[ \t]*+("?)([0-9]{1,9}+)\1[ \t]*+(?:;|$)', re.IGNORECASE)
 
 
-def wait_of(prefer: str) -> int:
+def wait_of(prefer: bytes) -> int:
     """Seconds that a request with this Prefer field would wait, LONGEST at most; 0 for none.
 
     What cannot be read is passed over, as RFC 7240 section 2 wants it.
     """
-    found = _WAIT.search(prefer)
+    found = next(filter(None, map(_WAIT.match, members(prefer))), None)
     return min(int(found[2]), LONGEST) if found else 0
 
 

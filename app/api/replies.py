@@ -3,13 +3,13 @@
 Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor where it was kept.
 """
 
-import re
 from functools import lru_cache
 
 from fastapi import Request, Response
 
 from app.api.client_address import client_of
 from app.api.error_codes import MEANINGS
+from app.api.field_lists import MAX_MEMBERS, members
 from app.api.negotiation import quality
 from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
@@ -27,11 +27,6 @@ Prepared = tuple[int, list[Header], bytes]
 """Status, header fields and body of an answer."""
 
 JSON = "application/json"
-
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
-
-MAX_TAGS = 64
-"""If-None-Match may name many tags; those behind the 64th are not looked at."""
 
 
 class Replies:
@@ -68,7 +63,7 @@ class Replies:
 
         answer = await self.gateway.fetch(call, wish_of_request(request))
         applied: list[Header] = []
-        if unchanged(answer) and (seconds := wait_of(_joined(request, "prefer").decode("latin-1"))):
+        if unchanged(answer) and (seconds := wait_of(_joined(request, "prefer"))):
             client = client_of(request.scope)
             watched = self._subscriptions, self.gateway, call, client
             later = await changed(*watched, seconds, unchanged)
@@ -192,7 +187,7 @@ def wish_of(cache_control: bytes) -> CacheDirectives:
     """
     if not cache_control or cache_control == b"max-age=0":  # what browsers send when they reload
         return NO_DIRECTIVES
-    directives = {word.strip().lower() for word in _QUOTED.sub(b'""', cache_control).split(b",")}
+    directives = {word.strip().lower() for word in members(cache_control)}
     return CacheDirectives(b"no-cache" in directives, b"only-if-cached" in directives)
 
 
@@ -204,5 +199,5 @@ def matches(if_none_match: bytes, digest: str) -> bool:
     wanted = b'"%s"' % digest.encode()
     if if_none_match == wanted:
         return True
-    tags = [tag.strip() for tag in if_none_match.split(b",", MAX_TAGS)[:MAX_TAGS]]
+    tags = [tag.strip() for tag in if_none_match.split(b",", MAX_MEMBERS)[:MAX_MEMBERS]]
     return tags == [b"*"] or any(tag.removeprefix(b"W/") == wanted for tag in tags)

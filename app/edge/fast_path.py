@@ -81,11 +81,11 @@ class FastPath:
             return None
         ready = self._ready.get(path)
         key = ready.key if ready is not None else self._key_of(path)
-        control = given.get(b"cache-control")
-        if control is not None and wish_of(control) != NO_DIRECTIVES:
-            return None
         entry = self._store.get(key)
         if entry is None or entry.refused or not takes_json(given.get(b"accept")):
+            return None
+        control = given.get(b"cache-control")
+        if control is not None and wish_of(control) != NO_DIRECTIVES:
             return None
         now = self._clock()
         if (

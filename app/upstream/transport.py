@@ -49,6 +49,10 @@ HEADERS = {
 }
 
 
+MAX_DATE = 64
+"""Characters of a date that is read; the longest form of the three has 33."""
+
+
 class Received(NamedTuple):
     """The body of a 200, and when the farm says that it sent it, in Unix seconds."""
 
@@ -145,6 +149,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def http_date(value: str | None) -> float | None:
     """Unix seconds of an HTTP-date (RFC 9110 section 5.6.7); None if unreadable."""
+    if value is not None and len(value) > MAX_DATE:
+        return None
     try:
         moment = parsedate_to_datetime(value or "")
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
