@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.main import create_app
-from app.server.connection import Limits
+from app.server.deadlines import Limits
 from app.server.lingering_close import RESET_ON_CLOSE
 from app.server.request_head import MAX_FIELDS, MAX_HEAD
 from tests.conftest import Farm, settings_for

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.edge.api_keys import new_key
-from app.server.connection import LIMITS
+from app.server.deadlines import LIMITS
 from tests.conftest import Farm, StartGateway
 from tests.programs import DEMO, RFGW, await_port, free_port, started
 

@@ -5,42 +5,38 @@ the application makes that answer too.
 """
 
 import asyncio
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.server.deadlines import Deadlines, Limits
 from app.server.drain import Drain
-from app.server.lingering_close import PASSED_OVER, Asgi, LingeringTransport, reset, without_chunks
+from app.server.lingering_close import (
+    PASSED_OVER,
+    Asgi,
+    LingeringTransport,
+    last_cycle,
+    reset,
+    without_chunks,
+)
+from app.server.read_buffer import ReadBuffer
 from app.server.request_head import (
+    GUARDED,
     MALFORMED,
     MAX_FIELDS,
     MAX_HEAD,
     TOO_LARGE,
     BodyUnwanted,
+    Framing,
     RequestRejected,
-    check_host,
     origin_form,
     size,
     unread,
 )
 from app.server.write_buffer import WriteBuffer
-
-GUARDED = frozenset({b"host", b"content-length", b"transfer-encoding"})
-
-
-class Limits(NamedTuple):
-    """Seconds that a client may take."""
-
-    receive: float = 10.0
-    """For a whole request, counted from the connection's start or the end of the last answer."""
-    send: float = 30.0
-    """Without taking anything of what is ready for it."""
-
-
-LIMITS = Limits()
 
 
 class Application(Protocol):
@@ -73,18 +69,15 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.application: Application = config.loaded_app
-        self.limits = limits
         self.over = False  # whatever still comes is no request
         self.received = 0  # whole requests
         self._answering: RequestResponseCycle | None = None
-        self._hosts = 0
-        self._host: bytes | None = None  # the last one, which was good
-        self._body = False  # whether a body is announced
+        self._framing = Framing()
         self._passed = 0  # bytes since it is over
         self._pending = 0  # bytes of a head that is not whole yet, at most
         self._bulk = False  # whether the head that is read may be too large
-        self._since = self.loop.time()
-        self._seen = (0, 0)
+        self._read_buffer = ReadBuffer()
+        self._deadlines = Deadlines(limits, self.loop.time())
 
     # --- What comes ---
 
@@ -100,10 +93,29 @@ class Connection(HttpToolsProtocol):
             if self._passed > PASSED_OVER:
                 self.transport.pause_reading()
             return
+        self._read_buffer.add(data)
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse one head after the other until a request waits for its turn.
+
+        What follows stays unparsed, and the socket unread: a client that sends without reading
+        fills its own kernel's buffers, not this process's memory.
+        """
+        while self._read_buffer and not self.pipeline and not self.over:
+            self._feed(self._read_buffer.take())
+        if self.over:
+            self._read_buffer.clear()
+        if self._read_buffer:
+            self.flow.pause_reading()
+        elif not self.pipeline:
+            self.flow.resume_reading()
+
+    def _feed(self, piece: bytes) -> None:
         received = self.received
-        self._bulk = self._pending + len(data) > MAX_HEAD
+        self._bulk = self._pending + len(piece) > MAX_HEAD
         try:
-            self.parser.feed_data(data)
+            self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             # The answer is an ordinary one. What follows may be of the other protocol already.
             self.over = True
@@ -114,9 +126,9 @@ class Connection(HttpToolsProtocol):
                 self._refuse(cause.status if isinstance(cause, RequestRejected) else MALFORMED)
         else:
             if self.received != received:
-                self._pending = min(len(data), MAX_HEAD)  # at most; most often it is nothing
+                self._pending = min(len(piece), MAX_HEAD)  # at most; most often it is nothing
             else:
-                self._pending += len(data)
+                self._pending += len(piece)
                 if self._pending > 2 * MAX_HEAD:  # the parser keeps a field until it is whole
                     self._refuse(TOO_LARGE)
 
@@ -125,14 +137,12 @@ class Connection(HttpToolsProtocol):
         name, value = name.lower(), value.rstrip(b" \t")
         self.headers.append((name, value))
         if name in GUARDED:
-            self._guard(name, value)
+            self._framing.read(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let the application answer."""
         version = self.parser.get_http_version()
-        hosts_wrong = self._hosts != 1 and (self._hosts or version == "1.1")
-        if hosts_wrong or version not in ("1.1", "1.0"):
-            raise RequestRejected(MALFORMED)
+        self._framing.check(version)
         bulky = self._bulk and size(self.url, self.headers) > MAX_HEAD
         if bulky or len(self.headers) > MAX_FIELDS:
             raise RequestRejected(TOO_LARGE)
@@ -141,7 +151,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.application.drain.begun:
             self.cycle.keep_alive = False
-        if self._body:  # nobody wants it: nothing after the head is read
+        if self._framing.has_body:  # nobody wants it: nothing after the head is read
             self.over = True
             self.cycle.keep_alive = False
             self.cycle.transport = LingeringTransport(self.transport)  # type: ignore[assignment]
@@ -154,20 +164,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.more_body = False
             self.cycle.message_event.set()
         self.received += 1
-        self._hosts = 0
-
-    def _guard(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._hosts += 1
-            if value != self._host:
-                check_host(value)
-                self._host = value
-        elif name == b"content-length":
-            self._body = self._body or value.strip(b"0") != b""
-        else:
-            self._body = True
-            if value.lower() != b"chunked":  # the parser takes any coding before it
-                raise RequestRejected(MALFORMED)
+        self._framing.begin()
 
     # --- What goes ---
 
@@ -177,9 +174,9 @@ class Connection(HttpToolsProtocol):
         self._write_buffer.flush()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        self._parse()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -200,6 +197,7 @@ class Connection(HttpToolsProtocol):
     def _abandon(self) -> None:
         """Nothing more is written, not even by an answer that is just being made."""
         self.pipeline.clear()
+        self._read_buffer.clear()
         for cycle in (self._answering, self.cycle):
             if cycle is not None:
                 cycle.disconnected = True
@@ -209,20 +207,7 @@ class Connection(HttpToolsProtocol):
         """Answer what was being read with ``status``, after all that came before it, and end."""
         self.over = True
         before: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
-        self.cycle = RequestResponseCycle(
-            scope=unread(self),
-            transport=LingeringTransport(self.transport),  # type: ignore[arg-type]
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=False,
-            on_response=self.on_response_complete,
-        )
-        self.cycle.more_body = False
+        self.cycle = last_cycle(self, unread(self))
         refusal = self.application.refusal(status)
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, refusal)
@@ -232,25 +217,20 @@ class Connection(HttpToolsProtocol):
     # --- How long it takes ---
 
     def check_timeouts(self, now: float) -> None:
-        """Close the connection if its client has let us wait for too long.
-
-        Only what is whole counts as progress: a request, or fewer bytes that wait to be sent. So
-        nobody gains time by dripping. ``now`` is the loop's time, in seconds.
-        """
-        unsent = self.transport.get_write_buffer_size()
-        received, before = self._seen
-        self._seen = (self.received, unsent)
+        """Close the connection if its client has let us wait too long, by the loop's time."""
         cycle: RequestResponseCycle | None = self.cycle
-        ours = cycle is not None and not cycle.response_complete and not unsent
-        if ours or self.received != received or unsent < before or (unsent and not before):
-            self._since = now
-        elif unsent:
-            if now - self._since >= self.limits.send:
-                self._abandon()
-                reset(self.transport)
-        elif now - self._since >= self.limits.receive:
+        passed = self._deadlines.passed(
+            now,
+            received=self.received,
+            unsent=self.transport.get_write_buffer_size(),
+            answering=cycle is not None and not cycle.response_complete,
+        )
+        if passed is not None:
             self._abandon()
-            self.transport.close()
+            if passed == "send":
+                reset(self.transport)
+            else:
+                self.transport.close()
 
     def abort(self) -> None:
         """End it without a word, whatever is under way."""

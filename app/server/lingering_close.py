@@ -9,7 +9,8 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn._types import HTTPScope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -41,6 +42,25 @@ def reset(transport: asyncio.Transport) -> None:
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     transport.abort()
+
+
+def last_cycle(connection: HttpToolsProtocol, scope: HTTPScope) -> RequestResponseCycle:
+    """The exchange of a request that could not be read: its answer is the connection's last."""
+    cycle = RequestResponseCycle(
+        scope=scope,
+        transport=LingeringTransport(connection.transport),  # type: ignore[arg-type]
+        flow=connection.flow,
+        logger=connection.logger,
+        access_logger=connection.access_logger,
+        access_log=connection.access_log,
+        default_headers=connection.server_state.default_headers,
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=False,
+        on_response=connection.on_response_complete,
+    )
+    cycle.more_body = False
+    return cycle
 
 
 def without_chunks(cycle: RequestResponseCycle, application: Asgi) -> Asgi:

@@ -39,6 +39,43 @@ class BodyUnwanted(Exception):
     """Raised amid the parsing of a request whose body nobody wants: it ends here."""
 
 
+GUARDED = frozenset({b"host", b"content-length", b"transfer-encoding"})
+"""The fields that ``Framing`` reads."""
+
+
+class Framing:
+    """What a head says of its host and its body (RFC 9112 sections 3.2 and 6)."""
+
+    def __init__(self) -> None:
+        self.has_body = False  # once announced, nothing after it is read
+        self._hosts = 0
+        self._host: bytes | None = None  # the last one, which was good
+
+    def begin(self) -> None:
+        """Another head begins."""
+        self._hosts = 0
+
+    def read(self, name: bytes, value: bytes) -> None:
+        """Read one of the guarded fields. Raises RequestRejected."""
+        if name == b"host":
+            self._hosts += 1
+            if value != self._host:
+                check_host(value)
+                self._host = value
+        elif name == b"content-length":
+            self.has_body = self.has_body or value.strip(b"0") != b""
+        else:
+            self.has_body = True
+            if value.lower() != b"chunked":  # the parser takes any coding before it
+                raise RequestRejected(MALFORMED)
+
+    def check(self, version: str) -> None:
+        """The head is whole. Raises RequestRejected if it has not one host, as HTTP/1.1 wants."""
+        hosts_wrong = self._hosts != 1 and (self._hosts or version == "1.1")
+        if hosts_wrong or version not in ("1.1", "1.0"):
+            raise RequestRejected(MALFORMED)
+
+
 def size(target: bytes, fields: Iterable[Field]) -> int:
     """Bytes, as MAX_HEAD counts them."""
     return len(target) + sum(map(len, chain.from_iterable(fields)))

@@ -15,7 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from app.server.connection import LIMITS, Application, Connection, Limits
+from app.server.connection import Application, Connection
+from app.server.deadlines import LIMITS, Limits
 from app.telemetry import logs
 
 GONE_WITHIN = 13.0
