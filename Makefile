@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
+.PHONY: help install run demo test quick lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,8 +34,13 @@ run: $(VENV)/.run ## Run the sandbox farm and the gateway against it, until Ctrl
 demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, three times as fast as life (needs Node.js >= 20.19 with npm)
 	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3
 
-test: $(VENV)/.dev ## Run the whole test suite
-	$(BIN)/python -m pytest --cov --cov-report=term
+TEST_PROCESSES ?= 2
+
+test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes
+	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work
+	$(BIN)/python -m pytest -q -m quick --numprocesses $(TEST_PROCESSES)
 
 lint: $(VENV)/.dev ## Check style, types and the import contracts
 	$(BIN)/ruff check .

@@ -33,6 +33,23 @@ def _all_lines_told(item: pytest.Item) -> Iterator[None]:
 pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _all_lines_told
 
 
+OUTSIDE = {
+    "httpx", "raw_farm", "redis", "run", "running", "socket", "started", "subprocess",
+    "sync_playwright", "valkey",
+}  # fmt: skip
+"""Names that a module of tests imports to reach ports or processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``quick`` what needs no port, process or browser: ``make quick`` runs it."""
+    for item in items:
+        imported = vars(getattr(item, "module", item)).keys()
+        fixtures = getattr(item, "fixturenames", ())
+        is_slow = item.get_closest_marker("slow") is not None
+        if not is_slow and "_farm" not in fixtures and not OUTSIDE & imported:
+            item.add_marker(pytest.mark.quick)
+
+
 class Farm:
     """The sandbox as a test sees it: its address, what it was asked, what it does next."""
 

@@ -153,7 +153,7 @@ def test_a_client_that_has_the_bytes_is_told_so(site: httpx.Client, path: str) -
 
 
 @pytest.mark.parametrize(
-    ("path", "media_type", "keeping"),
+    ("path", "media_type", "freshness"),
     [
         ("/", "text/html; charset=utf-8", "no-cache"),
         ("/docs", "text/html; charset=utf-8", "no-cache"),

@@ -23,6 +23,8 @@ TAG = f'"{digest(BODY)}"'
 METHODS = ["GET", "HEAD"]
 PATHS = ["/sessions/42", "/sessions/43", "/sessions/007", "/sessions/42/", "/sessions/300"]
 QUERIES = ["", "cache=buster"]
+pytestmark = pytest.mark.slow
+
 ACCEPTS = [
     None, "*/*", "application/json", "text/html", "application/json;q=0", "text/*, */*;q=0.1",
 ]  # fmt: skip

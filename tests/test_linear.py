@@ -24,6 +24,8 @@ from app.telemetry.request_context import trace_of
 from app.upstream.transport import http_date, retry_after
 from app.upstream.xmlrpc.codec import load_answer
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = 2048, 16_384
 STEPS = LARGE / SMALL
 ALLOWED = 3.0

@@ -1,5 +1,6 @@
 """Snapshots: what was kept is kept again, as old as it is, or nothing is."""
 
+import re
 import stat
 from pathlib import Path
 
@@ -104,6 +105,15 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(path: Path) -> 
         life.snapshot.write(life.store)
     assert path.read_bytes() == before
     assert [*path.parent.iterdir()] == [path]
+
+
+def test_a_last_record_that_is_shorter_than_it_says_is_not_believed(path: Path) -> None:
+    before, mark, record = path.read_bytes().rpartition(b"\nrfgw1 ")
+    length = re.search(rb"[0-9]+$", before)
+    assert length is not None
+    longer = before[: length.start()] + b"%d" % (int(length[0]) + 1)
+    path.write_bytes(longer + mark + record)
+    assert reason(Life(path, clock=50.0, now=WRITTEN_AT)) == "length"
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -100,7 +100,11 @@ class Snapshot:
                 raise Unusable("length") from None
             if not 0 < length <= MAX_SIZE:
                 raise Unusable("length")
-            yield unpack(file.read(length), self._seal), elapsed
+            data = file.read(length)
+            record = unpack(data, self._seal)
+            if len(data) != length:
+                raise Unusable("length")
+            yield record, elapsed
 
     def _head(self, line: bytes) -> float:
         """When it was written."""
