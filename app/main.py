@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from app.api.client_address import ClientAddresses
 from app.api.error_codes import Code
 from app.api.health import health_router
 from app.api.problems import CODES, Problem, Problems
+from app.api.route_path import first_segment
 from app.config.environment import SettingsError, load_settings
 from app.config.settings import Settings, env_name
 from app.core.call import Call
@@ -59,8 +61,9 @@ def create_app(
     metrics = services.metrics
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
     access_log = AccessLog(metrics.requests, form if wanted else None)
+    api = _api(settings, services)
     return EdgeApplication(
-        _api(settings, services),
+        api,
         FastPath(services.gateway, services.responders.replies, FAST_ROUTES, access_log.expect),
         services.problems,
         settings.origins,
@@ -69,6 +72,8 @@ def create_app(
         _admission(settings, services),
         ConcurrencyLimit(settings.max_requests, services.problems, metrics.count_refused),
         services.drain,
+        settings.root_path,
+        {first_segment(route.path or "") for route in iter_route_contexts(api.routes)},
     )
 
 

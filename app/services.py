@@ -100,7 +100,7 @@ def build_services(
     """All parts of one process, from its settings. ``multiprocess`` adds up several processes'."""
     metrics = Metrics(multiprocess)
     instrumentation = Telemetry(metrics)
-    problems = Problems(settings.public_url)
+    problems = Problems(settings.public_url or settings.root_path)
     drain = drain or Drain()
     rate_limiter = rate_limiter_of(settings)
     store = MemoryStore(max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes)

@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from app.api.error_codes import MEANINGS, Code
 from app.api.negotiation import quality
+from app.api.route_path import route_path
 from app.core import errors
 from app.telemetry.request_context import current_request
 
@@ -103,12 +104,13 @@ class Problems:
     ) -> Problem:
         """The document for one code. ``path`` is the request's, if its route took it."""
         meaning = MEANINGS[code]
+        root_path = current_request().scope.get("root_path", "")
         wait = meaning.retry_after
         if wait is not None and error is not None and error.retry_after is not None:
             wait = error.retry_after
         method = error.method if error else None
         return Problem(
-            type=f"{self._base}/problems/{code}",
+            type=f"{self._base or root_path}/problems/{code}",
             title=meaning.title,
             status=status or meaning.status,
             code=code,
@@ -173,7 +175,7 @@ class Problems:
         async def refused(request: Request, error: Exception) -> Response:
             assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
             if error.status_code == 405:
-                headers = {"allow": allowed_methods(app, request.scope["path"])}
+                headers = {"allow": allowed_methods(app, route_path(request.scope))}
                 return self.response(Code.METHOD_NOT_ALLOWED, request.scope, headers=headers)
             return self.response(Code.ROUTE_NOT_FOUND, request.scope)
 

@@ -15,6 +15,7 @@ from app.config.paths import Certificates, FilePlace, PageFolder
 
 PREFIX = "RFGW_"
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 SECRETS = ("consumer_key", "consumer_secret", "oauth_token", "oauth_token_secret", "cache_url")
 
 
@@ -119,6 +120,10 @@ class Settings(BaseModel):
     public_url: str = Field(
         "", description="Absolute base address of the gateway, for problem types and documents."
     )
+    root_path: str = Field(
+        "",
+        description="Path prefix that clients see, like `/gw`, whether proxies cut it or not.",
+    )
     api_keys_file: Path | None = Field(
         None, description="File of the API keys that clients need; without it, none is needed."
     )
@@ -191,6 +196,13 @@ class Settings(BaseModel):
     @classmethod
     def _is_base(cls, url: str) -> str:
         return base_address(url) if url else url
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_prefix(cls, path: str) -> str:
+        if path and not ROOT_PATH.fullmatch(path):
+            raise ValueError("must be a path without a slash at its end, like /gw or /farm/gw")
+        return path
 
     @field_validator("cors_origins")
     @classmethod

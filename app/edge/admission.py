@@ -13,6 +13,7 @@ from app.api.client_address import ClientAddresses
 from app.api.error_codes import Code
 from app.api.problems import Problems
 from app.api.replies import Header
+from app.api.route_path import first_segment, route_path
 from app.core import errors
 from app.edge.api_keys import ApiKeys
 from app.edge.rate_limit import RateLimiter, limit_field
@@ -30,7 +31,7 @@ SEVERAL = b""
 """Stands for different keys, or one field twice, in one request; it is nobody's key."""
 
 OnRefused = Callable[[str], None]
-"""Told why a request was refused: ``no_key``, ``wrong_key``, ``rate``, ``concurrency_limit``."""
+"""Told why a request was refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
 
 
 Decision = tuple[errors.GatewayError | None, list[Header]]
@@ -78,7 +79,7 @@ class Admission:
                     scope["rfgw.client"] = name
                     return ADMITTED
         client = scope["rfgw.client"] = name or self._clients.of(scope)
-        if is_open(scope["path"]) or scope["method"] == "OPTIONS":
+        if is_open(route_path(scope)) or scope["method"] == "OPTIONS":
             return ADMITTED
         fields: list[Header] = []
         if self._counter is not None:
@@ -112,7 +113,7 @@ class ConcurrencyLimit:
         return partial(self._answer, app)
 
     async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        if is_open(scope["path"]):
+        if is_open(route_path(scope)):
             await app(scope, receive, send)
             return
         if self._under_way >= self._most:
@@ -138,8 +139,8 @@ class ConcurrencyLimit:
 
 
 def is_open(path: str) -> bool:
-    """Whether whoever asks for this path is answered."""
-    return path[1:].partition("/")[0] in OPEN
+    """Whether whoever asks for this path, below any prefix, is answered."""
+    return first_segment(path) in OPEN
 
 
 def _begins_stream(message: Message) -> bool:

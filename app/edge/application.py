@@ -3,7 +3,7 @@
 Knows ASGI. Must not know routes, nor what header fields all answers have.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.error_codes import Code
 from app.api.problems import CODES, Problems
 from app.api.replies import Header
+from app.api.route_path import at_prefix
 from app.core import errors
 from app.core.ports import Instrumentation
 from app.edge.admission import Admission, ConcurrencyLimit, Decision
@@ -39,6 +40,8 @@ class EdgeApplication:
         admission: Admission | None,
         concurrency_limit: ConcurrencyLimit,
         drain: Drain,
+        root_path: str = "",
+        heads: Collection[str] = (),
     ) -> None:
         self.app = app
         self.drain = drain  # for whoever runs this application: to be begun before its end
@@ -48,6 +51,7 @@ class EdgeApplication:
         self._access_log = access_log
         self._admission = admission
         self._concurrency_limit = concurrency_limit
+        self._root_path, self._heads = root_path, heads
         common = CommonFields(origins)
         self._own, self._dressed = common.own, common.dressed
         self._at_a_hit = [*common.everywhere, HIT_TIMING, JSON_POLICY]
@@ -55,6 +59,8 @@ class EdgeApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; lifespan goes straight through, WebSockets are refused."""
         if scope["type"] == "http":
+            if self._root_path and not scope.get("root_path"):
+                scope = at_prefix(scope, self._root_path, self._heads)
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from app.api.replies import Header, Replies, hit_words, matches, takes_json, wish_of
+from app.api.route_path import raw_route_path
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES
@@ -76,7 +77,7 @@ class FastPath:
 
         ``given`` are the request's header fields, none of them doubled.
         """
-        path: bytes = scope.get("raw_path") or b""
+        path = raw_route_path(scope) if scope.get("root_path") else scope.get("raw_path") or b""
         if scope["query_string"]:
             return None
         ready = self._ready.get(path)

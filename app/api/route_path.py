@@ -1,0 +1,45 @@
+"""The path of a request below the prefix that the gateway is served at (ASGI's ``root_path``).
+
+Whatever judges a path - keys, limits, the fast path, Allow - asks here, as the router does: what is
+judged and what is served can never differ.
+"""
+
+from collections.abc import Collection
+
+from starlette.types import Scope
+
+
+def route_path(scope: Scope) -> str:
+    """The path without ``root_path``, cut at a segment's boundary; without a prefix, the path."""
+    path, root = str(scope["path"]), str(scope.get("root_path") or "")
+    return path[len(root) :] if _is_below(path, root) else path
+
+
+def raw_route_path(scope: Scope) -> bytes:
+    """The same of the path as it was sent, before percent-decoding."""
+    path, root = bytes(scope.get("raw_path") or b""), str(scope.get("root_path") or "")
+    return path[len(root) :] if _is_below(path.decode("latin-1"), root) else path
+
+
+def first_segment(path: str) -> str:
+    """``sessions`` of ``/sessions/42``; empty for ``/`` and for no path at all."""
+    return path[1:].partition("/")[0]
+
+
+def at_prefix(scope: Scope, prefix: str, heads: Collection[str]) -> Scope:
+    """The scope of a request that came through a proxy which serves the gateway at ``prefix``.
+
+    Some proxies cut the prefix off, others pass it on: it is there if one of our paths follows it,
+    which ``heads``, the first segments of all our paths, tell. A prefix may be called like one of
+    our own paths (``/docs``).
+    """
+    path = scope["path"]
+    rest = path[len(prefix) :] if _is_below(path, prefix) else None
+    if rest is None or first_segment(rest) not in heads or (not rest and prefix[1:] in heads):
+        raw_path = prefix.encode() + (scope.get("raw_path") or b"")
+        return {**scope, "root_path": prefix, "path": prefix + path, "raw_path": raw_path}
+    return {**scope, "root_path": prefix}
+
+
+def _is_below(path: str, root: str) -> bool:
+    return bool(root) and (path == root or path.startswith(root + "/"))
