@@ -404,6 +404,14 @@ def test_the_etag_is_strong_and_of_the_body_alone(start_gateway: StartGateway, f
         (", ,{tag}, ,", 304),
         ('"x",' * 63 + "{tag}", 304),
         ('"x",' * 64 + "{tag}", 200),
+        ('"{bare}-gzip"', 304),
+        ('W/"{bare};gzip"', 304),
+        ('"x", "{bare}--gzip"', 304),
+        ('W/"{bare}-br"', 304),
+        ('"{bare}-zip"', 200),
+        ('"{bare}-gzip-gzip"', 200),
+        ('"-gzip"', 200),
+        ("{bare}-gzip", 200),
         ("{bare}", 200),
         ("W/{bare}", 200),
         ('"{bare}', 200),
@@ -420,7 +428,7 @@ def test_the_etag_is_strong_and_of_the_body_alone(start_gateway: StartGateway, f
         ('"' * 5000, 200),
         ("x" * 10_000, 200),
     ],
-    ids=range(27),
+    ids=range(35),
 )
 def test_if_none_match_is_compared_weakly_tag_by_tag(
     freshness: httpx.Client, tags: str, status: int

@@ -202,6 +202,8 @@ def test_a_preflight_tells_the_same_to_everybody_and_the_origin_to_the_listed(
         assert listed(answer.headers["access-control-allow-methods"]) == {"get", "head"}
         allowed = listed(answer.headers["access-control-allow-headers"])
         assert {"authorization", "x-api-key", "if-none-match", "cache-control"} <= allowed
+        assert {"content-type", "pragma", "if-modified-since", "x-requested-with"} <= allowed
+        assert {"baggage", "sentry-trace", "tracestate"} <= allowed
         assert not {"*", "x-foreign", "cookie"} & allowed
         assert answer.headers["access-control-max-age"] == "7200"
         assert "origin" in listed(answer.headers["vary"])

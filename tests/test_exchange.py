@@ -132,6 +132,10 @@ async def test_whatever_stands_there_nobody_is_locked_out(server: Valkey, junk: 
         one.take("a", 1)
         await until(lambda: one.exchanges("ok") + one.exchanges("refused") == 2)
         assert one.shared.take("a", time.monotonic()).wait <= DEBT * WINDOW
+        assert one.exchanges("refused") == 0
+        overwritten = server.client.get(name)
+        assert isinstance(overwritten, bytes)
+        assert overwritten.isdigit()
 
 
 async def test_another_kind_of_value_is_no_count(server: Valkey) -> None:

@@ -378,3 +378,21 @@ def test_values_that_are_no_records_of_ours_are_counted(
         server.client.set(name, spoilt(record), ex=lifetime)
         assert other.get(f"/sessions/{number}").json()["id"] == number
         assert counted(other, series) == before + 1, reason
+
+
+@pytest.mark.parametrize("expiry", [None, 3_600_000])
+def test_a_lease_that_never_ends_delays_nobody(
+    server: Valkey, start_group: StartGroup, farm: Farm, expiry: int | None
+) -> None:
+    one, other = start_group()
+    assert one.get(ACTIVE).status_code == 200
+    names = [bytes(name).decode() for name in server.client.keys("rfgw:*")]  # type: ignore[arg-type]
+    (record,) = [name for name in names if "getSession" in name]
+    server.client.delete(record)
+    server.client.set(f"{record}:lease", b"of a broken tool", px=expiry)
+    farm.begin()
+    answer = other.get(ACTIVE)
+    assert answer.status_code == 200
+    assert farm.calls() == 1
+    left = server.client.pttl(f"{record}:lease")
+    assert left == -2 or 0 < left <= 1000, "it ends soon, and then leases work again"

@@ -108,7 +108,7 @@ def test_a_session_that_has_ended_is_told_once_and_then_the_end(gateway: Gateway
     )
     told = stream.headers
     assert told["content-type"] == "text/event-stream"
-    assert told["cache-control"] == "no-store"
+    assert told["cache-control"] == "no-store, no-transform"
     assert told["x-accel-buffering"] == "no"
     assert told["access-control-allow-origin"] == "*"
     assert told["x-request-id"]

@@ -5,6 +5,7 @@ nor are X-Forwarded-Proto and -Host: nothing here depends on how the gateway was
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -18,6 +19,8 @@ NOBODY = "-"
 """The client of a connection without an address: a Unix domain socket."""
 MAX_KEPT_LENGTH = 128
 MAX_HOPS = 32
+_WITH_PORT = re.compile(r"([0-9.]{7,15}):[0-9]{1,5}|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
+"""``203.0.113.7:4711``, ``[2001:db8::1]:80`` or ``[2001:db8::1]``: each connection has its port."""
 MAX_ADDRESS = 64
 """Characters of the longest text that may be an address; IPv6 with a zone needs about 55."""
 
@@ -75,9 +78,12 @@ def name_of(address: Address | None) -> str:
 
 
 def _address(text: str) -> Address | None:
-    """An address without port, brackets or zone; IPv4 in IPv6's clothes is IPv4."""
+    """An address without its port, brackets and zone; IPv4 mapped into IPv6 is IPv4."""
     if len(text) > MAX_ADDRESS:
         return None
+    with_port = _WITH_PORT.fullmatch(text)
+    if with_port is not None:
+        text = with_port[1] or with_port[2]
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

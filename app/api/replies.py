@@ -3,6 +3,7 @@
 Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor where it was kept.
 """
 
+import re
 from functools import lru_cache
 
 from fastapi import Request, Response
@@ -27,6 +28,9 @@ Prepared = tuple[int, list[Header], bytes]
 """Status, header fields and body of an answer."""
 
 JSON = "application/json"
+
+_CODING = re.compile(rb'(?:--?|;)(?:gzip|br)"\Z')
+"""What Apache, nginx modules and others append to the tag of an answer that they compress."""
 
 
 class Replies:
@@ -200,4 +204,9 @@ def matches(if_none_match: bytes, digest: str) -> bool:
     if if_none_match == wanted:
         return True
     tags = [tag.strip() for tag in if_none_match.split(b",", MAX_MEMBERS)[:MAX_MEMBERS]]
-    return tags == [b"*"] or any(tag.removeprefix(b"W/") == wanted for tag in tags)
+    return tags == [b"*"] or any(_bare(tag) == wanted for tag in tags)
+
+
+def _bare(tag: bytes) -> bytes:
+    """A tag as we sent it: proxies that compress mark it as weak, or add the coding's name."""
+    return _CODING.sub(b'"', tag.removeprefix(b"W/"))

@@ -29,7 +29,8 @@ EVENT_STREAM = "text/event-stream"
 
 START, BODY = "http.response.start", "http.response.body"
 
-NO_STORE, VARY = (b"cache-control", b"no-store"), (b"vary", b"Accept")
+# A proxy that compresses would hold events back until its buffer is full.
+NO_STORE, VARY = (b"cache-control", b"no-store, no-transform"), (b"vary", b"Accept")
 HEADERS = [
     (b"content-type", EVENT_STREAM.encode()),
     NO_STORE,

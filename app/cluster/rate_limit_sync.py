@@ -23,12 +23,14 @@ MOST = 500
 DEBT = 2
 """Windows after which a share is whole again, at most, however much was taken too soon."""
 
-# Microseconds. A value that is no number counts as none, and none is believed beyond the bound.
+# Microseconds. What is no finite number counts as none, and is overwritten: arithmetic with nan
+# would fail for ever. No value is believed beyond the bound.
 TAKE = """
 local time = redis.call('TIME')
 local now, most, told = time[1] * 1000000 + time[2], tonumber(ARGV[#ARGV]), {}
 for i, key in ipairs(KEYS) do
   local whole_at = tonumber(redis.call('GET', key) or '') or now
+  if whole_at ~= whole_at or math.abs(whole_at) == math.huge then whole_at = now end
   told[i] = math.min(math.max(whole_at - now, 0) + ARGV[i], most)
   redis.call('SET', key, string.format('%.0f', now + told[i]), 'PX', math.ceil(told[i] / 1000))
 end

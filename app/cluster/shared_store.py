@@ -107,13 +107,17 @@ class SharedStore:
         """What is kept for ``key``, and the lease to ask for it if nobody else has it."""
         name, lease_name = self._names(key)
         lease = uuid4().hex
-        led, kept, left = await self.do(
+        led, lasts, kept, left = await self.do(
             "meet",
             ("SET", lease_name, lease, "NX", "PX", _ms(LEASE)),
+            ("PTTL", lease_name),
             *_look(name),
         )
         entry = self._entry(key, kept, left)
         if isinstance(led, ResponseError):
+            return LeaseResult(entry, "")
+        if led is None and _never_ends(lasts):
+            await self.do("heal", ("PEXPIRE", lease_name, _ms(LEASE)))
             return LeaseResult(entry, "")
         return LeaseResult(entry, lease if led is not None else None)
 
@@ -209,6 +213,11 @@ class SharedStore:
             return None
         written_at = self._clock() - (record.total - left / 1000)
         return record.entry._replace(asked_at=written_at + record.entry.asked_at)
+
+
+def _never_ends(lasts: RedisReply) -> bool:
+    """Whether a lease has no expiry, or one longer than any process gives it: nobody renews it."""
+    return type(lasts) is int and (lasts == -1 or lasts > _ms(LEASE))
 
 
 def _look(name: str) -> tuple[Command, Command]:

@@ -15,8 +15,9 @@ from app.api.replies import Header
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 ALLOWED_HEADERS = (
-    "Accept, Authorization, Cache-Control, If-None-Match, Last-Event-ID, Prefer, "
-    "traceparent, X-API-Key, X-Request-ID"
+    "Accept, Authorization, baggage, Cache-Control, Content-Type, If-Modified-Since, "
+    "If-None-Match, Last-Event-ID, Pragma, Prefer, sentry-trace, traceparent, tracestate, "
+    "X-API-Key, X-Request-ID, X-Requested-With"
 )
 EXPOSED_HEADERS = (
     "Age, Cache-Control, Cache-Status, ETag, Preference-Applied, RateLimit, RateLimit-Policy, "
