@@ -28,11 +28,11 @@ from app.core.errors import UpstreamError, UpstreamTimeout
 from app.core.ports import OnUpdate, ResultSource, SharedResult, Store
 
 LOOK_AGAIN = 0.25
-"""Seconds after which who waits looks for itself: a notice may have been lost."""
+"""Seconds after which a waiting request looks into the store: a notice may have been lost."""
 Work = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
 Observe = Callable[[str], None]
-"""Hears how a question ended: shared, collapsed, led, alone."""
+"""Called with how a question ended: shared, collapsed, led or alone."""
 Changed = Callable[[str, str], None]
 """Called with "up" or "down", and with why it is down."""
 

@@ -18,7 +18,7 @@ AT_ONCE = 100
 """Tasks at the same time beyond which a changed answer is dropped and not fetched; and of how
 many kept answers one question is made."""
 UNTOLD = 1000
-"""Of the answers that could not be told, so many are told later."""
+"""Answers that could not be published are published later: this many at most."""
 
 
 class Invalidation:

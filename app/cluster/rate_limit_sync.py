@@ -17,7 +17,7 @@ from app.cluster.redis_connection import Unreachable
 from app.cluster.shared_store import SharedStore
 
 EVERY = 0.1
-"""Seconds between two exchanges: so long a process may not know what another has granted."""
+"""Seconds between two exchanges. A process learns this late what another has granted."""
 MOST = 500
 """Clients in one exchange."""
 DEBT = 2

@@ -20,13 +20,13 @@ from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 
 FORM = "1"
-"""Of names, records and notices: whoever writes another one is met nowhere."""
+"""The version of names, records and notices. Processes of different versions share nothing."""
 YOUNGER = 0.1
-"""Seconds by which an answer must be younger than another, for sure: more than a round trip."""
+"""Seconds by which an answer must be younger to replace another: more than a round trip."""
 SPARE = 1.0
 """Seconds that an answer is kept at least."""
 LEASE = 1.0
-"""Seconds that the right to ask holds unless it is renewed: so soon a dead asker is noticed."""
+"""Seconds that a lease holds unless it is renewed: a dead holder is noticed this soon."""
 NOTICE_SIZE = 1024
 """Bytes of the longest notice that is read."""
 FAILURES = {kind.__name__: kind for kind in UpstreamError.__subclasses__()}

@@ -1,7 +1,4 @@
-"""Flights: many askers, one question.
-
-Knows asyncio and a key. Must not know what is being asked.
-"""
+"""Request coalescing: many requests for one key share one task."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -1,8 +1,4 @@
-"""Hub: who is watching which answer, and the one poller that asks for all of them.
-
-Knows calls, their answers and how many may watch. Must not know the web framework, nor what a
-watcher does with the news.
-"""
+"""Who watches which call, and the one poller that asks for all watchers of it."""
 
 import asyncio
 from collections import Counter

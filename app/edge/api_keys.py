@@ -28,9 +28,9 @@ INDEX = slice(8)
 """The part of a digest that a key is looked up by; then the whole is compared in constant time."""
 
 KeyTable = Mapping[bytes, tuple[bytes, str]]
-"""Digests and names, by the first bytes of the digests."""
+"""Full digest and name of each key, by the first bytes of its digest."""
 FileState = tuple[int, ...]
-"""What of a file's state is another when its content is."""
+"""The parts of a file's state that change with its content: device, inode, time, size."""
 
 
 class ApiKeysError(Exception):

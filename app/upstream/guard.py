@@ -17,11 +17,11 @@ RETRY_NEEDS = 0.3
 RETRY_BACKOFF = 0.05
 """Seconds: a retry comes after a random part of this ("full jitter")."""
 RETRY_SHARE = 10
-"""One retry for so many calls of the last ten seconds, and one a second beside."""
+"""Calls in the last ten seconds that pay for one retry: a tenth of the calls, plus one a second."""
 DEFAULT_PAUSE = 5.0
 """Seconds, when the farm asks for a pause and does not say how long: what clients are told too."""
 UNSIGNED_ROW = 3
-"""After so many refused signatures in a row the farm is asked once in UNSIGNED_HOLD seconds."""
+"""Refused signatures in a row after which the farm is asked once in UNSIGNED_HOLD seconds."""
 UNSIGNED_HOLD = 30.0
 
 

@@ -17,6 +17,9 @@ from tests.programs import DEMO, await_port, free_port
 IMAGE = "renderfarm-gateway"
 
 
+pytestmark = pytest.mark.timeout(900)  # it makes a root file system, beside other work
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """The image, built. A machine that cannot do this is told so, loudly."""
