@@ -26,7 +26,7 @@ from app.edge.admission import Admission, ConcurrencyLimit
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.edge.application import EdgeApplication
 from app.edge.fast_path import FastPath
-from app.resources import CALLS, FAST_ROUTES, ROUTERS
+from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS
 from app.server.drain import Drain
 from app.services import Services, answer_once, build_services
 from app.telemetry import logs
@@ -119,7 +119,7 @@ def _admission(settings: Settings, services: Services) -> Admission | None:
         raise SettingsError(f"{env_name('api_keys_file')}: {error}") from None
     metrics = services.metrics
     counted = metrics.count_refused, metrics.keys.numbers
-    return Admission(ClientAddresses(proxies), keys, rate_limiter, time.monotonic, *counted)
+    return Admission(ClientAddresses(proxies), keys, rate_limiter, time.monotonic, *counted, LISTS)
 
 
 def _api(settings: Settings, services: Services) -> FastAPI:

@@ -259,6 +259,36 @@ def test_beyond_its_share_a_client_is_told_when_to_come_back(
     assert farm.calls() == 1
 
 
+def test_a_list_costs_what_its_ids_cost(start_gateway: StartGateway, farm: Farm) -> None:
+    gateway = start_gateway(rate_limit="20/3600")
+
+    def left(query: str) -> int:
+        answer = gateway.get(f"/sessions?{query}")
+        told = re.search(r";r=(\d+);", answer.headers["ratelimit"])
+        assert told is not None
+        return int(told[1])
+
+    assert left("ids=1008,1009,1010") == 17
+    assert left("ids=1008,1009&ids=1010") == 14
+    assert left("ids=1008%2C1009") == 12
+    assert left("ids=1008,1008,1008") == 11, "one that comes twice counts once"
+    assert left("ids=") == 10
+    refused = gateway.get("/sessions?ids=" + ",".join(map(str, range(1001, 1012))))
+    problem_of(refused, 429, "rate_limited")
+    assert re.match(r'"default";r=10;', refused.headers["ratelimit"])
+    assert left("ids=1001,1002,1003,1004,1005,1006,1007,1008,1009,1010") == 0
+    assert farm.calls() == 10
+
+
+def test_lists_within_a_limit_ask_the_farm_no_more_than_it_allows(
+    start_gateway: StartGateway, farm: Farm
+) -> None:
+    gateway = start_gateway(rate_limit="20/3600")
+    for start in range(1, 751, 50):
+        gateway.get("/sessions?ids=" + ",".join(str(300_000 + start + n) for n in range(50)))
+    assert farm.calls() == 50, "one list, whose cost is a whole share"
+
+
 def test_what_is_open_is_neither_counted_nor_refused(start_gateway: StartGateway) -> None:
     gateway = start_gateway(rate_limit="1/3600")
     assert gateway.get("/sessions/1008").status_code == 200

@@ -15,7 +15,7 @@ from app.api.prefer import wait_of
 from app.api.replies import matches, wish_of
 from app.config.addresses import networks
 from app.core.errors import UpstreamUnreadable
-from app.edge.admission import _key
+from app.edge.admission import _ids, _key
 from app.edge.common_fields import REQUEST_ID
 from app.resources.sessions import session_id
 from app.resources.wire import integer, number
@@ -44,6 +44,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "Authorization": lambda text: _key(
         [(b"authorization", b"Bearer " + text)], {b"authorization": b"Bearer " + text}
     ),
+    "the ids of a list": lambda text: _ids(text, "ids"),
     "traceparent": trace_of,
     "Host": check_host,
     "a target in absolute form": lambda text: origin_form(b"http://a/" + text, [(b"host", b"a")]),

@@ -6,6 +6,8 @@ keys are kept, how requests are counted, or what is answered.
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
+from types import MappingProxyType
+from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,12 +40,15 @@ Decision = tuple[errors.GatewayError | None, list[Header]]
 """Why a request is refused, if it is; and the header fields that its answer has to carry."""
 
 ADMITTED: Decision = (None, [])
+NO_LISTS: Mapping[str, str] = MappingProxyType({})
 
 
 class Admission:
     """Asked once for each request, before anything else. Without keys, everybody may ask.
 
     ``by_key`` counts requests by the names of their keys; a name that is not there counts as 0.
+    ``lists`` names the paths that answer many at once, and the parameter that lists their ids: to
+    a rate limit such a request costs as many as it has ids.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Admission:
         clock: Callable[[], float],
         refused: OnRefused,
         by_key: MutableMapping[str, int],
+        lists: Mapping[str, str] = NO_LISTS,
     ) -> None:
         self._clients = clients
         self._keys = keys
@@ -61,6 +67,7 @@ class Admission:
         self._clock = clock
         self._refused = refused
         self._by_key = by_key
+        self._lists = lists
 
     def admit(self, scope: Scope, given: Mapping[bytes, bytes]) -> Decision:
         """Whether this request is answered. ``given`` are its header fields by name.
@@ -84,7 +91,7 @@ class Admission:
         fields: list[Header] = []
         if self._counter is not None:
             # Guesses of keys are counted too: of the address that they come from.
-            left, whole_in, wait = self._counter.take(client, now)
+            left, whole_in, wait = self._counter.take(client, now, self._cost(scope))
             fields += [
                 (b"ratelimit-policy", self._counter.policy),
                 (b"ratelimit", limit_field(left, whole_in)),
@@ -97,6 +104,18 @@ class Admission:
             self._refused(cause)
             return errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)]
         return None, fields
+
+    def _cost(self, scope: Scope) -> int:
+        parameter = self._lists.get(route_path(scope))
+        if parameter is None:
+            return 1
+        return max(1, len(_ids(scope["query_string"], parameter)))
+
+
+def _ids(query: bytes, parameter: str) -> set[str]:
+    """The different ids in a query; a parameter that is repeated goes on where it left off."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return {one for name, text in pairs if name == parameter for one in text.split(",")}
 
 
 class ConcurrencyLimit:

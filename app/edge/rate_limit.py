@@ -27,8 +27,8 @@ class RateLimiter(Protocol):
 
     policy: bytes
 
-    def take(self, client: str, now: float) -> Allowance:
-        """Count one request of a client, unless its share is used up."""
+    def take(self, client: str, now: float, cost: int = 1) -> Allowance:
+        """Count a request that is worth ``cost`` ones, unless the client's share is used up."""
         ...
 
 
@@ -39,21 +39,23 @@ class RateLimit:
         self.policy = b'"default";q=%d;w=%d' % (quota, window)
         self.window = float(window)  # seconds
         self.each = window / quota
+        self._quota = quota
         self._max_clients = max_clients
         self._whole_at: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, client: str, now: float) -> Allowance:
-        """Count one request of a client, unless its share is used up."""
+    def take(self, client: str, now: float, cost: int = 1) -> Allowance:
+        """Count a request that is worth ``cost`` ones, unless the client's share is used up."""
         whole_at = self._whole_at.get(client, now)
         if whole_at < now:
             whole_at = now
-        spare = self.window - (whole_at - now) - self.each
+        spent = min(cost, self._quota) * self.each  # more than a whole share can never be had
+        spare = self.window - (whole_at - now) - spent
         # Half a request of tolerance: sums of fractions must not cost anyone a whole one.
         if spare < -self.each / 2:
-            return Allowance(0, whole_at - now, -spare)
+            return Allowance(int((spare + spent) / self.each + 0.5), whole_at - now, -spare)
         if len(self._whole_at) >= self._max_clients and client not in self._whole_at:
             self._forget(now)
-        whole_at += self.each
+        whole_at += spent
         self._whole_at[client] = whole_at
         return Allowance(int(spare / self.each + 0.5), whole_at - now, 0.0)
 
@@ -86,11 +88,11 @@ class SharedRateLimit:
         self._rate = rate
         self._untold: dict[str, int] = {}
 
-    def take(self, client: str, now: float) -> Allowance:
-        """Count one request of a client, unless its share is used up."""
-        allowance = self._rate.take(client, now)
+    def take(self, client: str, now: float, cost: int = 1) -> Allowance:
+        """Count a request that is worth ``cost`` ones, unless the client's share is used up."""
+        allowance = self._rate.take(client, now, cost)
         if allowance.wait == 0:
-            self._untold[client] = self._untold.get(client, 0) + 1
+            self._untold[client] = self._untold.get(client, 0) + cost
         return allowance
 
     def untold(self, most: int) -> dict[str, int]:

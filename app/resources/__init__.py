@@ -9,5 +9,8 @@ ROUTERS = (sessions.router,)
 CALLS: tuple[type[Call], ...] = (sessions.GetSession,)
 """What the farm is asked."""
 
+LISTS = {"/sessions": "ids"}
+"""Paths that answer many at once, and the query parameter that lists their ids."""
+
 FAST_ROUTES = {"/sessions": FastRoute("getSession", sessions.GetSession)}
 """Heads of paths whose last segment is the call's one argument, and what is served below each."""
