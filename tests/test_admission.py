@@ -1,6 +1,7 @@
 """Who is let in, how often and how many at once: over a real port, with real files of keys."""
 
 import asyncio
+import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -157,6 +158,36 @@ def test_a_preflight_needs_no_key_and_allows_to_send_one(keyed: httpx.Client) ->
     answer = keyed.options("/sessions/1008", headers=PREFLIGHT)
     assert answer.status_code == 204
     assert {"authorization", "x-api-key"} <= listed(answer.headers["access-control-allow-headers"])
+
+
+def test_a_stream_ends_when_its_key_is_taken_back(
+    key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.edge.api_keys.LOOK_EVERY", 0.0)
+    gateway = start_gateway(api_keys_file=tmp_path / "keys", fresh_active=1)
+    _, line = new_key("site-a")
+    with gateway.stream("GET", "/sessions/1005/events", headers={"x-api-key": key}) as stream:
+        lines = stream.iter_lines()
+        assert "event: session" in (next(lines), next(lines), next(lines))
+        (tmp_path / "keys").write_text(line)
+        told = list(lines)
+    assert told[-3] == "event: problem"
+    assert json.loads(told[-2].removeprefix("data: "))["code"] == "unauthorized"
+    assert "event: end" not in told
+
+
+def test_who_waits_for_a_change_is_refused_once_its_key_is_taken_back(
+    key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start_gateway(api_keys_file=tmp_path / "keys")
+    given = {"x-api-key": key}
+    tag = gateway.get("/sessions/1008", headers=given).headers["etag"]
+    names = ["site", None]  # judged when it comes, and again when it has waited
+    monkeypatch.setattr("app.edge.api_keys.ApiKeys.name_of", lambda *_: names.pop(0))
+    given |= {"prefer": "wait=1", "if-none-match": tag}
+    answer = gateway.get("/sessions/1008", headers=given)
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="rfgw", error="invalid_token"'
 
 
 def test_with_keys_answers_are_private_and_kept_ones_come_from_the_front(

@@ -6,7 +6,7 @@ nor are X-Forwarded-Proto and -Host: nothing here depends on how the gateway was
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from starlette.types import Scope
@@ -28,6 +28,12 @@ MAX_ADDRESS = 64
 def client_of(scope: Scope) -> str:
     """Whose request it is: the name that the edge gave it, or the address that it came from."""
     return str(scope.get("rfgw.client") or (scope.get("client") or (NOBODY,))[0])
+
+
+def is_authorized(scope: Scope) -> bool:
+    """Whether the request's API key is still valid: asked again by answers that last for long."""
+    check: Callable[[], bool] | None = scope.get("rfgw.is_authorized")
+    return check is None or check()
 
 
 class ClientAddresses:

@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from app.api.client_address import client_of
+from app.api.client_address import client_of, is_authorized
 from app.api.negotiation import quality
 from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES, Problems
@@ -133,6 +133,9 @@ class EventStream(Response):
         update: Update | None = Update(entry)
         told = entry.digest if known else ""
         while update is not None:
+            if not is_authorized(scope):
+                await _write(send, self._frame(Update(None, errors.Unauthorized()), scope))
+                return
             if update.state != told:
                 told = update.state
                 await _write(send, self._frame(update, scope))
@@ -140,14 +143,17 @@ class EventStream(Response):
                 self._live.count("end")
                 await _write(send, END)
                 return
-            update = await self._next(subscriber, send)
+            update = await self._next(subscriber, scope, send)
 
-    async def _next(self, subscriber: Subscriber, send: Send) -> Update | None:
+    async def _next(self, subscriber: Subscriber, scope: Scope, send: Send) -> Update | None:
+        """The next update. A key that has been taken back is noticed with the next comment."""
         while True:
             try:
                 async with asyncio.timeout(self._live.heartbeat_every):
                     return await subscriber.next()
             except TimeoutError:
+                if not is_authorized(scope):
+                    return Update(None, errors.Unauthorized())
                 await _write(send, HEARTBEAT)
 
     def _frame(self, update: Update, scope: Scope) -> bytes:

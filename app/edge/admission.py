@@ -80,8 +80,9 @@ class Admission:
         if self._keys is not None:
             key = _key(scope["headers"], given)
             name = None if key is None else self._keys.name_of(key, now)
-            if name is not None:
+            if key is not None and name is not None:
                 self._by_key[name] += 1
+                scope["rfgw.is_authorized"] = partial(self._is_valid, key)
                 if self._counter is None:
                     scope["rfgw.client"] = name
                     return ADMITTED
@@ -104,6 +105,10 @@ class Admission:
             self._refused(cause)
             return errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)]
         return None, fields
+
+    def _is_valid(self, key: bytes) -> bool:
+        """Whether the key is in the file now."""
+        return self._keys is not None and self._keys.name_of(key, self._clock()) is not None
 
     def _cost(self, scope: Scope) -> int:
         parameter = self._lists.get(route_path(scope))
