@@ -6,17 +6,19 @@ Knows real processes and the raw farm. Must not know how the gateway is built in
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.conftest import StartGateway
+from tests.conftest import Farm, StartGateway
 from tests.hostile_farm import GOOD, NUMBER, http, raw_farm, session
 from tests.hostile_faults import FLOODS
-from tests.programs import DEMO, RFGW, WITHIN, await_port, free_port, started
+from tests.programs import DEMO, RFGW, WITHIN, await_port, await_ready, free_port, started
 from tests.test_http import problem_of
 from tests.test_upstream import wait_for
 
@@ -101,3 +103,33 @@ def test_two_hundred_cold_sessions_on_a_slow_farm_are_never_more_than_32_calls(
     assert most == CALLS
     assert sum(answer.json().get("code") == "upstream_mismatch" for answer in late) == CALLS
     assert len(farm.requests) == 1 + CALLS
+
+
+def test_a_shortage_of_files_is_ours_and_not_the_farms(tmp_path: Path, farm: Farm) -> None:
+    port = free_port()
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
+    limited = ("sh", "-c", f"ulimit -n 64; exec {sys.executable} -m app serve")
+    with (
+        (tmp_path / "log").open("w") as log,
+        started(tmp_path, *limited, settings=settings, log=log),
+        ExitStack() as crowd,
+    ):
+        await_ready(port)
+        address = ("127.0.0.1", port)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60)
+        with client:
+            assert client.get("/health/live").is_success
+            idle = [
+                crowd.enter_context(socket.create_connection(address, timeout=60))
+                for _ in range(80)
+            ]
+            answers = [client.get(f"/sessions/{number}") for number in range(1001, 1009)]
+            codes = {answer.json()["code"] for answer in answers}
+            assert codes == {"overloaded"}
+            assert all(answer.headers["retry-after"] for answer in answers)
+            for one in idle:
+                one.close()
+            deadline = time.monotonic() + WITHIN
+            while (answer := client.get("/sessions/1001")).status_code != 200:
+                assert answer.json()["code"] == "overloaded", "the breaker has learnt nothing"
+                assert time.monotonic() < deadline

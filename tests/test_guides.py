@@ -63,7 +63,11 @@ def test_every_cause_of_a_failed_attempt_is_explained_and_no_other_is() -> None:
     raised = {*re.findall(r"errors\.Upstream\w+\(\s*\"(\w+)\"", sources), "deadline", "aborted"}
     of_transport = (folder / "transport.py").read_text(encoding="utf-8")
     found = {cause for _, cause in transport.CAUSES}.union(
-        re.findall(r"return \"(\w+)\"", of_transport), transport.TRY_AGAIN, xmlrpc.CAUSES, raised
+        re.findall(r"return \"(\w+)\"", of_transport),
+        transport.TRY_AGAIN,
+        {transport.SHORTAGE},
+        xmlrpc.CAUSES,
+        raised,
     )
     rows = [names(row[0].partition(";")[0]) for row in table("What to do when")]
     told = {name for head, *causes in rows if head == "outcome" for name in causes}

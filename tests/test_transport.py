@@ -1,5 +1,6 @@
 """Dates, pauses and causes, as HTTP and its client tell them."""
 
+import errno
 import gc
 import os
 import socket
@@ -84,6 +85,9 @@ def behind(error: BaseException, *more: BaseException) -> BaseException:
         (aiohttp.ServerDisconnectedError(), "closed"),
         (UnicodeDecodeError("utf-8", b"", 0, 1, "x"), "not_http"),
         (OSError("x"), "network"),
+        (behind(httpx.ConnectError("x"), OSError(errno.EMFILE, "x")), "local_shortage"),
+        (behind(httpx.ConnectTimeout("x"), OSError(errno.ENFILE, "x")), "local_shortage"),
+        (behind(httpx.ConnectError("x"), OSError(errno.EADDRNOTAVAIL, "x")), "local_shortage"),
         (httpx.UnsupportedProtocol("x"), "transport"),
     ],
 )

@@ -37,6 +37,7 @@ INVALID_SIGNATURE = 104
 
 VERDICTS: tuple[tuple[type[errors.GatewayError], Verdict], ...] = (
     (errors.UpstreamUnavailable, Verdict.UNKNOWN),  # it asked for a pause, and gets it
+    (errors.Overloaded, Verdict.UNKNOWN),  # our own shortage
     (errors.UpstreamFault, Verdict.ODD),
     (errors.UpstreamRejectedCall, Verdict.ANSWER),
     (errors.UpstreamRefusedCredentials, Verdict.ANSWER),

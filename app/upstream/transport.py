@@ -4,6 +4,7 @@ Knows the HTTP client and what HTTP says. Must not know whose sockets they are, 
 what is asked.
 """
 
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,12 @@ CAUSES: tuple[tuple[type[BaseException], str], ...] = (
     (OSError, "network"),
 )
 """Which exception behind a transport error tells its cause, the most telling one first."""
+
+SHORTAGE = "local_shortage"
+SHORTAGES = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+)
+"""What this machine has run out of, not the farm: files, buffers, memory, local ports."""
 
 TRY_AGAIN = frozenset({"refused", "reset", "closed", "http_502", "http_504"})
 """Causes after which the same call may be made once more: it has probably not been heard."""
@@ -87,7 +94,10 @@ class Transport:
         try:
             response = await self.http.handle_async_request(request)
         except TRANSPORT_ERRORS as error:
-            raise errors.UpstreamUnreachable(cause_of(error)) from None
+            cause = cause_of(error)
+            if cause == SHORTAGE:
+                raise errors.Overloaded(cause) from None
+            raise errors.UpstreamUnreachable(cause) from None
         try:
             self._check(response)
             return Received(await self._read(response), http_date(response.headers.get("date")))
@@ -131,6 +141,8 @@ def cause_of(error: BaseException) -> str:
     ``closed_early`` is a connection that ended amid the head of an answer; only aiohttp can tell.
     """
     chain = list(_chain(error))
+    if any(isinstance(link, OSError) and link.errno in SHORTAGES for link in chain):
+        return SHORTAGE
     for kind, cause in CAUSES:
         for link in chain:
             if isinstance(link, kind):
