@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from app.telemetry import logs
-from app.telemetry.log_writer import LogWriter, filled, to_stderr
+from app.telemetry.log_writer import EVERY, PAUSE, SLICE, LogWriter, filled, to_stderr
 from tests.programs import WITHIN
 
 
@@ -35,6 +35,50 @@ def test_lines_are_written_in_their_order_and_together() -> None:
     lines.add("again")
     until(lambda: written[-1] == b"again\n")
     assert lines.dropped == 0
+
+
+class Waits(threading.Event):
+    """Notes how long it was waited for, and lets nobody wait."""
+
+    def __init__(self, noted: list[float]) -> None:
+        super().__init__()
+        self._noted = noted
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self._noted.append(timeout)
+        return True
+
+
+def steps_of(number: int, *, room: int) -> list[float]:
+    """What a writer does about so many waiting lines: how many it writes, how long it waits."""
+    steps: list[float] = []
+    lines = LogWriter(lambda text: steps.append(text.count(b"\n")), room=room)
+    lines._hurry = Waits(steps)
+    lines._waiting.extend(map(str, range(number - 1)))
+    lines.add("last")
+    lines.flush(WITHIN)
+    assert lines.dropped == 0
+    return steps
+
+
+def test_lines_are_gathered_and_then_written_in_slices_with_a_pause_between() -> None:
+    whole = [SLICE, PAUSE]
+    assert steps_of(3 * SLICE + 7, room=20_000)[:8] == [EVERY, *whole, *whole, *whole, 7]
+
+
+def test_no_pause_is_made_while_more_than_half_of_the_room_is_taken() -> None:
+    steps = steps_of(4 * SLICE, room=4 * SLICE)
+    assert steps[:7] == [EVERY, SLICE, SLICE, PAUSE, SLICE, PAUSE, SLICE]
+
+
+def test_the_end_waits_for_no_pause() -> None:
+    written: list[bytes] = []
+    lines = LogWriter(written.append, every=3600, pause=3600)
+    for number in range(3 * SLICE):
+        lines.add(str(number))
+    lines.flush(WITHIN)
+    assert b"".join(written).split() == [b"%d" % number for number in range(3 * SLICE)]
 
 
 def test_lines_of_many_threads_are_all_written() -> None:

@@ -16,9 +16,13 @@ from typing import NamedTuple
 
 ROOM = 20_000
 """Lines that wait at most, about 5 MB: half a second of the fastest answers."""
-EVERY = 0.1
+EVERY = 0.01
 """Seconds that lines are gathered for."""
-BATCH = 500
+SLICE = 100
+"""Lines that are formatted and written without a pause: the event loop waits that long for the
+interpreter's lock."""
+PAUSE = 0.001
+"""Seconds between two slices."""
 LAST = 1.0
 """Seconds that the end of the process waits for the last lines."""
 
@@ -61,15 +65,22 @@ def to_stderr(lines: bytes) -> None:
 class LogWriter:
     """Whoever adds a line never waits, not even for a reader that has stopped.
 
-    When ``room`` lines wait, more are ``dropped`` and counted.
+    When ``room`` lines wait, more are ``dropped`` and counted. Slices follow each other without a
+    pause while more than half of ``room`` waits, and at the end.
     """
 
     def __init__(
-        self, write: Callable[[bytes], None] = to_stderr, *, room: int = ROOM, every: float = EVERY
+        self,
+        write: Callable[[bytes], None] = to_stderr,
+        *,
+        room: int = ROOM,
+        every: float = EVERY,
+        pause: float = PAUSE,
     ) -> None:
         self._write = write
         self._room = room
         self._every = every
+        self._pause = pause
         self._begin()
         os.register_at_fork(after_in_child=self._begin)  # threads and their work stay behind
 
@@ -105,10 +116,12 @@ class LogWriter:
             self._wake.clear()
             self._hurry.wait(self._every)
             while self._waiting:
-                self._write_some()
+                self._write_slice()
+                if 0 < len(self._waiting) <= self._room // 2:
+                    self._hurry.wait(self._pause)
 
-    def _write_some(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+    def _write_slice(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), SLICE))]
         try:
             self._write(b"\n".join([*filled(batch), b""]))
         except (OSError, ValueError):  # nobody can read any more
