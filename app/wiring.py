@@ -153,7 +153,7 @@ def snapshot_of(settings: Settings) -> Snapshot | None:
     return Snapshot(
         settings.snapshot_file,
         _group(settings),
-        seal=Seal(settings.consumer_secret.get_secret_value()),
+        seal=Seal(settings.consumer_secret.get_secret_value(), "snapshot"),
         clock=time.monotonic,
         now=time.time,
         tail=settings.stale_if_error,

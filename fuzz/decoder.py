@@ -19,7 +19,7 @@ from app.upstream.xmlrpc.codec import (
 )
 
 CORPUS = Path(__file__).parents[1] / "tests" / "wire" / "xmlrpc"
-SEAL = Seal("fuzz")
+SEAL = Seal("fuzz", "record")
 UNUSABLE = {"foreign", "version", "length", "seal", "header"}
 RECORDS = [
     pack(Record("42", entry, 3600.0), SEAL)

@@ -396,3 +396,22 @@ def test_a_lease_that_never_ends_delays_nobody(
     assert farm.calls() == 1
     left = server.client.pttl(f"{record}:lease")
     assert left == -2 or 0 < left <= 1000, "it ends soon, and then leases work again"
+
+
+def test_a_record_that_is_sent_as_a_notice_is_counted_and_ends_nothing(
+    start_group: StartGroup, server: Valkey
+) -> None:
+    one, other = start_group()
+    assert one.get(ACTIVE).status_code == 200
+    (channel,) = server.client.pubsub_channels()
+    (record,) = server.client.keys("rfgw:*(1005)")
+    sealed = server.client.get(record)
+    assert isinstance(sealed, bytes)
+    unreadable = 'notices_total{kind="unreadable"}'
+    before = counted(other, unreadable)
+    server.client.publish(channel, sealed[:1000])
+    server.client.publish(channel, sealed.removeprefix(b"rfgw1 ")[:1000])
+    until(lambda: counted(other, unreadable) == before + 2, "it is not counted")
+    assert counted(other, "up") == 1
+    one.get(DONE)
+    assert status(other.get(DONE)).endswith("detail=shared")

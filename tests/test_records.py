@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.cache.codec import MAGIC, MAX_SIZE, Record, Seal, Unusable, pack, unpack
 from app.core.cache_entry import CacheEntry, digest
 
-SEAL = Seal("a secret")
+SEAL = Seal("a secret", "record")
 BODY = '{"id":42,"title":"Ü"}\n'.encode()
 ANSWER = Record("call(42)", CacheEntry(BODY, digest(BODY), -0.25, 5.5, 5, final=True), 606.5)
 REFUSAL = Record("call(1)", CacheEntry(b"", "", 0.0, 10.0, 10, 0.0, "SessionNotFound", 300), 11.0)
@@ -58,7 +58,8 @@ def test_when_asking_failed_last_is_not_written() -> None:
         (b"rfgw2 " + pack(ANSWER, SEAL)[len(MAGIC) :], "version"),
         (b"rfgw1", "foreign"),
         (b"rfgw1 ", "seal"),
-        (pack(ANSWER, Seal("another secret")), "seal"),
+        (pack(ANSWER, Seal("another secret", "record")), "seal"),
+        (pack(ANSWER, Seal("a secret", "notice")), "seal"),
         (pack(ANSWER, SEAL)[:-1], "seal"),
         (pack(ANSWER, SEAL) + b" ", "seal"),
         (MAGIC + b"0" * (MAX_SIZE + 1), "length"),
@@ -107,5 +108,5 @@ def test_an_answer_without_a_body_is_none() -> None:
 
 
 def test_a_seal_does_not_show_its_secret() -> None:
-    seal = Seal("hush")
+    seal = Seal("hush", "record")
     assert "hush" not in f"{seal!r} {vars(seal)}"

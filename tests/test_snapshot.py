@@ -28,7 +28,7 @@ class Life:
         self.snapshot = Snapshot(
             path,
             "group",
-            seal=Seal(secret),
+            seal=Seal(secret, "snapshot"),
             clock=lambda: self.clock,
             now=lambda: self.now,
             tail=TAIL,
@@ -84,7 +84,7 @@ def test_a_file_of_another_secret_or_group_is_not_believed(path: Path) -> None:
     other.snapshot = Snapshot(
         path,
         "another group",
-        seal=Seal("s"),
+        seal=Seal("s", "snapshot"),
         clock=lambda: 50.0,
         now=lambda: WRITTEN_AT,
         tail=TAIL,
@@ -139,7 +139,7 @@ def test_what_is_no_snapshot_is_an_empty_one(path: Path, data: bytes, why: str) 
 
 @pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"group": "g", "written": "never"}'])
 def test_a_head_that_is_sealed_but_odd_is_not_believed(path: Path, head: bytes) -> None:
-    path.write_bytes(MAGIC + Seal("s").close(head) + b"\n")
+    path.write_bytes(MAGIC + Seal("s", "snapshot").close(head) + b"\n")
     assert reason(Life(path, clock=50.0, now=WRITTEN_AT)) == "header"
 
 

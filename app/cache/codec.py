@@ -13,7 +13,7 @@ import hmac
 import json
 import re
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from app.core.cache_entry import CacheEntry, digest
 from app.core.errors import Refused
@@ -52,10 +52,13 @@ class Record(NamedTuple):
 
 
 class Seal:
-    """Marks bytes as written by someone who knows the ``secret``."""
+    """Marks bytes as written by someone who knows the ``secret``, for one ``purpose``.
 
-    def __init__(self, secret: str) -> None:
-        self._key = blake2b(secret.encode(), person=b"rfgw cache seal").digest()
+    Each purpose has a key of its own: a record that is sent as a notice opens as nothing.
+    """
+
+    def __init__(self, secret: str, purpose: Literal["record", "notice", "snapshot"]) -> None:
+        self._key = blake2b(secret.encode(), person=f"rfgw {purpose}".encode()).digest()
 
     def close(self, data: bytes) -> bytes:
         """The bytes with their seal before them."""

@@ -214,7 +214,14 @@ def open_coordinator(
     channel = f"{prefix}:news"
     connection = RedisConnection(url, channel)
     shared_store = SharedStore(
-        connection, prefix, channel, seal=Seal(secret), clock=clock, tail=tail, watch=watch
+        connection,
+        prefix,
+        channel,
+        seal=Seal(secret, "record"),
+        notice_seal=Seal(secret, "notice"),
+        clock=clock,
+        tail=tail,
+        watch=watch,
     )
     invalidation = Invalidation(shared_store, store)
     works: list[Work] = []

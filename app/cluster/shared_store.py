@@ -19,7 +19,7 @@ from app.cluster.redis_connection import Command, RedisConnection, RedisReply, U
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 
-FORM = "1"
+FORM = "2"
 """The version of names, records and notices. Processes of different versions share nothing."""
 YOUNGER = 0.1
 """Seconds by which an answer must be younger to replace another: more than a round trip."""
@@ -91,12 +91,14 @@ class SharedStore:
         channel: str,
         *,
         seal: Seal,
+        notice_seal: Seal,
         clock: Callable[[], float],
         tail: float,
         watch: SharedStoreMetrics,
     ) -> None:
         self._connection, self.prefix, self._channel = connection, prefix, channel
-        self._seal, self._clock, self._tail, self._watch = seal, clock, tail, watch
+        self._seal, self._notice_seal = seal, notice_seal
+        self._clock, self._tail, self._watch = clock, tail, watch
         self._me = uuid4().hex
 
     def _names(self, key: str) -> tuple[str, str]:
@@ -162,7 +164,7 @@ class SharedStore:
             "tag": tag_of(entry) if entry and record else "",
             "failure": _told(failure) if failure else None,
         }
-        sealed = self._seal.close(json.dumps(notice).encode())
+        sealed = self._notice_seal.close(json.dumps(notice).encode())
         names = self._names(key)
         where = (lease, record, _ms(total), self._channel, sealed)
         await self.do("tell", ("EVAL", TELL, 2, *names, *where))
@@ -172,7 +174,7 @@ class SharedStore:
         if self._me.encode() in message:  # for a forged one it is as well
             self._watch.notice("own")
             return None
-        opened = self._seal.open(message) if len(message) <= NOTICE_SIZE else None
+        opened = self._notice_seal.open(message) if len(message) <= NOTICE_SIZE else None
         if opened is None:
             self._watch.notice("unreadable")
             return None
