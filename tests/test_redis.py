@@ -6,12 +6,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from redis.exceptions import ResponseError
+from redis._parsers.encoders import Encoder
+from redis.exceptions import InvalidResponse, ResponseError
 
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
-from app.cluster.redis_url import RedisServer
+from app.cluster.redis_url import MAX_REPLY, BoundedParser, RedisServer
 from tests.hostile_farm import server_tls, write_authority
 from tests.programs import WITHIN
 from tests.proxy import Proxy, proxy
@@ -191,6 +193,8 @@ async def test_broken_connections_are_made_anew(way: Proxy) -> None:
         b"*1\r\n" * 5000,
         b"+PONG\r\n" * 3,
         b"$3\r\nab",
+        b"$2000000000\r\n" + b"x" * 1_000_000,
+        b"*2000000000\r\n" + b":1\r\n" * 100_000,
     ],
 )
 async def test_a_server_that_lies_is_left_alone(way: Proxy, lie: bytes) -> None:
@@ -205,6 +209,31 @@ async def test_a_server_that_lies_is_left_alone(way: Proxy, lie: bytes) -> None:
         way.lie = None
         await until(lambda: on_message.states[-1] == "up")
         assert await outcome(connection) == "ok"
+
+
+def announcing(reply: bytes) -> asyncio.StreamReader:
+    """What a server sends: a length that it announces, and as much of it as it likes."""
+    reader = asyncio.StreamReader(limit=2**16)
+    reader.feed_data(reply)
+    return reader
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"$%d\r\n" % (MAX_REPLY + 1),
+        b"$2000000000\r\n",
+        b"*2\r\n$%d\r\n" % MAX_REPLY,
+        b"*2000000000\r\n" + b":10000000\r\n" * (MAX_REPLY // 9 + 1),
+    ],
+    ids=range(4),
+)
+async def test_a_reply_beyond_the_bound_is_not_waited_for(reply: bytes) -> None:
+    parser = BoundedParser(65_536)
+    encoder = Encoder("utf-8", "strict", False)  # type: ignore[no-untyped-call]
+    parser.on_connect(SimpleNamespace(_reader=announcing(reply), encoder=encoder))  # type: ignore[no-untyped-call]
+    with pytest.raises(InvalidResponse):
+        await parser.read_response()
 
 
 async def test_a_link_does_not_show_its_password(server: Valkey) -> None:

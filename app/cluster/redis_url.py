@@ -8,8 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from redis._parsers import _AsyncRESP2Parser
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
+
+from app.cache.codec import MAX_SIZE
 
 CONNECT = 1.0
 """Seconds for making a connection, TLS and password included."""
@@ -23,6 +26,38 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
 """What an error is called that ended a try to connect, or that is behind the one which did."""
 
 
+MAX_REPLY = MAX_SIZE + 65_536
+"""Bytes of the largest reply that is read: the largest record, and what stands around it."""
+
+
+class BoundedParser(_AsyncRESP2Parser):
+    """redis-py's parser of replies, which reads no more of one than ``MAX_REPLY`` bytes.
+
+    Its own reads whatever length a server announces. What is larger raises InvalidResponse.
+    """
+
+    _left = MAX_REPLY
+
+    async def read_response(self, disable_decoding: bool = False) -> Any:
+        """The next reply."""
+        self._left = MAX_REPLY
+        return await super().read_response(disable_decoding=disable_decoding)
+
+    async def _read(self, length: int) -> bytes:
+        self._spend(length)
+        return await super()._read(length)
+
+    async def _readline(self) -> bytes:
+        line = await super()._readline()
+        self._spend(len(line))
+        return line
+
+    def _spend(self, length: int) -> None:
+        self._left -= length
+        if self._left < 0:
+            raise InvalidResponse("a reply beyond the bound")
+
+
 class RedisServer:
     """The server at ``url``."""
 
@@ -33,7 +68,8 @@ class RedisServer:
 
     def connection(self) -> Any:
         """One that is not made yet."""
-        limits = {"socket_timeout": None, "socket_connect_timeout": CONNECT}
+        limits: dict[str, Any] = {"socket_timeout": None, "socket_connect_timeout": CONNECT}
+        limits["parser_class"] = BoundedParser
         fresh = self._kind(**{**self._options, **limits}, protocol=2, driver_info=None)
         if isinstance(fresh, SSLConnection):
             # One for all: to read the system's authorities holds everything up for a while.
