@@ -111,7 +111,7 @@ def test_a_shortage_of_files_is_ours_and_not_the_farms(tmp_path: Path, farm: Far
     limited = ("sh", "-c", f"ulimit -n 64; exec {sys.executable} -m app serve")
     with (
         (tmp_path / "log").open("w") as log,
-        started(tmp_path, *limited, settings=settings, log=log),
+        started(tmp_path, *limited, settings=settings, log=log) as program,
         ExitStack() as crowd,
     ):
         await_ready(port)
@@ -123,6 +123,8 @@ def test_a_shortage_of_files_is_ours_and_not_the_farms(tmp_path: Path, farm: Far
                 crowd.enter_context(socket.create_connection(address, timeout=60))
                 for _ in range(80)
             ]
+            files = Path(f"/proc/{program.pid}/fd")
+            wait_for(lambda: len([*files.iterdir()]) >= 64)  # all that there are
             answers = [client.get(f"/sessions/{number}") for number in range(1001, 1009)]
             codes = {answer.json()["code"] for answer in answers}
             assert codes == {"overloaded"}
