@@ -97,7 +97,7 @@ contract: $(VENV)/.dev openapi/node_modules/.installed ## Lint, compare and fuzz
 	$(BIN)/python -m openapi.breaking
 	$(BIN)/python -m openapi.fuzz
 
-deploy: $(VENV)/.dev ## Check compose and Kubernetes manifests, build the image and run it (needs buildah, bubblewrap, debootstrap, kubectl)
+deploy: $(VENV)/.dev ## Check compose, manifests, alerts and dashboard, build the image and run it (needs buildah, bubblewrap, debootstrap, kubectl, promtool)
 	$(BIN)/python -m pytest deploy/check
 
 fuzz/.venv/.done: requirements.lock fuzz/requirements.lock

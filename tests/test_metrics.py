@@ -85,6 +85,13 @@ EVENTS: list[tuple[str, tuple[str, str, dict[str, str]], dict[str, object] | Non
         {requests(200), *MISS, attempts("http_502"), "rfgw_upstream_retries_total"},
     ),
     (
+        "the gateway's own key refused", bare("/sessions/1004"), {"do": "fault", "code": 400},
+        {
+            requests(502), cache("failed"), attempts("fault"),
+            'rfgw_upstream_credentials_refused_total{fault_code="400"}',
+        },
+    ),
+    (
         "another session's answer", bare("/sessions/1005"), {"do": "wrong_id"},
         {
             requests(502), cache("failed"), attempts("ok"),

@@ -27,6 +27,9 @@ class Instrumentation:
     def attempt(self, attempt: Attempt) -> None:
         """One attempt to call the farm ended."""
 
+    def credentials_refused(self, fault_code: int) -> None:
+        """The farm refused the gateway's own key or signature, with this fault."""
+
     def not_asked(self, cause: str) -> None:
         """A call was not even made."""
 

@@ -24,6 +24,10 @@ class Telemetry(Instrumentation):
             ms=round(attempt.seconds * 1000, 1),
         )
 
+    def credentials_refused(self, fault_code: int) -> None:
+        """Count an attempt that the farm refused for our key or signature."""
+        self._metrics.count_credentials_refused(fault_code)
+
     def not_asked(self, cause: str) -> None:
         """Count a call that was not made."""
         self._metrics.count_not_asked(cause)

@@ -54,6 +54,11 @@ class Metrics:
         self.retries = self._counter(
             "rfgw_upstream_retries", "Attempts that repeated a call whose first attempt failed."
         )
+        self.credentials_refused = self._counter(
+            "rfgw_upstream_credentials_refused",
+            "Attempts that the farm refused for the gateway's own key or signature, by fault code.",
+            "fault_code",
+        )
         self.not_asked = self._counter(
             "rfgw_upstream_not_asked",
             "Calls that were not made, by cause: queue_full, queue_wait, paused, "
@@ -131,6 +136,10 @@ class Metrics:
         self.attempt_seconds.observe(seconds)
         if number > 1:
             self.retries.inc()
+
+    def count_credentials_refused(self, fault_code: int) -> None:
+        """The farm refused our own key or signature, with a fault of a table of ours."""
+        self.credentials_refused.labels(str(fault_code)).inc()
 
     def count_not_asked(self, cause: str) -> None:
         """One call was not made."""

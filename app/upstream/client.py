@@ -155,6 +155,8 @@ class UpstreamClient:
         except Fault as fault:
             outcome, fault_code = "fault", fault.code
             kind = {**FAULTS, **question.faults}.get(fault.code, errors.UpstreamFault)
+            if issubclass(kind, errors.UpstreamRefusedCredentials):
+                self.instrumentation.credentials_refused(fault.code)
             raise kind(outcome, fault_code=fault.code) from None
         except errors.UpstreamError as error:
             outcome = error.cause
