@@ -15,8 +15,9 @@ from app.api.error_codes import Code
 from app.api.health import health_router
 from app.api.problems import CODES, Problem, Problems
 from app.api.route_path import first_segment
+from app.config.base import env_name
 from app.config.environment import SettingsError, load_settings
-from app.config.settings import Settings, env_name
+from app.config.settings import Settings
 from app.core.call import Call
 from app.docs.demo_page import demo_router
 from app.docs.document_routes import document_router

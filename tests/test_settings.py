@@ -311,7 +311,7 @@ def test_a_cache_s_address_with_broken_percent_encodings_is_refused_unquoted(
 def test_a_shared_cache_needs_redis_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "redis://:hush@127.0.0.1"
     assert "hush" not in repr(load(tmp_path, RFGW_CACHE_URL=url))
-    monkeypatch.setattr("app.config.settings.find_spec", lambda name: None)
+    monkeypatch.setattr("app.config.cache_settings.find_spec", lambda name: None)
     told = wrong(tmp_path, RFGW_CACHE_URL=url)
     assert told == {
         "RFGW_CACHE_URL": "needs the package redis: pip install renderfarm-gateway[redis]"

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
+from app.config.base import env_name
 from app.config.environment import FILES, NAMES, SettingsError, load_settings
-from app.config.settings import SECRETS, env_name
+from app.config.settings import SECRETS
 from app.core.errors import UpstreamMismatch, UpstreamUnreadable
 from app.resources.sessions import GetSession
 from tests.test_xmlrpc_properties import values

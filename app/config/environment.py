@@ -13,7 +13,8 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from app.config.settings import PREFIX, SECRETS, Settings, env_name
+from app.config.base import PREFIX, env_name
+from app.config.settings import SECRETS, Settings
 
 
 class SettingsError(Exception):

@@ -1,0 +1,95 @@
+"""Settings of the clients: who may ask, from which pages, how much, and at which address."""
+
+import re
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from app.config.addresses import Network, base_address, networks, origins
+from app.config.base import SettingsBase
+
+RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+
+
+class ClientSettings(SettingsBase):
+    """Keys, limits, origins, proxies and addresses."""
+
+    events_max_streams: int = Field(
+        1000, ge=0, le=1_000_000, description="Readers who watch for changes at once."
+    )
+    events_per_client: int = Field(
+        20, ge=0, le=1_000_000, description="How many of them may be of one client."
+    )
+    cors_origins: str = Field(
+        "*", description="Origins whose pages may read answers, comma-separated; `*` for all."
+    )
+    public_url: str = Field(
+        "", description="Absolute base address of the gateway, for problem types and documents."
+    )
+    root_path: str = Field(
+        "",
+        description="Path prefix that clients see, like `/gw`, whether proxies cut it or not.",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File of the API keys that clients need; without it, none is needed."
+    )
+    rate_limit: str = Field(
+        "", description="`600/60`: of one client, 600 requests are taken in 60 seconds."
+    )
+    forwarded_allow_ips: str = Field(
+        "", description="Proxies whose X-Forwarded-For is believed, comma-separated."
+    )
+    max_requests: int = Field(
+        2000, ge=1, le=100_000, description="Requests at once for what is not kept."
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_base(cls, url: str) -> str:
+        return base_address(url) if url else url
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_prefix(cls, path: str) -> str:
+        if path and not ROOT_PATH.fullmatch(path):
+            raise ValueError("must be a path without a slash at its end, like /gw or /farm/gw")
+        return path
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        origins(text)
+        return text
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_rate(cls, text: str) -> str:
+        if text and not RATE.fullmatch(text):
+            raise ValueError(
+                "must be requests/seconds like 600/60, up to 999999 requests and 9999 seconds"
+            )
+        return text
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        if text:
+            networks(text)
+        return text
+
+    @property
+    def rate(self) -> tuple[int, int] | None:
+        """Requests and seconds, if there is a limit."""
+        parts = RATE.fullmatch(self.rate_limit)
+        return (int(parts[1]), int(parts[2])) if parts else None
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of the proxies that are believed."""
+        return networks(self.forwarded_allow_ips) if self.forwarded_allow_ips else ()
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The allowed origins; ``*`` stands for all."""
+        return origins(self.cors_origins)

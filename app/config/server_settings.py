@@ -1,0 +1,27 @@
+"""Settings of the server: where it listens, its processes, and its log."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.config.base import SettingsBase
+from app.config.paths import PageFolder
+
+
+class ServerSettings(SettingsBase):
+    """Where it listens, its processes, and its log."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    demo_dir: PageFolder | None = Field(
+        None, description="Folder of the built demo page, served at `/demo`."
+    )
+    workers: int = Field(1, ge=1, le=64, description="Processes that answer on the one port.")
+    shutdown_grace: float = Field(
+        5, ge=0, le=10, description="How long requests are still welcome after SIGTERM."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least serious log line that is written."
+    )
+    log_requests: bool = Field(True, description="Write a log line for every request.")
+    log_format: Literal["json", "console"] = Field("json", description="`console` for people.")
