@@ -9,13 +9,13 @@ from starlette.applications import Starlette
 
 from app.config.settings import Settings
 from app.main import create_app
+from app.sandbox.farm import SandboxFarm as Sandbox
 from app.sandbox.server import (
     DEMO_CONSUMER_KEY,
     DEMO_CONSUMER_SECRET,
     create_farm,
     farm_server,
 )
-from app.sandbox.server import SandboxFarm as Sandbox
 from app.telemetry.log_writer import LOG_WRITER
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving

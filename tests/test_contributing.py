@@ -11,7 +11,8 @@ import pytest
 from app import main, resources
 from app.core.call import Call
 from app.edge.fast_path import FastRoute
-from app.sandbox import data, server
+from app.sandbox import data
+from app.sandbox import farm as sandbox_farm
 from tests.conftest import Farm, StartGateway
 
 GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -26,7 +27,7 @@ def animations(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     module = ModuleType("animations")
     exec(resource, module.__dict__)
     exec(answer, dict(vars(data)))
-    monkeypatch.setattr(server, "PATHS", {*server.PATHS, "community.getAnimation"})
+    monkeypatch.setattr(sandbox_farm, "PATHS", {*sandbox_farm.PATHS, "community.getAnimation"})
     monkeypatch.setattr(main, "ROUTERS", (*resources.ROUTERS, module.router))
     below = FastRoute("getAnimation", module.GetAnimation)
     monkeypatch.setattr(main, "FAST_ROUTES", {**resources.FAST_ROUTES, "/animations": below})

@@ -21,12 +21,13 @@ import pytest
 import uvicorn
 
 from app.sandbox.data import LIVES, PARTS, get_session
+from app.sandbox.farm import MAX_CALL
+from app.sandbox.outcomes import honest
 from app.sandbox.records import KEPT, CallRecord, Records
-from app.sandbox.script import MAGIC, SCRIPT, Late, Step, honest
+from app.sandbox.script import MAGIC, SCRIPT, Late, Step
 from app.sandbox.server import (
     DEMO_CONSUMER_KEY,
     DEMO_CONSUMER_SECRET,
-    MAX_CALL,
     create_farm,
     farm_server,
     serve_farm,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.sandbox import verifier as module
+from app.sandbox import signatures
 from app.sandbox.verifier import Verifier
 from app.upstream.oauth import Reading, Signer
 from app.upstream.xmlrpc.codec import Fault, Value
@@ -200,15 +200,15 @@ def test_nonces_are_forgotten_when_their_timestamps_are_too_old() -> None:
     verifier = farm()
     for second in range(0, 2000, 100):
         verifier.verify(URL, {**signed(NOW + second)}, ARGUMENTS, NOW + second)
-    assert len(verifier._seen) == 7
+    assert len(verifier._nonces) == 7
 
 
 def test_the_memory_of_nonces_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NONCES", 3)
+    monkeypatch.setattr(signatures, "NONCES", 3)
     verifier = farm()
     for _ in range(10):
         verifier.verify(URL, {**signed()}, ARGUMENTS, NOW)
-    assert len(verifier._seen) == 3
+    assert len(verifier._nonces) == 3
 
 
 def test_a_verifier_shows_no_secret() -> None:

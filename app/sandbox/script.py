@@ -12,10 +12,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from app.sandbox.faults import REASONS, refusal
+from app.sandbox.outcomes import Outcome, honest
 from app.sandbox.wire import WireReply
-from app.upstream.xmlrpc import codec as xmlrpc
+from app.upstream.xmlrpc.codec import Fault
 
-Outcome = xmlrpc.Value | xmlrpc.Fault
 Seconds = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
 Status = Annotated[int, Field(ge=200, le=599)]
 Headers = dict[
@@ -30,13 +30,6 @@ BOMB = b"""<?xml version="1.0"?>
 <methodResponse><params><param><value>&h;</value></param></params></methodResponse>
 """
 PAGE = b"<!doctype html><title>Maintenance</title><p>We will be back soon."
-
-
-def honest(outcome: Outcome) -> WireReply:
-    """The answer as the vendor sends it: its text is UTF-8, whatever its label says."""
-    if isinstance(outcome, xmlrpc.Fault):
-        return WireReply(xmlrpc.dump_fault(outcome.code, outcome.text, encoding_label="utf-16"))
-    return WireReply(xmlrpc.dump_answer(outcome, encoding_label="utf-16"))
 
 
 class Step(BaseModel):
@@ -66,7 +59,7 @@ class FaultStep(Step):
     text: str | None = Field(default=None, max_length=10_000)
 
     def outcome(self, outcome: Outcome) -> Outcome:
-        return refusal(self.code) if self.text is None else xmlrpc.Fault(self.code, self.text)
+        return refusal(self.code) if self.text is None else Fault(self.code, self.text)
 
 
 class WrongId(Step):
