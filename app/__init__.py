@@ -9,6 +9,7 @@ Imports point downwards only; ``make lint`` refuses all others::
     resources   what we serve: one file per resource, with its model, its call and its routes
     docs        what people and generators read: OpenAPI, Swagger UI, problem pages, demo page
     edge        every request before and after its route: ids, CORS, keys, limits, the fast path
+    login       a visitor's login at the farm: sealed cookies, and the three steps of OAuth 1.0
     api         what an answer is: problems, caching headers, lists, event streams
     cluster     several processes as one, over Redis or Valkey
     cache       kept answers of this process: memory, records, snapshot

@@ -21,6 +21,7 @@ from app.api.problems import CODES
 from app.cli import main as cli
 from app.cli.exit_codes import EXIT_CODES, REMEDIES
 from app.cli.summary import summary
+from app.config.settings import Settings
 from app.edge.api_keys import ApiKeys
 from app.resources.sessions import GetSession
 from app.upstream.client import FAULTS
@@ -434,6 +435,17 @@ def test_key_prints_a_key_and_the_line_that_makes_it_valid(tmp_path: Path) -> No
     assert ApiKeys(tmp_path / "keys").name_of(key.encode(), 0.0) == "site-a"
     assert key not in done.stderr
     assert "shown this once" in done.stderr
+
+
+def test_key_makes_a_key_for_cookies_that_the_settings_take(tmp_path: Path) -> None:
+    first, second = (run(tmp_path, "key", "--cookie").stdout.strip() for _ in range(2))
+    settings = Settings.model_validate(
+        {"consumer_key": "-", "consumer_secret": "-", "cookie_key": f"{first},{second}"}
+    )
+    assert [len(key) for key in settings.cookie_keys] == [32, 32]
+    assert first != second
+    assert run(tmp_path, "key").returncode == 2
+    assert run(tmp_path, "key", "site-a", "--cookie").returncode == 2
 
 
 def test_key_refuses_a_name_that_is_not_plain(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Settings: where they come from, and what is said about wrong ones."""
 
+import base64
 import os
 import re
 from collections.abc import Mapping
@@ -389,6 +390,62 @@ def test_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
         "127.0.0.1/32", "10.0.0.0/8", "::1/128",
     ]  # fmt: skip
     assert load(tmp_path).proxies == ()
+
+
+COOKIE_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
+LOGIN = {
+    "RFGW_LOGIN": "true",
+    "RFGW_COOKIE_KEY": COOKIE_KEY,
+    "RFGW_PUBLIC_URL": "https://gw.example",
+    "RFGW_CORS_ORIGINS": "https://www.gw.example",
+}
+
+
+def test_a_login_needs_a_key_an_address_and_a_list_of_origins(tmp_path: Path) -> None:
+    assert load(tmp_path, **LOGIN).login
+    assert load(tmp_path, **LOGIN | {"RFGW_PUBLIC_URL": "http://127.0.0.1:8000"}).login
+    for name, text, told in (
+        ("RFGW_COOKIE_KEY", "", "needs RFGW_COOKIE_KEY: rfgw key --cookie makes one"),
+        ("RFGW_PUBLIC_URL", "", "needs RFGW_PUBLIC_URL: the farm sends visitors there"),
+        ("RFGW_PUBLIC_URL", "http://gw.example", "needs https in RFGW_PUBLIC_URL: cookies are"),
+        ("RFGW_CORS_ORIGINS", "*", "needs a list of origins in RFGW_CORS_ORIGINS, not *"),
+        ("RFGW_CORS_ORIGINS", "", "needs a list of origins in RFGW_CORS_ORIGINS, not *"),
+    ):
+        assert wrong(tmp_path, **LOGIN | {name: text})["RFGW_LOGIN"].startswith(told)
+
+
+def test_a_wrong_setting_that_a_login_needs_is_told_once(tmp_path: Path) -> None:
+    for name in ("RFGW_COOKIE_KEY", "RFGW_PUBLIC_URL", "RFGW_CORS_ORIGINS"):
+        assert wrong(tmp_path, **LOGIN | {name: "nonsense"}).keys() == {name}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["short", "", ",", COOKIE_KEY[:-1], COOKIE_KEY + "A", COOKIE_KEY + "==", "+" * 43,
+     f"{COOKIE_KEY},", f"{COOKIE_KEY};{COOKIE_KEY}", ",".join([COOKIE_KEY] * 9)],
+)  # fmt: skip
+def test_what_are_no_keys_of_cookies_is_refused_and_never_quoted(tmp_path: Path, text: str) -> None:
+    told = wrong(tmp_path, **LOGIN | {"RFGW_COOKIE_KEY": text})
+    reason = told.get("RFGW_COOKIE_KEY") or told["RFGW_LOGIN"]
+    assert reason.startswith(("must be", "needs RFGW_COOKIE_KEY"))
+    assert COOKIE_KEY[:-1] not in str(told)
+
+
+def test_several_keys_of_cookies_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"{COOKIE_KEY}, {COOKIE_KEY}=\n")
+    given = {**LOGIN, "RFGW_COOKIE_KEY": "", "RFGW_COOKIE_KEY_FILE": str(tmp_path / "keys")}
+    settings = load(tmp_path, **given)
+    assert settings.cookie_keys == (bytes(range(32)),) * 2
+    assert COOKIE_KEY not in repr(settings) + settings.model_dump_json()
+
+
+def test_accounts_need_keys_of_clients(tmp_path: Path) -> None:
+    told = wrong(tmp_path, RFGW_ACCOUNTS="true")["RFGW_ACCOUNTS"]
+    assert told == "needs RFGW_API_KEYS_FILE: a key decides who may make them"
+    settings = load(tmp_path, RFGW_ACCOUNTS="true", RFGW_API_KEYS_FILE="keys")
+    assert (settings.accounts, settings.accounts_rate) == (True, (10, 60))
+    told = wrong(tmp_path, RFGW_ACCOUNTS_LIMIT="10")["RFGW_ACCOUNTS_LIMIT"]
+    assert told.startswith("must be requests/seconds like 10/60")
 
 
 def test_settings_never_show_their_secrets(tmp_path: Path) -> None:

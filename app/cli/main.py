@@ -111,8 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="one JSON document instead of lines")
     doctor.set_defaults(run=_doctor)
 
-    key = verbs.add_parser("key", help="make an API key for one client")
-    key.add_argument("name", help="the client's name, for logs and limits")
+    key = verbs.add_parser("key", help="make an API key for one client, or a key for cookies")
+    which = key.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", nargs="?", help="the client's name, for logs and limits")
+    which.add_argument("--cookie", action="store_true", help="a key for RFGW_COOKIE_KEY")
     key.set_defaults(run=_key)
 
     openapi = verbs.add_parser("openapi", help="print the OpenAPI document")
@@ -224,7 +226,11 @@ def _get(parsed: argparse.Namespace) -> int:
 
 def _key(parsed: argparse.Namespace) -> int:
     from app.edge.api_keys import new_key
+    from app.login.sealed_cookies import new_cookie_key
 
+    if parsed.cookie:
+        print(new_cookie_key())
+        return 0
     try:
         key, line = new_key(parsed.name)
     except ValueError as error:

@@ -3,10 +3,11 @@
 from app.config.cache_settings import CacheSettings
 from app.config.client_settings import ClientSettings
 from app.config.farm_settings import FarmSettings
+from app.config.login_settings import LoginSettings
 from app.config.server_settings import ServerSettings
 
 
-class Settings(ServerSettings, ClientSettings, CacheSettings, FarmSettings):
+class Settings(LoginSettings, ServerSettings, ClientSettings, CacheSettings, FarmSettings):
     """The gateway's settings. Durations are seconds, sizes bytes."""
 
 
