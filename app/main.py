@@ -112,7 +112,7 @@ def create_api(settings: Settings) -> FastAPI:
 def _admission(settings: Settings, services: Services) -> Admission | None:
     """What decides whether a request is answered; None if every request is."""
     path, proxies, rate_limiter = settings.api_keys_file, settings.proxies, services.rate_limiter
-    if not (path or rate_limiter or proxies):
+    if not (path or rate_limiter or proxies or settings.trusts_unix):
         return None
     try:
         keys = ApiKeys(path) if path else None
@@ -120,7 +120,8 @@ def _admission(settings: Settings, services: Services) -> Admission | None:
         raise SettingsError(f"{env_name('api_keys_file')}: {error}") from None
     metrics = services.metrics
     counted = metrics.count_refused, metrics.keys.numbers
-    return Admission(ClientAddresses(proxies), keys, rate_limiter, time.monotonic, *counted, LISTS)
+    addresses = ClientAddresses(proxies, unix=settings.trusts_unix)
+    return Admission(addresses, keys, rate_limiter, time.monotonic, *counted, LISTS)
 
 
 def _api(settings: Settings, services: Services) -> FastAPI:

@@ -163,10 +163,10 @@ def test_settings_that_make_sense_are_ok(overrides: Mapping[str, object]) -> Non
 
 def test_a_port_in_use_is_a_warning_and_an_address_of_others_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert about_port("127.0.0.1", listener.getsockname()[1]).status == "warn"
-    assert about_port("127.0.0.1", 0).status == "ok"
-    assert about_port("192.0.2.1", 8000).status == "FAIL"
-    assert about_port("no such host.invalid", 8000).status == "FAIL"
+        assert about_port(["127.0.0.1"], listener.getsockname()[1]).status == "warn"
+    assert about_port(["127.0.0.1"], 0).status == "ok"
+    assert about_port(["192.0.2.1"], 8000).status == "FAIL"
+    assert about_port(["no such host.invalid"], 8000).status == "FAIL"
 
 
 def test_open_files_are_counted_against_calls_and_clients() -> None:

@@ -377,11 +377,12 @@ def test_a_rate_is_requests_and_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["*", "10.0.0.0/33", "10.0.0.1/8", "proxy.example", "10.0.0.1,", "10.0.0.1:80", "unix:"]
+    "text",
+    ["*", "10.0.0.0/33", "10.0.0.1/8", "proxy.example", "10.0.0.1,", "10.0.0.1:80", "unix:/a"],
 )
 def test_what_are_no_networks_is_refused(tmp_path: Path, text: str) -> None:
     told = wrong(tmp_path, RFGW_FORWARDED_ALLOW_IPS=text)
-    assert told["RFGW_FORWARDED_ALLOW_IPS"].startswith("must be IP addresses or networks")
+    assert told["RFGW_FORWARDED_ALLOW_IPS"].startswith("must be IP addresses, networks")
 
 
 def test_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
@@ -390,6 +391,13 @@ def test_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
         "127.0.0.1/32", "10.0.0.0/8", "::1/128",
     ]  # fmt: skip
     assert load(tmp_path).proxies == ()
+    assert not settings.trusts_unix
+    assert load(tmp_path, RFGW_FORWARDED_ALLOW_IPS="::1, unix:").trusts_unix
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1,", ",::1", "127.0.0.1,,::1"])
+def test_an_empty_address_to_listen_on_is_refused(tmp_path: Path, text: str) -> None:
+    assert "RFGW_HOST" in wrong(tmp_path, RFGW_HOST=text)
 
 
 COOKIE_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")

@@ -37,23 +37,35 @@ def is_authorized(scope: Scope) -> bool:
 
 
 class ClientAddresses:
-    """Tells clients apart; ``proxies`` are the networks whose X-Forwarded-For is believed."""
+    """Tells clients apart; ``proxies`` are the networks whose X-Forwarded-For is believed.
 
-    def __init__(self, proxies: Networks) -> None:
+    ``unix`` says that a peer without an address, on a Unix socket, is such a proxy too.
+    """
+
+    def __init__(self, proxies: Networks, *, unix: bool = False) -> None:
         self._proxies = tuple(proxies)
+        self._unix = unix
         self._kept = lru_cache(4096)(self._name)  # few peers ask often
 
     def of(self, scope: Scope) -> str:
         """The client's name: its IPv4 address, or the /64 network of its IPv6 address."""
         peer = scope["client"][0] if scope["client"] else ""
-        if not self._proxies:
+        if not (self._unix if not peer else self._proxies):
             return self._kept(peer, b"")
         forwarded = b",".join(text for name, text in scope["headers"] if name == FORWARDED)
         tell = self._kept if len(forwarded) <= MAX_KEPT_LENGTH else self._name
         return tell(peer, forwarded)
 
     def _name(self, peer: str, forwarded: bytes) -> str:
+        if not peer:
+            peer, forwarded = _last_hop(forwarded)
         return name_of(client_address(peer, forwarded, self._proxies))
+
+
+def _last_hop(forwarded: bytes) -> tuple[str, bytes]:
+    """Whom a peer on a Unix socket was asked by, and what that one says further."""
+    before, _, last = forwarded.rpartition(b",")
+    return last.strip(b" \t").decode("latin-1"), before
 
 
 def client_address(peer: str, forwarded: bytes, proxies: Networks) -> Address | None:

@@ -56,6 +56,10 @@ def health_router(exposition: Callable[[], bytes], drain: Drain) -> APIRouter:
         response.headers["cache-control"] = "no-store"
         return Health(status="ok")
 
+    # HAProxy's health check asks with OPTIONS unless it is told otherwise.
+    for path, check in (("/health/live", get_liveness), ("/health/ready", get_readiness)):
+        router.add_api_route(path, check, methods=["OPTIONS"], include_in_schema=False)
+
     @router.get("/metrics", include_in_schema=False)
     async def get_metrics() -> Response:
         """All counters in the Prometheus text format."""

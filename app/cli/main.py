@@ -9,9 +9,9 @@ import errno
 import io
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from app.cli.exit_codes import EXIT_CODES, FAILED, GET_EPILOG, INTERRUPTED, REMEDIES, WRONG
@@ -137,25 +137,26 @@ def _speed(text: str) -> int:
 def _serve(_parsed: argparse.Namespace) -> int:
     settings = load_settings()
     early = _noted_signals()
-    try:
-        listener = _listener(settings.host, settings.port)
-    except OSError as error:
-        why = (error.strerror or "").partition(" (")[0]
-        print(f"rfgw serve: {settings.host} port {settings.port}: {why}", file=sys.stderr)
-        return FAILED
 
     from app.main import create_app, create_worker
+    from app.server.listeners import ListenError, address, listeners
     from app.server.server import Config
     from app.server.supervisor import serve
     from app.telemetry.multiprocess import multiprocess_for
 
-    with listener, multiprocess_for(settings.workers) as multiprocess:
-        host, port = listener.getsockname()[:2]
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(listeners(settings.hosts, settings.port))
+        except ListenError as error:
+            print(f"rfgw serve: {error}", file=sys.stderr)
+            return FAILED
+        multiprocess = stack.enter_context(multiprocess_for(settings.workers))
         app = create_app(settings)  # what is wrong with it is told before anything else
         build = partial(create_worker, settings, multiprocess) if multiprocess else lambda: app
-        logs.event("listening", host=host, port=port)
+        for listener in opened:
+            logs.event("listening", **address(listener))
         config = Config(build, workers=settings.workers, grace=settings.shutdown_grace)
-        serve(config, listener, multiprocess.fold if multiprocess else None, early)
+        serve(config, opened, multiprocess.fold if multiprocess else None, early)
     return 0
 
 
@@ -165,11 +166,6 @@ def _noted_signals() -> list[int]:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: noted.append(number))
     return noted
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
 
 
 def _sandbox(parsed: argparse.Namespace) -> int:

@@ -13,6 +13,8 @@ DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 DATABASE = re.compile(r"/?|/[0-9]{1,3}")
 ENCODED = re.compile(r"([^%]|%[0-9A-Fa-f]{2})*")
 ANY = "*"
+UNIX = "unix:"
+"""Stands among networks for the peers of a Unix domain socket, as in nginx."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -90,15 +92,21 @@ def origins(text: str) -> frozenset[str]:
     return found
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    """Addresses to listen on, comma-separated; an empty one is an empty text."""
+    return tuple(part.strip() for part in text.split(","))
+
+
 def networks(text: str) -> tuple[Network, ...]:
-    """IP addresses and networks (``10.0.0.0/8``), comma-separated.
+    """IP addresses and networks (``10.0.0.0/8``), comma-separated; ``unix:`` is passed over.
 
     Raises ValueError for anything else, and for a network whose address has bits of a host.
     """
     try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+        parts = (part.strip() for part in text.split(","))
+        return tuple(ipaddress.ip_network(part) for part in parts if part != UNIX)
     except ValueError:
-        wanted = "must be IP addresses or networks like 10.0.0.0/8, comma-separated"
+        wanted = "must be IP addresses, networks like 10.0.0.0/8, or unix:, comma-separated"
         raise ValueError(wanted) from None
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from app.config.addresses import Network, base_address, networks, origins
+from app.config.addresses import UNIX, Network, base_address, networks, origins
 from app.config.base import SettingsBase
 
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
@@ -38,7 +38,9 @@ class ClientSettings(SettingsBase):
         "", description="`600/60`: of one client, 600 requests are taken in 60 seconds."
     )
     forwarded_allow_ips: str = Field(
-        "", description="Proxies whose X-Forwarded-For is believed, comma-separated."
+        "",
+        description="Proxies whose X-Forwarded-For is believed, comma-separated; `unix:` is "
+        "whoever connects to a Unix socket.",
     )
     max_requests: int = Field(
         2000, ge=1, le=100_000, description="Requests at once for what is not kept."
@@ -88,6 +90,11 @@ class ClientSettings(SettingsBase):
     def proxies(self) -> tuple[Network, ...]:
         """The networks of the proxies that are believed."""
         return networks(self.forwarded_allow_ips) if self.forwarded_allow_ips else ()
+
+    @property
+    def trusts_unix(self) -> bool:
+        """Whether a peer on a Unix socket is a proxy that is believed."""
+        return UNIX in (part.strip() for part in self.forwarded_allow_ips.split(","))
 
     @property
     def origins(self) -> frozenset[str]:

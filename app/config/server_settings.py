@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from app.config.addresses import hosts
 from app.config.base import SettingsBase
 from app.config.paths import PageFolder
 
@@ -11,7 +12,10 @@ from app.config.paths import PageFolder
 class ServerSettings(SettingsBase):
     """Where it listens, its processes, and its log."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Addresses to listen on, comma-separated; `unix:/path` is a Unix socket.",
+    )
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
     demo_dir: PageFolder | None = Field(
         None, description="Folder of the built demo page, served at `/demo`."
@@ -25,3 +29,15 @@ class ServerSettings(SettingsBase):
     )
     log_requests: bool = Field(True, description="Write a log line for every request.")
     log_format: Literal["json", "console"] = Field("json", description="`console` for people.")
+
+    @field_validator("host")
+    @classmethod
+    def _are_hosts(cls, text: str) -> str:
+        if not all(hosts(text)):
+            raise ValueError("must be addresses like 127.0.0.1,::1 without an empty one")
+        return text
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses to listen on."""
+        return hosts(self.host)

@@ -162,16 +162,16 @@ def _leave_with_parent() -> None:
 
 def serve(
     config: Config,
-    listener: socket.socket,
+    listeners: list[socket.socket],
     watch: OnWorkers | None = None,
     early: Sequence[int] = (),
 ) -> None:
-    """Serve on ``listener`` until a signal, in this process or in several below it.
+    """Serve on ``listeners`` until a signal, in this process or in several below it.
 
     ``early`` are the signals that came before; it may grow until ours are installed.
     """
     if config.workers > 1:
-        Supervisor(config, [listener], watch, early).run()
+        Supervisor(config, listeners, watch, early).run()
         return
     server = Server(config)
     # The server sends a signal that ended it again. Taken as it takes them itself, one that
@@ -180,4 +180,4 @@ def serve(
         signal.signal(number, server.handle_exit)
     for noted in early:
         server.handle_exit(noted, None)
-    server.run(sockets=[listener])
+    server.run(sockets=listeners)

@@ -3,16 +3,15 @@
 Knows settings that are right one by one and wrong together. Must not know the farm's answers.
 """
 
-import errno
 import resource
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from app.cli.doctor.finding import Finding
-from app.config.addresses import ANY, is_local
+from app.config.addresses import ANY, UNIX, is_local
 from app.config.settings import Settings
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
+from app.server.listeners import ListenError, listeners
 from app.wiring import SPARE_CONNECTIONS
 
 OWN_FILES = 32
@@ -47,7 +46,7 @@ def _doubts(settings: Settings) -> Iterator[tuple[str, str]]:
                 "calls go to the farm in the clear, for others to read and to change",
                 "use https in RFGW_UPSTREAM_URL if the farm has it",
             )
-    if not (_is_own(settings.host) or settings.public_url):
+    if not (all(map(_is_own, settings.hosts)) or settings.public_url):
         yield (
             "others can reach RFGW_HOST, but problem types and documents name no address",
             "set RFGW_PUBLIC_URL to the one that clients use",
@@ -70,20 +69,22 @@ def _doubts(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _is_own(host: str) -> bool:
+    if host.startswith(UNIX):
+        return True
     return is_local(f"http://[{host}]" if ":" in host else f"http://{host}")
 
 
-def about_port(host: str, port: int) -> Finding:
+def about_port(hosts: Sequence[str], port: int) -> Finding:
     """Whether ``rfgw serve`` could listen there now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+        with listeners(hosts, port):
+            pass
+    except ListenError as error:
+        if error.in_use:
             do = "fine if it is this gateway; else choose another RFGW_PORT"
             return Finding("port", "warn", f"{port} is in use", do)
-        why = (error.strerror or "no such address").partition(" (")[0]
-        return Finding("port", "FAIL", f"cannot listen: {why}", "check RFGW_HOST and RFGW_PORT")
+        do = "check RFGW_HOST and RFGW_PORT"
+        return Finding("port", "FAIL", f"cannot listen: {error.why}", do)
     return Finding("port", "ok", f"{port} is free" if port else "any free one will be taken")
 
 

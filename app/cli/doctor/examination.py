@@ -45,7 +45,7 @@ def _examine(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
         yield from skipped("the settings are wrong", *everything)
         return
     yield from about_settings(settings)
-    yield about_port(settings.host, settings.port)
+    yield about_port(settings.hosts, settings.port)
     yield about_files(settings.upstream_concurrency)
     yield _about_cache(settings)
     ca_file = str(settings.upstream_ca_file) if settings.upstream_ca_file else None

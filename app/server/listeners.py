@@ -1,0 +1,75 @@
+"""Opens the sockets that the server listens on: IPv4, IPv6 and Unix domain sockets."""
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+UNIX = "unix:"
+"""An address that begins like this names a Unix domain socket by its path."""
+
+
+class ListenError(Exception):
+    """One address cannot be listened on. The text names it and the reason, ``why``."""
+
+    def __init__(self, where: str, error: OSError) -> None:
+        self.why = (error.strerror or "no such address").partition(" (")[0]
+        self.in_use = error.errno == errno.EADDRINUSE
+        super().__init__(f"{where}: {self.why}")
+
+
+@contextmanager
+def listeners(hosts: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
+    """A listening socket for each of ``hosts``, closed at the end. Raises ListenError.
+
+    Port 0 picks a free one, the same for all. Who may connect to a Unix socket is said by the
+    permissions of its folder; its file goes away at the end.
+    """
+    with ExitStack() as stack:
+        opened = list[socket.socket]()
+        for host in hosts:
+            try:
+                listener = _listener(host, port)
+            except OSError as error:
+                where = host if host.startswith(UNIX) else f"{host} port {port}"
+                raise ListenError(where, error) from None
+            opened.append(stack.enter_context(listener))
+            if listener.family == socket.AF_UNIX:
+                stack.callback(Path(listener.getsockname()).unlink, missing_ok=True)
+            else:
+                port = listener.getsockname()[1]
+        yield opened
+
+
+def address(listener: socket.socket) -> dict[str, Any]:
+    """Where it listens: ``host`` and ``port``, or ``host`` alone for a Unix socket."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return {"host": f"{UNIX}{name}"}
+    return {"host": name[0], "port": name[1]}
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    if not host.startswith(UNIX):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    path = Path(host.removeprefix(UNIX))
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket() and not _is_answered(path):
+            path.unlink()  # of a process that was killed
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_answered(path: Path) -> bool:
+    """Whether a process listens on this socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
