@@ -22,7 +22,7 @@ CORPUS = Path(__file__).parents[1] / "tests" / "wire" / "xmlrpc"
 SEAL = Seal("fuzz", "record")
 UNUSABLE = {"foreign", "version", "length", "seal", "header"}
 RECORDS = [
-    pack(Record("42", entry, 3600.0), SEAL)
+    pack(Record("42", entry, 3600.0, 1.7e9), SEAL)
     for entry in (
         CacheEntry(b"{}", digest(b"{}"), -1.5, 60.0, 60, final=True),
         CacheEntry(b"", "", 0.0, 10.0, 10, refused="SessionNotFound", fault_code=300),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -396,6 +397,94 @@ def test_a_lease_that_never_ends_delays_nobody(
     assert farm.calls() == 1
     left = server.client.pttl(f"{record}:lease")
     assert left == -2 or 0 < left <= 1000, "it ends soon, and then leases work again"
+
+
+def a_record(server: Valkey) -> str:
+    """The name of the one record that is kept for the session of ``ACTIVE``."""
+    (name,) = server.client.keys("rfgw:*(1005)")
+    return bytes(name).decode()  # type: ignore[arg-type]
+
+
+def test_an_old_record_that_is_put_back_is_as_old_as_it_is(
+    start_group: StartGroup, server: Valkey, farm: Farm
+) -> None:
+    one, other = start_group(fresh_active=60)
+    one.get(ACTIVE)
+    until(lambda: bool(server.client.keys("rfgw:*(1005)")), "it is not kept")
+    name = a_record(server)
+    sealed, whole = server.client.get(name), server.client.pttl(name)
+    assert isinstance(sealed, bytes)
+    server.client.delete(name)
+    grow_older()
+    server.client.set(name, sealed, px=whole)
+    answer = other.get(ACTIVE)
+    assert status(answer).endswith("detail=shared")
+    assert int(answer.headers["age"]) >= 1
+    assert farm.calls() == 1
+
+
+def test_a_record_that_is_put_back_after_its_time_is_none(
+    start_group: StartGroup, server: Valkey, farm: Farm
+) -> None:
+    brief = {"fresh_active": 0.1, "stale_if_error": 0, "stale_while_revalidate": 0}
+    one, other = start_group(**brief)
+    one.get(ACTIVE)
+    until(lambda: bool(server.client.keys("rfgw:*(1005)")), "it is not kept")
+    name = a_record(server)
+    sealed, whole = server.client.get(name), server.client.pttl(name)
+    assert isinstance(sealed, bytes)
+    until(lambda: not server.client.exists(name), "it stays")
+    grow_older()
+    server.client.set(name, sealed, px=whole)
+    assert "fwd=uri-miss" in status(other.get(ACTIVE))
+    assert counted(other, 'rejected_total{reason="age"}') == 1
+    assert farm.calls() == 2
+
+
+@contextmanager
+def kept_alive(server: Valkey, name: str, lease: bytes) -> Iterator[None]:
+    """Inside the ``with`` block somebody renews a lease that is not theirs."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(0.1):
+            server.client.set(name, lease, px=900)
+
+    server.client.set(name, lease, px=900)
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("is_forged", [True, False])
+def test_a_lease_that_somebody_renews_for_ever_delays_nobody_for_long(
+    start_gateway: StartGateway, server: Valkey, is_forged: bool
+) -> None:
+    ask, leases = threading.Event(), list[bytes]()
+
+    def answer_when_asked(connection: socket.socket) -> None:
+        ask.wait(WITHIN)
+        connection.sendall(GOOD)
+
+    with raw_farm(answer_when_asked) as farm, ThreadPoolExecutor(1) as pool:
+        settings = {"upstream_url": farm.url, "cache_url": server.url, "upstream_deadline": WITHIN}
+        one, other = (start_gateway(**settings, keep_refused=0, fresh_active=0) for _ in "12")
+        begun = pool.submit(one.get, "/sessions/1001", timeout=WITHIN)
+        until(lambda: bool(server.client.keys("*:lease")), "nobody leads")
+        (name,) = server.client.keys("*:lease")
+        lease = server.client.get(name)
+        assert isinstance(lease, bytes)
+        leases.append(b"of a tool" if is_forged else lease)
+        ask.set()
+        assert begun.result().status_code == 200
+        with kept_alive(server, bytes(name).decode(), leases[0]):  # type: ignore[arg-type]
+            alone = other.get("/sessions/1001", headers={"cache-control": "no-cache"})
+        assert alone.status_code == 200
+        assert counted(other, 'questions_total{how="alone"}') == 1
 
 
 def test_a_record_that_is_sent_as_a_notice_is_counted_and_ends_nothing(

@@ -13,8 +13,10 @@ from app.core.cache_entry import CacheEntry, digest
 
 SEAL = Seal("a secret", "record")
 BODY = '{"id":42,"title":"Ü"}\n'.encode()
-ANSWER = Record("call(42)", CacheEntry(BODY, digest(BODY), -0.25, 5.5, 5, final=True), 606.5)
-REFUSAL = Record("call(1)", CacheEntry(b"", "", 0.0, 10.0, 10, 0.0, "SessionNotFound", 300), 11.0)
+NOW = 1.7e9
+ANSWER = Record("call(42)", CacheEntry(BODY, digest(BODY), -0.25, 5.5, 5, final=True), 606.5, NOW)
+REFUSED = CacheEntry(b"", "", 0.0, 10.0, 10, 0.0, "SessionNotFound", 300)
+REFUSAL = Record("call(1)", REFUSED, 11.0, NOW)
 
 
 def reason(data: bytes) -> str:
@@ -40,7 +42,7 @@ def test_what_was_written_is_read_again(record: Record) -> None:
 
 @given(body=st.binary(min_size=1), age=st.floats(0, 1e6), lifetime=st.floats(0, 1e6))
 def test_any_body_and_any_times_are_read_again(body: bytes, age: float, lifetime: float) -> None:
-    record = Record("k", CacheEntry(body, digest(body), -age, lifetime, 7), 1e6)
+    record = Record("k", CacheEntry(body, digest(body), -age, lifetime, 7), 1e6, NOW)
     assert unpack(pack(record, SEAL), SEAL) == record
 
 
@@ -60,6 +62,7 @@ def test_when_asking_failed_last_is_not_written() -> None:
         (b"rfgw1 ", "seal"),
         (pack(ANSWER, Seal("another secret", "record")), "seal"),
         (pack(ANSWER, Seal("a secret", "notice")), "seal"),
+        (pack(ANSWER, Seal("a secret", "lease")), "seal"),
         (pack(ANSWER, SEAL)[:-1], "seal"),
         (pack(ANSWER, SEAL) + b" ", "seal"),
         (MAGIC + b"0" * (MAX_SIZE + 1), "length"),
@@ -94,6 +97,9 @@ def test_no_record_with_another_byte_in_it_is_read(at: int, flip: int) -> None:
         header(lifetime=1e300),
         header(nominal=[]),
         header(total=-0.5),
+        header(written=None),
+        header(written=-1),
+        header(written=math.nan),
         header(fault="x"),
         header(refused="Exception"),
         header(refused="UpstreamError"),

@@ -44,11 +44,13 @@ class Unusable(Exception):
 
 class Record(NamedTuple):
     """What was written. The entry's ``asked_at`` counts from the moment of writing: it is not
-    above zero. ``total`` is for how many seconds from then on the record is kept."""
+    above zero. ``total`` is for how many seconds from then on the record is kept. ``written`` is
+    that moment in Unix seconds, by the clock of the place where the record rests."""
 
     key: str
     entry: CacheEntry
     total: float
+    written: float
 
 
 class Seal:
@@ -57,7 +59,9 @@ class Seal:
     Each purpose has a key of its own: a record that is sent as a notice opens as nothing.
     """
 
-    def __init__(self, secret: str, purpose: Literal["record", "notice", "snapshot"]) -> None:
+    def __init__(
+        self, secret: str, purpose: Literal["record", "notice", "lease", "snapshot"]
+    ) -> None:
         self._key = blake2b(secret.encode(), person=f"rfgw {purpose}".encode()).digest()
 
     def close(self, data: bytes) -> bytes:
@@ -87,6 +91,7 @@ def pack(record: Record, seal: Seal) -> bytes:
         "lifetime": entry.lifetime,
         "nominal": entry.nominal,
         "total": record.total,
+        "written": record.written,
         "refused": entry.refused,
         "fault": entry.fault_code,
         "final": entry.final,
@@ -124,7 +129,7 @@ def _record(header: dict[str, Any], body: bytes) -> Record:
     )
     if entry.refused not in REFUSALS if entry.refused else not body:
         raise ValueError("neither an answer nor a refusal")
-    return Record(str(header["key"]), entry, _seconds(header["total"]))
+    return Record(str(header["key"]), entry, _seconds(header["total"]), _seconds(header["written"]))
 
 
 def _seconds(value: Any) -> float:

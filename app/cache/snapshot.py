@@ -63,13 +63,14 @@ class Snapshot:
         return len(kept)
 
     def _write(self, file: IO[bytes], kept: list[tuple[str, CacheEntry]]) -> None:
-        head = {"group": self._group, "written": self._now()}
+        now = self._now()
+        head = {"group": self._group, "written": now}
         file.write(MAGIC + self._seal.close(json.dumps(head).encode()) + b"\n")
         at = self._clock()
         for key, entry in kept:
             written = entry._replace(asked_at=min(entry.asked_at - at, 0.0))
             total = max(entry.lifetime + self._tail, 0.0)
-            record = pack(Record(key, written, total), self._seal)
+            record = pack(Record(key, written, total, now), self._seal)
             file.write(b"%d\n" % len(record) + record)
 
     def read(self, store: Store) -> int:
@@ -80,18 +81,17 @@ class Snapshot:
         """
         with self._path.open("rb") as file:
             records = list(self._records(file))
-        at = self._clock()
+        at, now = self._clock(), self._now()
         kept = 0
-        for record, elapsed in records:
-            asked_at = record.entry.asked_at - elapsed
+        for record in records:
+            asked_at = record.entry.asked_at - max(now - record.written, 0.0)
             if -asked_at < record.total:
                 store.put(record.key, record.entry._replace(asked_at=at + asked_at))
                 kept += 1
         return kept
 
-    def _records(self, file: IO[bytes]) -> Iterator[tuple[Record, float]]:
-        elapsed = self._now() - self._head(file.readline(MAX_HEAD))
-        if elapsed < 0:
+    def _records(self, file: IO[bytes]) -> Iterator[Record]:
+        if self._now() < self._head(file.readline(MAX_HEAD)):
             raise Unusable("future")
         while line := file.readline(16):
             try:
@@ -104,7 +104,7 @@ class Snapshot:
             record = unpack(data, self._seal)
             if len(data) != length:
                 raise Unusable("length")
-            yield record, elapsed
+            yield record
 
     def _head(self, line: bytes) -> float:
         """When it was written."""

@@ -11,18 +11,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from app.cache.codec import Seal
 from app.cluster.invalidation import Invalidation, is_younger
+from app.cluster.leases import LEASE
+from app.cluster.notices import Notice
 from app.cluster.rate_limit_sync import RateLimitShares, RateLimitSync
 from app.cluster.redis_connection import RedisConnection, Unreachable
-from app.cluster.shared_store import (
-    FORM,
-    LEASE,
-    LeaseResult,
-    Notice,
-    SharedStore,
-    SharedStoreMetrics,
-)
+from app.cluster.shared_store import FORM, LeaseResult, SharedStore, SharedStoreMetrics
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError, UpstreamTimeout
 from app.core.ports import OnUpdate, ResultSource, SharedResult, Store
@@ -210,15 +204,14 @@ def open_coordinator(
     ``tail`` is for how many seconds past freshness answers are of use. What clients take of their
     ``rate_limit`` is exchanged, too.
     """
-    prefix = f"rfgw:{FORM}:{name}"
+    prefix = f"rfgw:{FORM}:{{{name}}}"  # the braces keep a group in one slot of a cluster
     channel = f"{prefix}:news"
     connection = RedisConnection(url, channel)
     shared_store = SharedStore(
         connection,
         prefix,
         channel,
-        seal=Seal(secret, "record"),
-        notice_seal=Seal(secret, "notice"),
+        secret=secret,
         clock=clock,
         tail=tail,
         watch=watch,

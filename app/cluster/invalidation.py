@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from app.cluster.notices import tag_of
 from app.cluster.redis_connection import Unreachable
-from app.cluster.shared_store import YOUNGER, SharedStore, tag_of
+from app.cluster.shared_store import YOUNGER, SharedStore
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 from app.core.ports import OnUpdate, Store

@@ -1,0 +1,81 @@
+"""Notices: what came of a question, sealed, for all who listen.
+
+Knows the form of a notice. Must not know who waits for one.
+"""
+
+import json
+from typing import NamedTuple
+from uuid import uuid4
+
+from app.cache.codec import Seal
+from app.core.cache_entry import CacheEntry
+from app.core.errors import UpstreamError
+
+NOTICE_SIZE = 1024
+"""Bytes of the longest notice that is read."""
+FAILURES = {kind.__name__: kind for kind in UpstreamError.__subclasses__()}
+
+
+class Notice(NamedTuple):
+    """Somebody's question has ended: with an answer of this ``tag``, with a ``failure``, or not."""
+
+    key: str
+    tag: str = ""
+    failure: UpstreamError | None = None
+
+    @property
+    def kind(self) -> str:
+        """How it is counted: answer, failure or nothing."""
+        return "failure" if self.failure else "answer" if self.tag else "nothing"
+
+
+class Unreadable(Exception):
+    """This message is no notice of the group."""
+
+
+class NoticeCodec:
+    """Writes notices in the name of this process, and reads those of others."""
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+        self._me = uuid4().hex
+
+    def pack(self, notice: Notice) -> bytes:
+        """The message that is published."""
+        told = {
+            "from": self._me,
+            "key": notice.key,
+            "tag": notice.tag,
+            "failure": _told(notice.failure) if notice.failure else None,
+        }
+        return self._seal.close(json.dumps(told).encode())
+
+    def unpack(self, message: bytes) -> Notice | None:
+        """The notice of another process; None for our own. Raises Unreadable."""
+        if self._me.encode() in message:  # for a forged one it is as well
+            return None
+        opened = self._seal.open(message) if len(message) <= NOTICE_SIZE else None
+        if opened is None:
+            raise Unreadable
+        # Sealed, so written by a gateway of the same form: its fields need no second look.
+        told = json.loads(opened)
+        failure = _failure(told["failure"]) if told["failure"] else None
+        return Notice(told["key"], told["tag"], failure)
+
+
+def tag_of(entry: CacheEntry) -> str:
+    """Tells answers apart by what they say."""
+    return entry.refused or entry.digest
+
+
+def _told(error: UpstreamError) -> list[str | int | float | None]:
+    return [type(error).__name__, error.cause, error.fault_code, error.retry_after]
+
+
+def _failure(told: list[str | int | float | None]) -> UpstreamError | None:
+    kind, cause, fault_code, retry_after = told
+    return FAILURES[str(kind)](
+        str(cause),
+        fault_code=None if fault_code is None else int(fault_code),
+        retry_after=None if retry_after is None else float(retry_after),
+    )
