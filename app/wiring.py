@@ -15,9 +15,9 @@ from app.core.ports import Instrumentation
 from app.edge.rate_limit import RateLimit, RateLimiter, SharedRateLimit
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
-from app.upstream.circuit_breaker import Breaker
+from app.upstream.bulkhead import Bulkhead
+from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import UpstreamClient
-from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
 from app.upstream.sockets import open_http
 from app.upstream.transport import Transport

@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.upstream.circuit_breaker import HOLD, MAX_HOLD, PROBE_WAIT, SPAN, Breaker, Verdict, Window
+from app.upstream.circuit_breaker import HOLD, MAX_HOLD, PROBE_WAIT, Breaker, Verdict
+from app.upstream.retry import SPAN, Window
 
 ANSWER, FAILURE, ODD = Verdict.ANSWER, Verdict.FAILURE, Verdict.ODD
 UNSIGNED, UNKNOWN = Verdict.UNSIGNED, Verdict.UNKNOWN

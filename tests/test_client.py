@@ -13,10 +13,11 @@ from app.core import errors
 from app.core.ports import Attempt, Instrumentation
 from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
-from app.upstream.circuit_breaker import Breaker, Verdict
+from app.upstream.bulkhead import Bulkhead
+from app.upstream.circuit_breaker import Breaker, Guard, Verdict
 from app.upstream.client import FAULTS, UpstreamClient, verdict_of
-from app.upstream.guard import Bulkhead, Guard
 from app.upstream.oauth import Signer
+from app.upstream.retry import RetryPolicy
 from app.upstream.sockets import open_http
 from app.upstream.transport import Transport
 from tests import conftest
@@ -64,7 +65,7 @@ async def calling(
         base=farm.url,
         signer=Signer(DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET),
         bulkhead=Bulkhead(calls=calls, queue=0, wait=0),
-        guard=Guard(Breaker(uniform=min), uniform=uniform),
+        guard=Guard(Breaker(uniform=min), RetryPolicy(uniform)),
         deadline=5,
         now=time.time,
         instrumentation=told,

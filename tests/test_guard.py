@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.core.errors import Overloaded, UpstreamUnavailable
-from app.upstream.circuit_breaker import HOLD, Breaker, Verdict
-from app.upstream.guard import (
+from app.upstream.bulkhead import Bulkhead
+from app.upstream.circuit_breaker import (
     DEFAULT_PAUSE,
-    RETRY_BACKOFF,
-    RETRY_NEEDS,
+    HOLD,
     UNSIGNED_HOLD,
-    Budget,
-    Bulkhead,
+    Breaker,
     Guard,
+    Verdict,
 )
+from app.upstream.retry import RETRY_BACKOFF, RETRY_NEEDS, RetryBudget, RetryPolicy
 
 NOW = 100.0
 
@@ -34,7 +34,7 @@ def even(low: float, high: float) -> float:
 
 
 def new_guard() -> Guard:
-    return Guard(Breaker(uniform=even), uniform=even)
+    return Guard(Breaker(uniform=even), RetryPolicy(even))
 
 
 def teach(guard: Guard, verdict: Verdict, now: float, subject: str = "") -> None:
@@ -158,7 +158,7 @@ def test_a_retry_needs_time(remaining: float, retried: bool) -> None:
 
 
 def test_the_wait_before_a_retry_is_random_from_nothing_to_its_whole() -> None:
-    guard = Guard(Breaker(), uniform=random.Random(1).uniform)
+    guard = Guard(Breaker(), RetryPolicy(random.Random(1).uniform))
     waits = [guard.retry(NOW + second, NOW + second + 5) for second in range(200)]
     known = [wait for wait in waits if wait is not None]
     assert len(known) == 200
@@ -185,7 +185,7 @@ def test_a_probe_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize(("rate", "most"), [(100, 1.11), (250, 1.11), (1000, 1.11), (10, 1.2)])
 def test_when_everything_fails_attempts_stay_close_to_calls(rate: int, most: float) -> None:
-    budget, seconds = Budget(), 60
+    budget, seconds = RetryBudget(), 60
     calls = retries = 0
     for number in range(rate * seconds):
         budget.earn(NOW + number / rate)
@@ -196,14 +196,14 @@ def test_when_everything_fails_attempts_stay_close_to_calls(rate: int, most: flo
 
 
 def test_a_quiet_gateway_affords_a_retry_a_second() -> None:
-    budget = Budget()
+    budget = RetryBudget()
     assert [budget.spend(NOW + at) for at in (0.0, 0.1, 0.9, 1.0, 1.5, 2.0)] == [
         True, False, False, True, False, True,
     ]  # fmt: skip
 
 
 def test_a_burst_of_failures_after_good_times_is_retried() -> None:
-    budget = Budget()
+    budget = RetryBudget()
     for number in range(500):
         budget.earn(NOW + number / 100)
     spent = [budget.spend(NOW + 5) for _ in range(100)]

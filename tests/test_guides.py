@@ -12,6 +12,7 @@ from app.config.environment import FILES, NAMES
 from app.core.fetch_result import OUTCOMES
 from app.telemetry.metrics import Metrics
 from app.upstream import transport
+from app.upstream.retry import TRY_AGAIN
 from app.upstream.xmlrpc import codec as xmlrpc
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def test_every_cause_of_a_failed_attempt_is_explained_and_no_other_is() -> None:
     of_transport = (folder / "transport.py").read_text(encoding="utf-8")
     found = {cause for _, cause in transport.CAUSES}.union(
         re.findall(r"return \"(\w+)\"", of_transport),
-        transport.TRY_AGAIN,
+        TRY_AGAIN,
         {transport.SHORTAGE},
         xmlrpc.CAUSES,
         raised,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.upstream.clock_skew import FarmClock
+from app.upstream.oauth import FarmClock
 
 NOW = 1_790_000_000.0
 

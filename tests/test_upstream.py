@@ -528,7 +528,7 @@ def test_when_everything_fails_hardly_anything_is_tried_again(
 def test_without_time_left_nothing_is_tried_again(
     start_gateway: StartGateway, farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.upstream.guard.RETRY_NEEDS", 5.0)
+    monkeypatch.setattr("app.upstream.retry.RETRY_NEEDS", 5.0)
     gateway = start_gateway(upstream_deadline=5)
     farm.next(status(502))
     problem_of(gateway.get("/sessions/1001"), 502, "upstream_unreachable")

@@ -1,20 +1,20 @@
-"""The breaker: who fails again and again is left alone for a while, then asked once.
+"""When may the farm be asked: the circuit breaker, and the pauses beside it.
 
-Knows verdicts and time, which is an argument. Must not know who asks what, or how.
+Knows verdicts and time, which is an argument. Must not know HTTP, XML, who asks what, or how.
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from typing import Literal
+
+from app.core.errors import UpstreamUnavailable
+from app.upstream.retry import RetryPolicy, Window
 
 ROW = 5
 """So many failures in a row open the breaker."""
 MIN_CALLS = 20
 """Of so many calls within the window or more, a half that failed opens it too."""
-SPAN = 10
-"""Seconds that a window looks back."""
 HOLD = 5.0
 """Seconds that the breaker stays open, +- JITTER."""
 MAX_HOLD = 30.0
@@ -29,6 +29,12 @@ ODD_SUBJECTS = 3
 PROBE_WAIT = 1.0
 """Seconds that a caller is told to wait while the probe is out."""
 
+DEFAULT_PAUSE = 5.0
+"""Seconds, when the farm asks for a pause and does not say how long: what clients are told too."""
+UNSIGNED_ROW = 3
+"""Refused signatures in a row after which the farm is asked once in UNSIGNED_HOLD seconds."""
+UNSIGNED_HOLD = 30.0
+
 BreakerState = Literal["closed", "open", "probing"]
 
 
@@ -40,25 +46,6 @@ class Verdict(Enum):
     FAILURE = "it gives no usable answer"
     ODD = "a fault that may be the subject's or the farm's"
     UNKNOWN = "nothing"
-
-
-class Window:
-    """How many events the last ten seconds saw, counted in slots of a second."""
-
-    def __init__(self) -> None:
-        self._slots: Counter[int] = Counter()
-
-    def add(self, now: float, count: int = 1) -> None:
-        """``count`` events happen."""
-        self._slots[int(now)] += count
-        if len(self._slots) > SPAN:
-            self.total(now)
-
-    def total(self, now: float) -> int:
-        """The events of the window that ends now."""
-        for slot in [slot for slot in self._slots if slot <= int(now) - SPAN]:
-            del self._slots[slot]
-        return self._slots.total()
 
 
 class Breaker:
@@ -156,3 +143,62 @@ class Breaker:
     def _turn(self, state: BreakerState) -> None:
         self.state = state
         self._changed(state)
+
+
+class Guard:
+    """Breaker, pauses and retries of one farm. Times are monotonic seconds."""
+
+    def __init__(self, breaker: Breaker, retry: RetryPolicy | None = None) -> None:
+        self._breaker = breaker
+        self._retry = retry or RetryPolicy()
+        self._paused_until = 0.0
+        self._unsigned = 0
+        self._unsigned_until = 0.0
+
+    def refusal(self, now: float) -> UpstreamUnavailable | None:
+        """Why the farm may not be asked now and for how long; None if it may.
+
+        ``cause`` is one of ``paused``, ``signature_refused`` and ``breaker_open``.
+        """
+        waits = {
+            "paused": self._paused_until - now,
+            "signature_refused": self._unsigned_until - now,
+            "breaker_open": self._breaker.wait(now),
+        }
+        cause = max(waits, key=waits.__getitem__)
+        if waits[cause] <= 0:
+            return None
+        wait = max(round(waits[cause], 3), 0.001)  # the sums' last bits are no milliseconds
+        return UpstreamUnavailable(cause, retry_after=wait, asked=False)
+
+    def begin(self, now: float) -> int:
+        """A call begins: the ticket to ``end`` it with. Raises UpstreamUnavailable instead."""
+        if refusal := self.refusal(now):
+            raise refusal
+        if self._unsigned >= UNSIGNED_ROW:
+            self._unsigned_until = now + UNSIGNED_HOLD
+        self._retry.begin(now)
+        return self._breaker.begin()
+
+    def end(self, ticket: int, verdict: Verdict, now: float, subject: str = "") -> None:
+        """A call ended, its retry included. ``subject`` is what it was about, as text."""
+        if verdict is Verdict.UNSIGNED:
+            self._unsigned += 1
+            if self._unsigned >= UNSIGNED_ROW:
+                self._unsigned_until = now + UNSIGNED_HOLD
+        elif verdict is Verdict.ANSWER:
+            self._unsigned, self._unsigned_until = 0, 0.0
+        self._breaker.end(ticket, verdict, now, subject)
+
+    def pause(self, seconds: float | None, now: float) -> float:
+        """The farm asked not to be asked for so long: what is left of the longest such wish."""
+        seconds = DEFAULT_PAUSE if seconds is None else seconds
+        self._paused_until = max(self._paused_until, now + seconds)
+        return round(self._paused_until - now, 3)
+
+    def retry(self, now: float, deadline: float) -> float | None:
+        """Seconds to wait before the call is made once more; None: it is not worth it.
+
+        A probe is never tried again: while it is out, the farm may not be asked.
+        """
+        return None if self.refusal(now) else self._retry.delay(now, deadline)

@@ -7,7 +7,8 @@ JSON.
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,11 +17,11 @@ from app.core import errors
 from app.core.call import NO_FAULTS, Faults
 from app.core.ports import Attempt, Instrumentation
 from app.telemetry.request_context import current_request, step
-from app.upstream.circuit_breaker import Verdict
-from app.upstream.clock_skew import FarmClock
-from app.upstream.guard import Bulkhead, Guard
-from app.upstream.oauth import Signer, new_nonce
-from app.upstream.transport import TRY_AGAIN, Transport
+from app.upstream.bulkhead import Bulkhead
+from app.upstream.circuit_breaker import Guard, Verdict
+from app.upstream.oauth import FarmClock, Signer, new_nonce
+from app.upstream.retry import TRY_AGAIN
+from app.upstream.transport import Transport
 from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
 
 FAULTS: Faults = MappingProxyType(
@@ -97,27 +98,27 @@ class UpstreamClient:
             if refusal := self.guard.refusal(self.clock()):
                 raise refusal  # at once: who must not ask need not wait for a place
             async with self.bulkhead.place():
-                return await self._guarded(question, background)
+                with self._judged(question):
+                    return await self._tried(question, background)
         except errors.GatewayError as error:
             error.method, error.arguments = method, arguments
             if not error.asked:
                 self.instrumentation.not_asked(error.cause)
             raise
 
-    async def _guarded(self, question: Question, background: bool) -> Value:
-        """One call as the guard sees it: what it taught is told, whatever happens."""
+    @contextmanager
+    def _judged(self, question: Question) -> Iterator[None]:
+        """Tell the guard what the call taught, whatever happens."""
         ticket = self.guard.begin(self.clock())
         verdict = Verdict.UNKNOWN
         try:
-            value = await self._tried(question, background)
+            yield
             verdict = Verdict.ANSWER
-            return value
         except errors.GatewayError as error:
             verdict = verdict_of(error)
             raise
         finally:
-            subject = str(question.arguments)
-            self.guard.end(ticket, verdict, self.clock(), subject)
+            self.guard.end(ticket, verdict, self.clock(), str(question.arguments))
 
     async def _tried(self, question: Question, background: bool) -> Value:
         """One attempt, or two if that is worth it."""
@@ -141,14 +142,25 @@ class UpstreamClient:
         return error.cause in TRY_AGAIN
 
     async def _attempt(self, question: Question, number: int, timestamp: int) -> Value:
-        """One message there and one back, observed. Faults and timeouts become our errors."""
+        """One message there and one back."""
+        with self._observed(question, number):
+            async with asyncio.timeout(question.deadline - self.clock()):
+                message = self._message(question, timestamp)
+                url = self.signer.url(self.base, question.method)
+                with step("upstream"):
+                    received = await self.transport.post(url, message, _trace_fields())
+                if received.date is not None:
+                    self.farm_clock.hear(received.date, self.now())
+                return await self._decode(received.body)
+
+    @contextmanager
+    def _observed(self, question: Question, number: int) -> Iterator[None]:
+        """Report one attempt. Its fault or timeout becomes one of our errors."""
         started = self.clock()
         outcome, fault_code = "aborted", None
         try:
-            async with asyncio.timeout(question.deadline - started):
-                value = await self._exchange(question, timestamp)
+            yield
             outcome = "ok"
-            return value
         except TimeoutError:
             outcome = "deadline"
             raise errors.UpstreamTimeout(outcome) from None
@@ -169,28 +181,23 @@ class UpstreamClient:
                 Attempt(question.method, question.arguments, number, outcome, fault_code, seconds)
             )
 
-    async def _exchange(self, question: Question, timestamp: int) -> Value:
+    def _message(self, question: Question, timestamp: int) -> bytes:
+        """The signed call."""
         method, arguments, *_ = question
         with step("sign"):
             parameters = self.signer.sign(
                 self.base, method, arguments, timestamp=timestamp, nonce=new_nonce()
             )
             struct: dict[str, Value] = {**parameters}
-            call = dump_call(method, [struct, *arguments.values()])
-        trace = current_request().trace
-        fields = {"traceparent": trace.onward()} if trace else {}
-        with step("upstream"):
-            received = await self.transport.post(self.signer.url(self.base, method), call, fields)
-        if received.date is not None:
-            self.farm_clock.hear(received.date, self.now())
+            return dump_call(method, [struct, *arguments.values()])
+
+    async def _decode(self, body: bytes) -> Value:
+        """The value of an answer. Raises Fault or errors.UpstreamUnreadable."""
         load = functools.partial(
-            load_answer,
-            received.body,
-            max_bytes=self.transport.max_body,
-            on_duplicate=self._duplicate,
+            load_answer, body, max_bytes=self.transport.max_body, on_duplicate=self._duplicate
         )
         with step("decode"):
-            if len(received.body) > DECODE_IN_THREAD:
+            if len(body) > DECODE_IN_THREAD:
                 async with self._decoding:
                     return await asyncio.to_thread(load)
             return load()
@@ -201,6 +208,11 @@ class UpstreamClient:
     async def aclose(self) -> None:
         """Close the connections."""
         await self.transport.aclose()
+
+
+def _trace_fields() -> Mapping[str, str]:
+    trace = current_request().trace
+    return {"traceparent": trace.onward()} if trace else {}
 
 
 def verdict_of(error: errors.GatewayError) -> Verdict:

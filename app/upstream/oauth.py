@@ -1,4 +1,6 @@
-"""The half of RFC 5849 that signs: pure, no I/O. Must not know settings, XML or sockets.
+"""The half of RFC 5849 that signs, and the timestamps that it signs: pure, no I/O.
+
+Must not know settings, XML or sockets.
 
 The farm takes OAuth 1.0 "over XmlRpc formalism": the ``oauth_*`` parameters are the members of a
 struct that is the call's first argument. What exactly they sign is documented nowhere, so that
@@ -31,6 +33,9 @@ from oauthlib.oauth1.rfc5849.signature import (
 )
 
 Reading = Literal["A", "B", "C", "D"]
+
+SKEW_PROOF = 60.0
+"""Seconds: a smaller difference between the clocks explains no refused timestamp."""
 
 
 def new_nonce() -> str:
@@ -102,3 +107,34 @@ class Signer:
         )
         base_string = signature_base_string("POST", uri, normalized)
         return str(sign_hmac_sha1_with_client(base_string, credentials))
+
+
+class FarmClock:
+    """Clock skew: timestamps in Unix seconds, by our clock until a refusal proves it wrong."""
+
+    def __init__(self) -> None:
+        self._heard: float | None = None  # how far the farm's clock is ahead of ours
+        self._believed = 0.0
+
+    def hear(self, date: float, now: float) -> None:
+        """The farm said that it is ``date`` while our clock said ``now``."""
+        self._heard = date - now
+
+    @property
+    def ahead(self) -> float | None:
+        """How many seconds the farm's clock is ahead of ours; None if it never told."""
+        return self._heard
+
+    def timestamp(self, now: float) -> int:
+        """What to sign at ``now`` by our clock."""
+        return max(int(now + self._believed), 1)
+
+    def explains(self, timestamp: int, now: float) -> bool:
+        """Whether the farm's clock explains that it just refused this timestamp.
+
+        Then that clock is believed from now on, until another refusal proves it wrong.
+        """
+        if self._heard is None or abs(now + self._heard - timestamp) <= SKEW_PROOF:
+            return False
+        self._believed = self._heard
+        return True

@@ -43,9 +43,6 @@ SHORTAGES = frozenset(
 )
 """What this machine has run out of, not the farm: files, buffers, memory, local ports."""
 
-TRY_AGAIN = frozenset({"refused", "reset", "closed", "http_502", "http_504"})
-"""Causes after which the same call may be made once more: it has probably not been heard."""
-
 MAX_PAUSE = 300.0
 """Seconds: no Retry-After of the farm silences us for longer."""
 

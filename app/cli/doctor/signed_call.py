@@ -14,9 +14,8 @@ from app.config.settings import Settings
 from app.core import errors
 from app.core.ports import Attempt, Instrumentation
 from app.resources.sessions import GetSession
-from app.upstream.circuit_breaker import Breaker
+from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import INVALID_SIGNATURE, UpstreamClient
-from app.upstream.guard import Guard
 from app.upstream.oauth import Reading, Signer
 from app.wiring import farm_of, gateway_of
 
