@@ -23,6 +23,7 @@ WRONG = [
     *(step("raw", body=body) for body in ("", "<a/>", "\0", "\ud7ff")),
     *(step("status", status=status) for status in (204, 301, 401, 404, 500, 502, 504)),
     *(step("status", status=status, headers=PAUSE) for status in (429, 503)),
+    *(step("problem", shape=shape) for shape in ("header", "form", "fault")),
     *(step("truncated", chunked=chunked) for chunked in (False, True)),
     *(step("oversize", chunked=chunked) for chunked in (False, True)),
     *map(step, ("wrong_id", "html", "hang", "reset", "drip", "malformed", "bomb", "late", "twice")),

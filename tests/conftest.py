@@ -79,6 +79,7 @@ class Farm:
         """Drop the records and what was queued."""
         self.http.delete("/__records")
         self.http.delete("/__script")
+        self.http.delete("/__users")
 
 
 def settings_for(farm_url: str, **overrides: object) -> Settings:

@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-remote", action="store_true", help="listen on an address that others can reach"
     )
     sandbox.add_argument("--speed", type=_speed, default=1, help=SPEED_HELP)
+    sandbox.add_argument(
+        "--oauth-core-1-0", action="store_true", help="log users in by OAuth Core 1.0, not 1.0a"
+    )
     sandbox.set_defaults(run=_sandbox)
 
     demo = verbs.add_parser("demo", help="run sandbox and gateway together, until Ctrl-C")
@@ -172,7 +175,8 @@ def _sandbox(parsed: argparse.Namespace) -> int:
     from app.sandbox.server import serve_farm
 
     try:
-        serve_farm(parsed.host, parsed.port, allow_remote=parsed.allow_remote, speed=parsed.speed)
+        flags = {"allow_remote": parsed.allow_remote, "core_1_0": parsed.oauth_core_1_0}
+        serve_farm(parsed.host, parsed.port, speed=parsed.speed, **flags)
     except ValueError as error:
         print(f"rfgw sandbox: {error}", file=sys.stderr)
         return WRONG

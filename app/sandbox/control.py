@@ -1,4 +1,4 @@
-"""What tests ask of the farm beside its calls: its records, its script. Must not know calls."""
+"""What tests ask of the farm beside its calls: its records, script, users. Must not know calls."""
 
 import json
 from collections import deque
@@ -11,6 +11,8 @@ from starlette.routing import Route
 from app.sandbox.bodies import read_body
 from app.sandbox.records import Records
 from app.sandbox.script import SCRIPT, AnyStep
+from app.sandbox.tokens import Tokens
+from app.sandbox.users import Users
 
 MAX_SCRIPT = 8 * 1024 * 1024
 
@@ -18,9 +20,13 @@ MAX_SCRIPT = 8 * 1024 * 1024
 class Control:
     """The routes below ``/__``, over what the farm keeps and does next."""
 
-    def __init__(self, records: Records, script: deque[AnyStep]) -> None:
+    def __init__(
+        self, records: Records, script: deque[AnyStep], users: Users, tokens: Tokens
+    ) -> None:
         self._records = records
         self._script = script
+        self._users = users
+        self._tokens = tokens
 
     def routes(self) -> list[Route]:
         """Each path with its method."""
@@ -29,6 +35,9 @@ class Control:
             Route("/__records", self._delete_records, methods=["DELETE"]),
             Route("/__script", self._put_script, methods=["PUT"]),
             Route("/__script", self._delete_script, methods=["DELETE"]),
+            Route("/__users", self._get_users, methods=["GET"]),
+            Route("/__users", self._delete_users, methods=["DELETE"]),
+            Route("/__tokens", self._delete_tokens, methods=["DELETE"]),
         ]
 
     async def _get_records(self, request: Request) -> Response:
@@ -52,4 +61,21 @@ class Control:
 
     async def _delete_script(self, request: Request) -> Response:
         self._script.clear()
+        return Response(status_code=204)
+
+    async def _get_users(self, request: Request) -> Response:
+        told = {
+            "accounts": self._users.names(),
+            "attached": sorted(self._users.attached),
+            "logins": self._tokens.granted(),
+        }
+        return JSONResponse(told)
+
+    async def _delete_users(self, request: Request) -> Response:
+        self._users.forget()
+        self._tokens.forget()
+        return Response(status_code=204)
+
+    async def _delete_tokens(self, request: Request) -> Response:
+        self._tokens.revoke_all(request.query_params.get("problem", "token_revoked"))
         return Response(status_code=204)

@@ -21,12 +21,14 @@ id    phase              state      age      odd about it
 ====  =================  =========  =======  ===============================
 
 1005 renders one part a second from the farm's start, is finished after 270 s, and starts anew
-after 300 s. Magic ids (``script.MAGIC``) are sessions under way. Every other id is fault 300.
+after 300 s; so does 301001, the first of the sessions that belong to users. Magic ids
+(``script.MAGIC``) are sessions under way. Every other id is fault 300.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from app.sandbox.faults import refusal
 from app.sandbox.script import MAGIC
@@ -34,6 +36,7 @@ from app.upstream.xmlrpc.codec import Value
 
 Struct = dict[str, Value]
 Function = Callable[..., Value]
+AnyFunction = TypeVar("AnyFunction", bound=Function)
 
 LIVES = {
     42: ("completed", 280),
@@ -50,7 +53,14 @@ LIVES = {
     1011: ("active", -1000),
     1012: ("paused", -3600),
 }
-WATCHED, ROUND = 1005, 300
+OF_USERS = {
+    301_001: ("active", 0),
+    301_002: ("completed", 280),
+    301_003: ("accept", -3000),
+    301_101: ("active", 100),
+    301_102: ("completed", 280),
+}
+WATCHED, ROUND = (1005, 301_001), 300
 PARTS = 250
 RENDER_BEGIN = 1_270_548_000
 MOMENTS = {
@@ -74,6 +84,8 @@ LICENCE: Struct = {
 }
 ODDITIES: Mapping[int, Struct] = {
     1009: {"partsTotal": str(PARTS), "frameRate": "25", "attachments": ""},
+    301_101: {"userid": 882},
+    301_102: {"userid": 882},
 }
 MISSING = {1012: ("inputLicence", "outputLicence", "thumbnails", "frameRate", "partsPerFrame")}
 
@@ -89,10 +101,10 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def answers(method: str, **parameters: type) -> Callable[[Function], Function]:
+def answers(method: str, **parameters: type) -> Callable[[AnyFunction], AnyFunction]:
     """Registers what answers ``method``; ``parameters`` are those behind the OAuth struct."""
 
-    def register(function: Function) -> Function:
+    def register(function: AnyFunction) -> AnyFunction:
         METHODS[method] = Method(function, parameters)
         return function
 
@@ -100,21 +112,21 @@ def answers(method: str, **parameters: type) -> Callable[[Function], Function]:
 
 
 @answers("community.getSession", sessionId=int)
-def get_session(session_id: int, *, started: float, now: float) -> Value:
+def get_session(session_id: int, *, started: float, now: float) -> Struct:
     """A session as the farm tells it; raises Fault 300 for ids that it does not know."""
-    if session_id in LIVES:
-        state, age = LIVES[session_id]
+    if session_id in LIVES or session_id in OF_USERS:
+        state, age = (LIVES | OF_USERS)[session_id]
     elif session_id // 1000 in MAGIC:
         state, age = "active", 100
     else:
         raise refusal(300)
     begin = RENDER_BEGIN
-    if session_id == WATCHED:
+    if session_id in WATCHED:
         rounds, passed = divmod(now - started, ROUND)
         begin, age = int(started + rounds * ROUND), int(passed)
     session = _session(session_id, state, begin, age) | ODDITIES.get(session_id, {})
     missing = MISSING.get(session_id, ())
-    return _java_order({name: value for name, value in session.items() if name not in missing})
+    return java_order({name: value for name, value in session.items() if name not in missing})
 
 
 def _session(session_id: int, state: str, begin: int, age: int) -> Struct:
@@ -158,15 +170,17 @@ def _session(session_id: int, state: str, begin: int, age: int) -> Struct:
     }
 
 
-def _java_order(value: Value) -> Value:
+def java_order(value: Struct) -> Struct:
     """Structs in the order in which a Java 6 HashMap of the vendor's library lists its members."""
-    if not isinstance(value, dict):
-        return value
     buckets = 16
     while len(value) > buckets * 0.75:
         buckets *= 2
     names = sorted(value, key=lambda name: _java_hash(name) % buckets)
-    return {name: _java_order(value[name]) for name in names}
+    members = {name: value[name] for name in names}
+    return {
+        name: java_order(member) if isinstance(member, dict) else member
+        for name, member in members.items()
+    }
 
 
 @lru_cache(1024)

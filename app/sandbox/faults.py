@@ -11,11 +11,24 @@ REASONS = {
     301: "Session not attached yet",
     400: "Consumer key invalid",
 }
+ACCOUNT_REASONS = {
+    200: "Mail format invalid",
+    201: "Connection problem",
+    202: "Stream error (success tag absent)",
+    203: "Stream error (code tag absent)",
+    204: "Account couldn't be created",
+    205: "Account already existing",
+    206: "Parameters not set correctly",
+    207: "Permission denied",
+    208: "Account creation failed, unknown reason",
+    209: "User name already exists",
+}
 
 
 def refusal(code: int) -> Fault:
     """A documented fault, worded as a Java server words it: class name, colon, message."""
-    return Fault(code, f"fi.renderfarm.api.ApiException: {REASONS.get(code, 'Unknown error')}")
+    reason = (REASONS | ACCOUNT_REASONS).get(code, "Unknown error")
+    return Fault(code, f"fi.renderfarm.api.ApiException: {reason}")
 
 
 def broken(message: str) -> Fault:

@@ -22,10 +22,11 @@ class CallRecord:
     parameters: dict[str, Value] = field(default_factory=dict)
     reading: str = ""
     fault: int | None = None
+    problem: str = ""
     did: str = "answer"
 
     def tell(self, parameters: Mapping[str, Value]) -> None:
-        """Keeps of the OAuth struct what is no secret, signature or nonce."""
+        """Keeps of the OAuth parameters what is no secret, signature or nonce."""
         self.parameters = {name: parameters[name] for name in TOLD if name in parameters}
 
 

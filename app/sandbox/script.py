@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from app.sandbox.faults import REASONS, refusal
-from app.sandbox.outcomes import Outcome, honest
+from app.sandbox.outcomes import Outcome, ProblemShape, ReportedProblem, honest
 from app.sandbox.wire import WireReply
 from app.upstream.xmlrpc.codec import Fault
 
@@ -60,6 +60,17 @@ class FaultStep(Step):
 
     def outcome(self, outcome: Outcome) -> Outcome:
         return refusal(self.code) if self.text is None else Fault(self.code, self.text)
+
+
+class ProblemStep(Step):
+    """``oauth_problem`` instead of the answer, in one of its shapes."""
+
+    do: Literal["problem"] = "problem"
+    problem: Annotated[str, Field(pattern=r"^[ -~]{1,200}$")] = "token_rejected"
+    shape: ProblemShape = "header"
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        return ReportedProblem(self.problem, self.shape)
 
 
 class WrongId(Step):
@@ -207,8 +218,8 @@ class Twice(Step):
 
 
 AnyStep = Annotated[
-    ScriptAnswer | FaultStep | WrongId | Raw | Http | Html | Hang | Reset | Truncated | Drip
-    | Oversize | Malformed | Bomb | Late | Twice,
+    ScriptAnswer | FaultStep | ProblemStep | WrongId | Raw | Http | Html | Hang | Reset | Truncated
+    | Drip | Oversize | Malformed | Bomb | Late | Twice,
     Field(discriminator="do"),
 ]  # fmt: skip
 SCRIPT: TypeAdapter[list[AnyStep]] = TypeAdapter(Annotated[list[AnyStep], Field(max_length=10_000)])

@@ -2,10 +2,15 @@
 
 ========================  ==========================================================
 ``POST /<method>``        a signed XML-RPC call; ``/<handler>`` takes it too
+``POST /oauth.<step>``    ``requestToken``, ``accessToken`` or ``logout``, signed
+``/oauth.authorize``      the page on which a user allows a site to act for them
 ``GET /__records``        what was asked, the newest 10,000 calls, oldest first
 ``DELETE /__records``     forgets them and counts anew
 ``PUT /__script``         the next misbehaviours, a JSON list of ``script`` steps
 ``DELETE /__script``      forgets those still waiting
+``GET /__users``          who has an account, what is attached, how many logins count
+``DELETE /__users``       forgets new accounts, attachments and tokens
+``DELETE /__tokens``      revokes all tokens; ``?problem=`` says as what
 ========================  ==========================================================
 """
 
@@ -18,8 +23,13 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from app.sandbox.authorization import Authorization
+from app.sandbox.authorize_page import AuthorizePage
 from app.sandbox.control import Control
 from app.sandbox.farm import SandboxFarm
+from app.sandbox.request_verifier import RequestVerifier
+from app.sandbox.tokens import Tokens
+from app.sandbox.users import Users
 from app.sandbox.verifier import READINGS, Verifier
 from app.sandbox.wire import Protocol
 
@@ -37,18 +47,25 @@ def create_farm(
     public_url: str = "",
     clock: Callable[[], float] = time.time,
     speed: float = 1,
+    core_1_0: bool = False,
 ) -> Starlette:
     """A farm with its records and script, to be run by ``farm_server``.
 
     ``public_url`` is the address that clients sign if it is not the one that they reach (a front
     end in between); ``clock`` tells Unix seconds; sessions live ``speed`` times as fast as it.
+    ``core_1_0``: users log in as OAuth Core 1.0 says, not RFC 5849.
     The ``SandboxFarm`` is the application's ``state.farm``.
     """
     verifier = Verifier(consumer_key, consumer_secret, token, token_secret, readings)
-    farm = SandboxFarm(verifier, clock, public_url, speed)
+    tokens, users = Tokens(), Users()
+    request_verifier = RequestVerifier(consumer_key, consumer_secret)
+    authorization = Authorization(request_verifier, tokens, core_1_0=core_1_0)
+    page = AuthorizePage(tokens, users.names, clock, core_1_0=core_1_0)
+    farm = SandboxFarm(verifier, authorization, users, clock, public_url, speed)
     app = Starlette(
         routes=[
-            *Control(farm.records, farm.script).routes(),
+            *Control(farm.records, farm.script, users, tokens).routes(),
+            Route("/oauth.authorize", page.show, methods=["GET", "POST"]),
             Route("/{path}", farm, methods=["POST"]),
         ]
     )
@@ -84,11 +101,14 @@ def serve_farm(
     *,
     allow_remote: bool = False,
     speed: float = 1,
+    core_1_0: bool = False,
 ) -> None:
     """Serves until a signal. Raises ValueError for a host beyond loopback, unless allowed."""
     if not (allow_remote or _is_loopback(host)):
         raise ValueError("the sandbox listens on loopback only, unless remote clients are allowed")
-    app = create_farm(consumer_key=consumer_key, consumer_secret=consumer_secret, speed=speed)
+    app = create_farm(
+        consumer_key=consumer_key, consumer_secret=consumer_secret, speed=speed, core_1_0=core_1_0
+    )
     server = farm_server(app, host, port)
     # The server sends a signal that ended it again: taken by itself, it is no failure's exit code.
     for number in (signal.SIGINT, signal.SIGTERM):
