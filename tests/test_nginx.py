@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,47 +15,78 @@ import pytest
 from app.edge.api_keys import new_key
 from app.server.deadlines import LIMITS
 from tests.conftest import Farm, StartGateway
-from tests.programs import DEMO, RFGW, await_port, free_port, started
+from tests.name_server import name_server
+from tests.programs import DEMO, RFGW, ROOT, WITHIN, await_port, free_port, started
 
-CONFIGURATION = (Path(__file__).parents[1] / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 KEY, KEY_LINE = new_key("guide")
 
+OPERATING = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+OLDER = OPERATING.partition("```nginx\nresolver ")[2].partition("```")[0]
+"""The configuration of operating.md for an nginx that knows no ``resolve``."""
+
 StartNginx = Callable[[int, int], httpx.Client]
+
+
+def nginx_program() -> str:
+    """The nginx of this machine; the test is skipped if there is none."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        reason = "no nginx here: deploy/nginx.conf was not run (apt-get install nginx-light)"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    return program
+
+
+def knows_resolve(program: str) -> bool:
+    """Whether it is nginx 1.27.3 or newer."""
+    told = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
+    version = re.findall(r"nginx/(\d+)\.(\d+)\.(\d+)", told)[0]
+    return tuple(map(int, version)) >= (1, 27, 3)
+
+
+@contextmanager
+def nginx_with(folder: Path, text: str, port: int) -> Iterator[httpx.Client]:
+    """A client of an nginx whose http block has ``text``; it listens on ``port``."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    folders = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+    frame = f"daemon off; master_process off; pid {folder}/pid; error_log stderr;"
+    file = folder / "nginx.conf"
+    file.write_text(f"{frame} events {{}} http {{ access_log off; {folders} {text} }}")
+    with subprocess.Popen(
+        [nginx_program(), "-c", str(file)], stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            await_port(port, server)
+            url = f"http://127.0.0.1:{port}"
+            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+                yield client
+        finally:
+            server.terminate()
+
+
+def replaced(text: str, parts: Mapping[str, str]) -> str:
+    """``text`` with each of these parts, which have to be there, exchanged."""
+    for ours, theirs in parts.items():
+        assert ours in text, ours
+        text = text.replace(ours, theirs)
+    return text
 
 
 @pytest.fixture
 def start_nginx(tmp_path: Path) -> Iterator[StartNginx]:
     """Starts an nginx in front of what listens on two ports; a client of it comes back."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        reason = "no nginx here: deploy/nginx.conf was not run (apt-get install nginx-light)"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    folders = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
-    frame = f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;"
-
     with ExitStack() as stack:
 
         def start(first: int, second: int) -> httpx.Client:
-            port, text = free_port(), CONFIGURATION
-            for ours, theirs in {
-                "gateway-1:8000": f"127.0.0.1:{first}",
-                "gateway-2:8000": f"127.0.0.1:{second}",
+            port = free_port()
+            parts = {
+                "gateway-1:8000 resolve": f"127.0.0.1:{first}",
+                "gateway-2:8000 resolve": f"127.0.0.1:{second}",
                 "listen 8080": f"listen 127.0.0.1:{port}",
                 "/var/cache/nginx": str(tmp_path),
-            }.items():
-                assert ours in text
-                text = text.replace(ours, theirs)
-            file = tmp_path / "nginx.conf"
-            file.write_text(f"{frame} events {{}} http {{ access_log off; {folders} {text} }}")
-            command = [program, "-c", str(file)]
-            server = stack.enter_context(
-                subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-            )
-            stack.callback(server.terminate)
-            await_port(port, server)
-            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
-            return stack.enter_context(client)
+            }
+            text = replaced(CONFIGURATION, parts)
+            return stack.enter_context(nginx_with(tmp_path, text, port))
 
         yield start
 
@@ -166,3 +198,56 @@ def test_nginx_parts_with_an_idle_connection_before_the_gateway_does() -> None:
     upstream = CONFIGURATION.partition("upstream rfgw {")[2].partition("}")[0]
     (seconds,) = re.findall(r"^ +keepalive_timeout (\d+)s;$", upstream, re.MULTILINE)
     assert int(seconds) < LIMITS.receive
+
+
+def older(directory: Path, names: int, gateway: int, port: int) -> str:
+    """The way of operating.md for an older nginx."""
+    parts = {
+        "127.0.0.11 valid=5s": f"127.0.0.1:{names} valid=1s",
+        "listen 8080": f"listen 127.0.0.1:{port}",
+        ":8000": f":{gateway}",
+    }
+    return replaced(f"resolver {OLDER}", parts)
+
+
+def newer(directory: Path, names: int, gateway: int, port: int) -> str:
+    """deploy/nginx.conf, with one gateway."""
+    if not knows_resolve(nginx_program()):
+        pytest.skip("this nginx knows no resolve in an upstream: it needs 1.27.3")
+    parts = {
+        "127.0.0.11 valid=5s": f"127.0.0.1:{names} valid=1s",
+        "    server gateway-1:8000 resolve;\n": "",
+        "gateway-2:8000": f"gateway:{gateway}",
+        "listen 8080": f"listen 127.0.0.1:{port}",
+        "/var/cache/nginx": str(directory),
+    }
+    return replaced(CONFIGURATION, parts)
+
+
+@pytest.mark.parametrize("way", [older, newer])
+def test_a_gateway_made_anew_at_another_address_is_found(
+    tmp_path: Path, farm: Farm, way: Callable[[Path, int, int, int], str]
+) -> None:
+    gateway, port = free_port(), free_port()
+    own = {
+        **DEMO,
+        "RFGW_UPSTREAM_URL": farm.url,
+        "RFGW_PORT": str(gateway),
+        "RFGW_LOG_LEVEL": "error",
+    }
+    hosts = ["127.0.0.2", "127.0.0.3"]
+    with name_server() as (server, names), ExitStack() as stack:
+        nginx = stack.enter_context(nginx_with(tmp_path, way(tmp_path, names, gateway, port), port))
+
+        def await_status(*wanted: int) -> None:
+            until = time.monotonic() + WITHIN
+            while (got := nginx.get("/health/ready").status_code) not in wanted:
+                assert time.monotonic() < until, got
+                time.sleep(0.2)
+
+        await_status(502)  # the name is missing at the start, and nginx runs
+        for host in hosts:
+            with started(tmp_path, *RFGW, "serve", settings=own | {"RFGW_HOST": host}):
+                server.names["gateway"] = host
+                await_status(200)
+            await_status(502, 504)
