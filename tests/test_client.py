@@ -21,7 +21,22 @@ from app.upstream.retry import RetryPolicy
 from app.upstream.sockets import open_http
 from app.upstream.transport import Transport
 from tests import conftest
-from tests.hostile_farm import RawFarm, http, member, raw_farm, session
+from tests.hostile_farm import (
+    RawFarm,
+    Scene,
+    closed_port,
+    full_backlog,
+    greeted,
+    http,
+    member,
+    raw_farm,
+    reset,
+    reset_after,
+    server_tls,
+    session,
+    silent_after,
+    speaking,
+)
 
 KNOWN = {**FAULTS, **GetSession.faults}
 METHOD, ASKED = "community.getSession", {"sessionId": 1001}
@@ -90,7 +105,7 @@ async def test_a_call_that_somebody_waits_for_is_tried_again(farm: conftest.Farm
 async def test_a_call_in_the_background_is_not(farm: conftest.Farm) -> None:
     async with calling(farm) as (client, told):
         farm.next(BAD_GATEWAY)
-        with pytest.raises(errors.UpstreamUnreachable, match="http_502") as failed:
+        with pytest.raises(errors.UpstreamNoAnswer, match="http_502") as failed:
             await client.call(METHOD, ASKED, background=True)
     assert [attempt.outcome for attempt in told.attempts] == ["http_502"]
     assert (failed.value.method, failed.value.arguments) == (METHOD, ASKED)
@@ -104,7 +119,7 @@ async def test_a_pause_that_begins_before_the_retry_prevents_it(farm: conftest.F
 
     async with calling(farm, wait) as (client, told):
         farm.next(BAD_GATEWAY)
-        with pytest.raises(errors.UpstreamUnreachable) as failed:
+        with pytest.raises(errors.UpstreamNoAnswer) as failed:
             await client.call(METHOD, ASKED)
         assert failed.value.asked
         with pytest.raises(errors.UpstreamUnavailable, match="paused") as refused:
@@ -189,8 +204,46 @@ async def test_a_call_that_is_cut_short_is_observed_and_frees_its_place(
         (errors.UpstreamTimeout("deadline"), Verdict.FAILURE),
         (errors.UpstreamUnreadable("not_xml"), Verdict.FAILURE),
         (errors.UpstreamUnreachable("refused"), Verdict.FAILURE),
+        (errors.UpstreamNoAnswer("http_status"), Verdict.FAILURE),
     ],
     ids=repr,
 )
 def test_every_error_teaches_its_lesson(error: errors.GatewayError, verdict: Verdict) -> None:
     assert verdict_of(error) is verdict
+
+
+@pytest.mark.parametrize(
+    ("scene", "tls", "cause"),
+    [
+        (closed_port, False, "refused"),
+        (full_backlog, False, "connect_timeout"),
+        (speaking("self-signed"), True, "tls"),
+        (greeted(reset_after(b"\x16\x03\x03")), True, "reset"),
+        (greeted(silent_after(b"")), True, "connect_timeout"),
+    ],
+)
+async def test_a_call_that_could_not_be_sent_found_the_farm_unreachable(
+    scene: Scene, tls: bool, cause: str
+) -> None:
+    with raw_farm(b"", tls=server_tls("proper") if tls else None) as farm, scene(farm):
+        async with calling(farm) as (client, _):
+            with pytest.raises(errors.UpstreamUnreachable, match=cause):
+                await client.call(METHOD, ASKED)
+
+
+@pytest.mark.parametrize(
+    ("does", "cause"),
+    [
+        (reset, "reset"),
+        (b"", "closed"),
+        (b"HTTP/1.1 200", "closed_early"),
+        (b"220 smtp.example", "not_http"),
+        (http("", status="500 Oops"), "http_status"),
+        (http("", status="502 Oops"), "http_502"),
+    ],
+)
+async def test_a_call_that_was_sent_found_no_answer(does: Any, cause: str) -> None:
+    with raw_farm(does) as farm:
+        async with calling(farm) as (client, _):
+            with pytest.raises(errors.UpstreamNoAnswer, match=cause):
+                await client.call(METHOD, ASKED)

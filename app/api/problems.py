@@ -35,6 +35,7 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.UpstreamUnreadable: Code.UPSTREAM_UNREADABLE,
     errors.UpstreamMismatch: Code.UPSTREAM_MISMATCH,
     errors.UpstreamUnreachable: Code.UPSTREAM_UNREACHABLE,
+    errors.UpstreamNoAnswer: Code.UPSTREAM_UNREACHABLE,
     errors.UpstreamUnavailable: Code.UPSTREAM_UNAVAILABLE,
     errors.UpstreamTimeout: Code.UPSTREAM_TIMEOUT,
     errors.Overloaded: Code.OVERLOADED,

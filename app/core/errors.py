@@ -13,6 +13,7 @@
     │   ├── UpstreamUnreadable
     │   ├── UpstreamMismatch
     │   ├── UpstreamUnreachable
+    │   ├── UpstreamNoAnswer
     │   ├── UpstreamUnavailable
     │   ├── UpstreamTimeout
     │   ├── Overloaded
@@ -109,7 +110,11 @@ class UpstreamMismatch(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection, a broken one, or an HTTP answer that is not XML-RPC's 200."""
+    """No connection to the farm could be made."""
+
+
+class UpstreamNoAnswer(UpstreamError):
+    """The call was sent, and then the connection broke, or no HTTP 200 came back."""
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -37,6 +37,10 @@ CAUSES: tuple[tuple[type[BaseException], str], ...] = (
 )
 """Which exception behind a transport error tells its cause, the most telling one first."""
 
+NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""What says that the call was not sent. httpx's own kinds do not: its adapter for aiohttp calls a
+connection that broke later a ConnectTimeout, too."""
+
 SHORTAGE = "local_shortage"
 SHORTAGES = frozenset(
     (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
@@ -94,7 +98,7 @@ class Transport:
             cause = cause_of(error)
             if cause == SHORTAGE:
                 raise errors.Overloaded(cause) from None
-            raise errors.UpstreamUnreachable(cause) from None
+            raise kind_of(error)(cause) from None
         try:
             self._check(response)
             return Received(await self._read(response), http_date(response.headers.get("date")))
@@ -111,9 +115,9 @@ class Transport:
             wait = retry_after(response.headers.get("retry-after"), self.now())
             raise errors.UpstreamUnavailable("http_status", retry_after=wait)
         if status in (502, 504):
-            raise errors.UpstreamUnreachable(f"http_{status}")
+            raise errors.UpstreamNoAnswer(f"http_{status}")
         if status != 200:
-            raise errors.UpstreamUnreachable("http_status")
+            raise errors.UpstreamNoAnswer("http_status")
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise errors.UpstreamUnreadable("content_coding")
         if int(response.headers.get("content-length", 0)) > self.max_body:
@@ -148,6 +152,13 @@ def cause_of(error: BaseException) -> str:
                 )
                 return "closed_early" if begun else cause
     return "transport"
+
+
+def kind_of(error: BaseException) -> type[errors.UpstreamError]:
+    """Whether there was no connection, or what came after the call was sent was no answer."""
+    if any(isinstance(link, NO_CONNECTION) for link in _chain(error)):
+        return errors.UpstreamUnreachable
+    return errors.UpstreamNoAnswer
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -56,6 +56,7 @@ FAILURES: dict[type[errors.GatewayError], tuple[str, str]] = {
     errors.UpstreamUnreadable: NO_FARM,
     errors.UpstreamMismatch: ("the farm's answer is not about the session asked for", ASK),
     errors.UpstreamUnreachable: BROKEN_OFF,
+    errors.UpstreamNoAnswer: BROKEN_OFF,
     errors.UpstreamUnavailable: ("the farm asks for a pause (HTTP 429 or 503)", ASK),
     errors.UpstreamTimeout: (
         "the farm does not answer in time",
@@ -64,8 +65,8 @@ FAILURES: dict[type[errors.GatewayError], tuple[str, str]] = {
 }
 """For the operator: the catalogue's remedies are for clients."""
 FAILURES_BY_CAUSE: dict[tuple[type[errors.GatewayError], str], tuple[str, str]] = {
-    (errors.UpstreamUnreachable, "http_status"): NO_FARM,
-    (errors.UpstreamUnreachable, "not_http"): NO_FARM,
+    (errors.UpstreamNoAnswer, "http_status"): NO_FARM,
+    (errors.UpstreamNoAnswer, "not_http"): NO_FARM,
     (errors.UpstreamUnreadable, "truncated"): BROKEN_OFF,
 }
 BUG = ("the call failed by a bug", "report it")
