@@ -28,11 +28,13 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 
 install: $(VENV)/.dev ## Make the environment in .venv, from the locked requirements
 
-run: $(VENV)/.run ## Run the sandbox farm and the gateway against it, until Ctrl-C
-	@exec $(BIN)/python -m app demo
+PORTS := $(if $(PORT),--port $(PORT)) $(if $(SANDBOX_PORT),--sandbox-port $(SANDBOX_PORT))
+
+run: $(VENV)/.run ## Run the sandbox farm and the gateway against it, until Ctrl-C, on PORT and SANDBOX_PORT
+	@exec $(BIN)/python -m app demo $(PORTS)
 
 demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, three times as fast as life (needs Node.js >= 20.19 with npm)
-	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3
+	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3 $(PORTS)
 
 TEST_PROCESSES ?= 2
 

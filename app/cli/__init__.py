@@ -1,1 +1,6 @@
-"""The command line: serve, sandbox, demo, get, doctor, key, openapi."""
+"""The command line.
+
+* ``main``: the entry, which loads nothing that takes time; ``run``: one verb and how it ends
+* ``commands``: the verbs, a module for each
+* ``arguments``: the options that verbs share, among them one for every setting
+"""

@@ -6,15 +6,22 @@ Knows two command lines and one health route. Must not know how either program w
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
+from app.cli.address import url_of
+from app.config.base import env_name
+from app.config.environment import load
+from app.config.settings import Settings
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
+from app.server.listeners import UNIX, ListenError, address, listeners
 
 HOST = "127.0.0.1"
+"""Where the sandbox listens, and where a gateway on every address is asked."""
+EVERY = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104 - asked, not listened on
 WELCOME = """
   The gateway answers, over the sandbox farm at {farm}
 
@@ -32,46 +39,71 @@ START_WITHIN = 20.0
 STOP_WITHIN = 15.0
 """Seconds; what does not stop by then is killed."""
 
+SANDBOX_PORT = ("--sandbox-port", "make run SANDBOX_PORT=8101")
+GATEWAY_PORT = ("--port", "make run PORT=8100")
+"""How another port is chosen: by us, and by who starts us."""
+
 CREDENTIALS = {
     f"RFGW_{name}{suffix}": ""
     for name in ("CONSUMER_KEY", "CONSUMER_SECRET", "OAUTH_TOKEN", "OAUTH_TOKEN_SECRET")
     for suffix in ("", "_FILE")
 }
 """The sandbox knows only its own: an empty value keeps out those of a real farm."""
+OF_SANDBOX = {
+    **CREDENTIALS,
+    "RFGW_CONSUMER_KEY": DEMO_CONSUMER_KEY,
+    "RFGW_CONSUMER_SECRET": DEMO_CONSUMER_SECRET,
+    "RFGW_UPSTREAM_URL": "",
+}
 
 Program = subprocess.Popen[bytes]
 
 
-def run_demo(port: int, sandbox_port: int, speed: int) -> int:
+def demo_settings(host: str | None, port: int | None) -> Settings:
+    """The settings over the sandbox; ``None`` leaves the address or port as it is set.
+
+    Raises SettingsError.
+    """
+    options = {env_name("host"): host, env_name("port"): port and str(port)}
+    given = {name: text for name, text in options.items() if text}
+    return load({**os.environ, **OF_SANDBOX}, options=given).settings
+
+
+def run_demo(settings: Settings, sandbox_port: int, speed: int, early: Sequence[int]) -> int:
     """Start both, say where they are, and stop both on Ctrl-C, SIGTERM or the end of either.
 
-    Gives 0 if it was told to stop, 1 if a port is in use or a program ended by itself.
+    Gives 0 if it was told to stop, 1 if a port is in use or a program ended by itself. ``early``
+    are the signals that came before; it may grow until ours are installed.
     """
     # SIGINT by name: a shell's background job would be born ignoring it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    if not _are_free({"--sandbox-port": sandbox_port, "--port": port}):
+    if early:
+        return 0
+    ports = _free_ports(
+        ((HOST,), sandbox_port, *SANDBOX_PORT), (settings.hosts, settings.port, *GATEWAY_PORT)
+    )
+    if ports is None:
         return 1
-    farm, gateway = (f"http://{HOST}:{number}" for number in (sandbox_port, port))
+    host = next((host for host in settings.hosts if not host.startswith(UNIX)), HOST)
+    farm, gateway = url_of(HOST, ports[0]), url_of(EVERY.get(host, host), ports[1])
     environment = {
         "RFGW_LOG_FORMAT": "console",
         "RFGW_LOG_LEVEL": "warning",
         "RFGW_SHUTDOWN_GRACE": "0",
         **os.environ,
-        **CREDENTIALS,
-        "RFGW_CONSUMER_KEY": DEMO_CONSUMER_KEY,
-        "RFGW_CONSUMER_SECRET": DEMO_CONSUMER_SECRET,
+        **OF_SANDBOX,
         "RFGW_UPSTREAM_URL": farm,
-        "RFGW_HOST": HOST,
-        "RFGW_PORT": str(port),
+        "RFGW_HOST": settings.host,
+        "RFGW_PORT": str(ports[1]),
     }
     programs: list[Program] = []
     try:
-        sandbox = ["sandbox", "--port", str(sandbox_port), "--speed", str(speed)]
+        sandbox = ["sandbox", "--port", str(ports[0]), "--speed", str(speed)]
         programs.append(_start(sandbox, environment))
         programs.append(_start(["serve"], environment))
-        if _await_ready(port, programs):
-            page = PAGE.format(gateway=gateway) if environment.get("RFGW_DEMO_DIR") else ""
+        if _await_ready(gateway, programs):
+            page = PAGE.format(gateway=gateway) if settings.demo_dir else ""
             sys.stdout.write(WELCOME.format(farm=farm, gateway=gateway, page=page))
             sys.stdout.flush()
             while _are_up(programs):
@@ -83,17 +115,22 @@ def run_demo(port: int, sandbox_port: int, speed: int) -> int:
         _stop(programs)
 
 
-def _are_free(ports: dict[str, int]) -> bool:
-    """Whether nobody listens there. All are held at once: the two must differ."""
+def _free_ports(*wanted: tuple[Sequence[str], int, str, str]) -> list[int] | None:
+    """The ports, if nobody listens there; 0 is a free one.
+
+    All are held at once: they must differ. Of each: addresses, port, and how to choose another.
+    """
     with ExitStack() as held:
-        for option, port in ports.items():
+        ports = list[int]()
+        for hosts, port, option, variable in wanted:
             try:
-                held.enter_context(socket.create_server((HOST, port)))
-            except OSError:
-                told = f"rfgw demo: port {port} is in use; choose another with {option}\n"
-                sys.stderr.write(told)
-                return False
-    return True
+                opened = held.enter_context(listeners(hosts, port))
+            except ListenError as error:
+                in_use = f"port {port} is in use; choose another with {option} ({variable})"
+                sys.stderr.write(f"rfgw demo: {in_use if error.in_use else error}\n")
+                return None
+            ports.append(next((at["port"] for at in map(address, opened) if "port" in at), port))
+        return ports
 
 
 def _start(arguments: list[str], environment: dict[str, str]) -> Program:
@@ -103,20 +140,20 @@ def _start(arguments: list[str], environment: dict[str, str]) -> Program:
     )
 
 
-def _await_ready(port: int, programs: list[Program]) -> bool:
+def _await_ready(gateway: str, programs: list[Program]) -> bool:
     deadline = time.monotonic() + START_WITHIN
     while _are_up(programs):
         if time.monotonic() > deadline:
             sys.stderr.write(f"rfgw demo: no answer within {START_WITHIN:.0f} s\n")
             return False
-        if _is_ready(port):
+        if _is_ready(gateway):
             return True
         time.sleep(0.1)
     return False
 
 
-def _is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=1)
+def _is_ready(gateway: str) -> bool:
+    connection = http.client.HTTPConnection(gateway.removeprefix("http://"), timeout=1)
     try:
         connection.request("GET", "/health/ready")
         return connection.getresponse().status == 200

@@ -6,6 +6,9 @@ from app.config.farm_settings import FarmSettings
 from app.config.login_settings import LoginSettings
 from app.config.server_settings import ServerSettings
 
+GROUPS = (ServerSettings, FarmSettings, CacheSettings, ClientSettings, LoginSettings)
+"""The groups, in the order in which people are shown them."""
+
 
 class Settings(LoginSettings, ServerSettings, ClientSettings, CacheSettings, FarmSettings):
     """The gateway's settings. Durations are seconds, sizes bytes."""

@@ -17,7 +17,7 @@
 import ipaddress
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -102,8 +102,12 @@ def serve_farm(
     allow_remote: bool = False,
     speed: float = 1,
     core_1_0: bool = False,
+    early: Sequence[int] = (),
 ) -> None:
-    """Serves until a signal. Raises ValueError for a host beyond loopback, unless allowed."""
+    """Serves until a signal. Raises ValueError for a host beyond loopback, unless allowed.
+
+    ``early`` are the signals that came before; it may grow until ours are installed.
+    """
     if not (allow_remote or _is_loopback(host)):
         raise ValueError("the sandbox listens on loopback only, unless remote clients are allowed")
     app = create_farm(
@@ -113,6 +117,8 @@ def serve_farm(
     # The server sends a signal that ended it again: taken by itself, it is no failure's exit code.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
+    for noted in early:
+        server.handle_exit(noted, None)
     server.run()
 
 
