@@ -5,6 +5,7 @@ Knows uvicorn and signals. Must not know which application it is, nor of other p
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -96,6 +97,13 @@ class Server(uvicorn.Server):
         self.should_exit = True
         self._hurried = self.force_exit or sig == signal.SIGINT
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and tell the service manager, if there is one, once it is so."""
+        await super().startup(sockets)
+        manager = os.environ.get("NOTIFY_SOCKET")
+        if self.started and manager:
+            _notify(manager, b"READY=1")
+
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; True to stop listening and go."""
         now = asyncio.get_running_loop().time()
@@ -155,3 +163,12 @@ class Server(uvicorn.Server):
         self._application.drain.begin()
         for connection in list(self.server_state.connections):
             connection.close_when_answered()  # type: ignore[union-attr]
+
+
+def _notify(manager: str, state: bytes) -> None:
+    """Send ``state`` to a service manager's socket (sd_notify(3)); ``@`` begins an abstract name.
+
+    A manager that cannot be reached decides by itself what it makes of the silence.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, suppress(OSError):
+        sender.sendto(state, "\0" + manager[1:] if manager.startswith("@") else manager)
