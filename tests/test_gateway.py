@@ -4,6 +4,7 @@ The clock is wound by hand, and the farm is a stand-in for the one method that t
 """
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from pydantic import BaseModel
 
 from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
 from app.core import errors
 from app.core.cache_entry import StaleWindows
-from app.core.call import Faults
+from app.core.call import Drift, Faults
 from app.core.fetch_result import CacheDirectives, FetchResult
 from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
@@ -47,6 +49,7 @@ class Farm:
         self.background = False
         self.title = "one"
         self.ended = False
+        self.more: dict[str, object] = {}
         self.held: list[asyncio.Future[None]] = []
         self.crashes: list[BaseException] = []
 
@@ -74,7 +77,7 @@ class Farm:
         if self.mood == "strange":
             return {"id": 43}
         state = "completed" if self.ended else "active"
-        return {"id": 42, "state": state, "title": self.title}
+        return {"id": 42, "state": state, "title": self.title, **self.more}
 
 
 class Crashes(Instrumentation):
@@ -105,6 +108,27 @@ def build(**changes: Any) -> tuple[Gateway, Farm, Clock]:
         instrumentation=Crashes(farm.crashes),
     )
     return gateway, farm, clock
+
+
+class Watched(GetSession):
+    """Remembers in which thread its answer was read."""
+
+    _read_in: int = 0
+
+    def read(self, value: object, drift: Drift) -> BaseModel:
+        self._read_in = threading.get_ident()
+        return super().read(value, drift)
+
+
+@pytest.mark.parametrize(("thumbnails", "beside"), [(500, False), (501, True)])
+async def test_a_large_answer_is_read_beside_the_loop(thumbnails: int, beside: bool) -> None:
+    gateway, farm, _ = build()
+    farm.more = {"thumbnails": {str(i): f"http://a/{i}" for i in range(thumbnails)}}
+    call = Watched(id=42)
+    answer = await gateway.fetch(call)
+    assert answer.entry is not None
+    assert answer.entry.body.count(b"http://a/") == thumbnails
+    assert (call._read_in != threading.get_ident()) is beside
 
 
 def said(answer: FetchResult) -> tuple[str, str, str]:

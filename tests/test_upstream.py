@@ -214,6 +214,46 @@ def test_the_body_decides_its_encoding_not_the_labels(
     assert gateway.get("/sessions/1001").json()["title"] == "Ünïcødé ☃ 🐘"
 
 
+@pytest.mark.parametrize(
+    ("content_type", "label", "charset", "told"),
+    [
+        ("text/xml; charset=utf-8", "iso-8859-1", "utf-8", 1),
+        ("text/xml; charset=ISO-8859-1", "", "latin-1", 0),
+        ('Text/XML;x=y; Charset="iso-8859-1" ', "utf-8", "latin-1", 1),
+        ("text/xml", "iso-8859-1", "latin-1", 0),
+        ("text/xml", "us-ascii", "utf-8", 1),
+        ("text/xml", "utf-16", "utf-8", 0),
+    ],
+)
+def test_utf_8_is_read_as_such_and_other_bytes_as_content_type_or_the_declaration_says(
+    gateway: httpx.Client, farm: Farm, content_type: str, label: str, charset: str, told: int
+) -> None:
+    before = drift(gateway)
+    text = session(member("title", "Café"))
+    text = text.replace("?>", f' encoding="{label}"?>') if label else text
+    farm.next(body(text, charset=charset, content_type=content_type))
+    assert gateway.get("/sessions/1001").json()["title"] == "Café"
+    assert drift(gateway) - before == told
+
+
+def test_an_emoji_of_two_surrogate_references_is_read_and_counted(
+    gateway: httpx.Client, farm: Farm
+) -> None:
+    before = drift(gateway)
+    farm.next(body(session(member("title", "&#55357;&#56832;"))))
+    assert gateway.get("/sessions/1001").json()["title"] == "😀"
+    assert drift(gateway) - before == 1
+
+
+def test_what_nobody_reads_costs_nothing_even_if_it_cannot_be_read(
+    gateway: httpx.Client, farm: Farm
+) -> None:
+    inner = f"<struct>{member('url', '')}{member('more', '<double>NaN</double>')}</struct>"
+    farm.next(body(session(member("more", "<int></int>"), member("inputLicence", inner))))
+    answer = gateway.get("/sessions/1001")
+    assert (answer.status_code, answer.json()["inputLicense"]["url"]) == (200, None)
+
+
 HUGE = f"<i8>{2**63 - 1}</i8>"
 SLOPPY: dict[str, tuple[str, str, object]] = {
     "texts of the wrong type": (member("title", "<i4>5</i4>"), "title", None),
@@ -234,6 +274,29 @@ SLOPPY: dict[str, tuple[str, str, object]] = {
     "licence as text": (member("inputLicence", "CC"), "inputLicense", None),
     "state as a number": (member("state", "<i4>1</i4>"), "state", "unknown"),
     "state unheard of": (member("state", "exploded"), "state", "unknown"),
+    "rate no number": (member("frameRate", "<double>NaN</double>"), "frameRate", None),
+    "rate with a comma": (member("frameRate", "<double>1,5</double>"), "frameRate", None),
+    "an empty integer": (member("startFrame", "<int></int>"), "startFrame", None),
+    "a fraction for an integer": (member("startFrame", "<i4>12.0</i4>"), "startFrame", None),
+    "a date of zeros": (
+        member("title", "<dateTime.iso8601>00000000T00:00:00</dateTime.iso8601>"),
+        "title",
+        None,
+    ),
+    "an unknown type": (member("partsTotal", "<decimal>1</decimal>"), "partsTotal", None),
+    "an address of an unknown type": (
+        member("streamURL", "<uri>http://a</uri>"),
+        "streamURL",
+        None,
+    ),
+    "a licence of an unknown type": (member("inputLicence", "<x/>"), "inputLicense", None),
+    "thumbnails of an unknown type": (member("thumbnails", "<x/>"), "thumbnails", []),
+    "one thumbnail of an unknown type": (
+        member("thumbnails", "<array><data><value><x/></value></data></array>"),
+        "thumbnails",
+        [],
+    ),
+    "a state of an unknown type": (member("state", "<x>active</x>"), "state", "unknown"),
     "binary title": (member("title", "<base64>AAAA</base64>"), "title", None),
 }
 

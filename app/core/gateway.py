@@ -10,11 +10,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
-
 from app.core import errors
 from app.core.cache_entry import CacheEntry, EntryState
-from app.core.call import Call
+from app.core.call import Call, Pace
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
 from app.core.freshness import FreshnessPolicy, Uniform
 from app.core.ports import (
@@ -29,6 +27,9 @@ from app.core.single_flight import SingleFlight
 
 REVALIDATE_AT_MOST_EVERY = 1.0
 """Seconds: a request's ``no-cache`` makes no younger answer be asked for again."""
+
+READ_IN_THREAD = 500
+"""Things of an answer, such as thumbnails: reading that many takes milliseconds."""
 
 SAME = 0.1
 """Seconds by which the ages of one answer may differ from process to process."""
@@ -193,9 +194,9 @@ class Gateway:
             value = await self.upstream.call(
                 call.method, call.arguments, faults=call.faults, background=background
             )
-            answer = self._read(call, value)
-            body = answer.__pydantic_serializer__.to_json(answer, by_alias=True)
-            entry = self.freshness.answer(asked_at, body, call.pace(answer), self.uniform)
+            read = asyncio.to_thread(self._read, call, value) if _is_large(value) else None
+            body, pace = await read if read else self._read(call, value)
+            entry = self.freshness.answer(asked_at, body, pace, self.uniform)
         except errors.Refused as refused:
             entry = self.freshness.refusal(asked_at, refused, self.uniform)
         except errors.UpstreamError:
@@ -207,12 +208,14 @@ class Gateway:
         self.keep(call.key, entry)
         return entry
 
-    def _read(self, call: Call, value: object) -> BaseModel:
+    def _read(self, call: Call, value: object) -> tuple[bytes, Pace]:
+        """The answer as it is kept, and how soon it is expected to change."""
         try:
-            return call.read(value, self.instrumentation.drift)
+            answer = call.read(value, self.instrumentation.drift)
         except errors.UpstreamError as error:
             self.instrumentation.misread(error.cause)
             raise
+        return answer.__pydantic_serializer__.to_json(answer, by_alias=True), call.pace(answer)
 
     def keep(self, key: str, entry: CacheEntry) -> None:
         """A new answer is here, from the farm or from another process."""
@@ -231,6 +234,12 @@ class Gateway:
     async def aclose(self) -> None:
         """End the flights."""
         await self.single_flight.aclose()
+
+
+def _is_large(value: object) -> bool:
+    """Whether an answer is to be read beside the event loop, not in it."""
+    parts = value.values() if isinstance(value, dict) else ()
+    return sum(len(part) for part in parts if isinstance(part, dict | list)) > READ_IN_THREAD
 
 
 def refusal(call: Call, entry: CacheEntry) -> errors.Refused | None:

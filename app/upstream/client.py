@@ -21,7 +21,7 @@ from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Guard, Verdict
 from app.upstream.oauth import FarmClock, Signer, new_nonce
 from app.upstream.retry import TRY_AGAIN
-from app.upstream.transport import Transport
+from app.upstream.transport import Received, Transport
 from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
 
 FAULTS: Faults = MappingProxyType(
@@ -151,7 +151,7 @@ class UpstreamClient:
                     received = await self.transport.post(url, message, _trace_fields())
                 if received.date is not None:
                     self.farm_clock.hear(received.date, self.now())
-                return await self._decode(received.body)
+                return await self._decode(received)
 
     @contextmanager
     def _observed(self, question: Question, number: int) -> Iterator[None]:
@@ -191,19 +191,20 @@ class UpstreamClient:
             struct: dict[str, Value] = {**parameters}
             return dump_call(method, [struct, *arguments.values()])
 
-    async def _decode(self, body: bytes) -> Value:
+    async def _decode(self, received: Received) -> Value:
         """The value of an answer. Raises Fault or errors.UpstreamUnreadable."""
         load = functools.partial(
-            load_answer, body, max_bytes=self.transport.max_body, on_duplicate=self._duplicate
+            load_answer,
+            received.body,
+            charset=received.charset,
+            max_bytes=self.transport.max_body,
+            on_drift=self.instrumentation.drift,
         )
         with step("decode"):
-            if len(body) > DECODE_IN_THREAD:
+            if len(received.body) > DECODE_IN_THREAD:
                 async with self._decoding:
                     return await asyncio.to_thread(load)
             return load()
-
-    def _duplicate(self, _name: str) -> None:
-        self.instrumentation.drift("duplicate_member")
 
     async def aclose(self) -> None:
         """Close the connections."""

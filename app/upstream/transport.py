@@ -5,6 +5,7 @@ what is asked.
 """
 
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -57,15 +58,18 @@ HEADERS = {
 }
 
 
+_CHARSET = re.compile(r";[ \t]*charset=\"?([A-Za-z0-9._-]{1,40})\"?[ \t]*(?:;|$)", re.IGNORECASE)
+
 MAX_DATE = 64
 """Characters of a date that is read; the longest form of the three has 33."""
 
 
 class Received(NamedTuple):
-    """The body of a 200, and when the farm says that it sent it, in Unix seconds."""
+    """The body of a 200, its charset, and when it was sent, in Unix seconds, as the farm says."""
 
     body: bytes
     date: float | None
+    charset: str | None
 
 
 @dataclass(slots=True)
@@ -101,7 +105,12 @@ class Transport:
             raise kind_of(error)(cause) from None
         try:
             self._check(response)
-            return Received(await self._read(response), http_date(response.headers.get("date")))
+            fields = response.headers
+            return Received(
+                await self._read(response),
+                http_date(fields.get("date")),
+                charset_of(fields.get("content-type", "")),
+            )
         except TRANSPORT_ERRORS:
             raise errors.UpstreamUnreadable("truncated") from None
         finally:
@@ -165,6 +174,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def charset_of(content_type: str) -> str | None:
+    """The charset parameter of a Content-Type field (RFC 9110 section 8.3.2), if there is one."""
+    found = _CHARSET.search(content_type)
+    return found[1] if found else None
 
 
 def http_date(value: str | None) -> float | None:

@@ -4,44 +4,42 @@ two roles it plays, or what the values mean.
 Strict about structure, tolerant about labels, bounded before anything large is built. Pure.
 
 Source: http://xmlrpc.com/spec.md and its known extensions: ``i8``, ``i1``, ``i2`` and ``nil``, with
-or without the prefix ``ex:``.
+or without the prefix ``ex:``, and the other numbers of https://ws.apache.org/xmlrpc/types.html.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
 from app.core.errors import UpstreamUnreadable as UpstreamUnreadable
 from app.upstream.xmlrpc import scalars
+from app.upstream.xmlrpc.document import MAX_BODY as MAX_BODY
 from app.upstream.xmlrpc.document import MAX_MARKUP as MAX_MARKUP
-from app.upstream.xmlrpc.document import SPACE, parse
+from app.upstream.xmlrpc.document import SPACE, OnDrift, every, only, parse, weight
+from app.upstream.xmlrpc.scalars import Scalar
+from app.upstream.xmlrpc.scalars import UnreadableScalar as UnreadableScalar
 
-Value: TypeAlias = (
-    bool | int | float | str | bytes | datetime | list["Value"] | dict[str, "Value"] | None
-)
+Value: TypeAlias = Scalar | UnreadableScalar | list["Value"] | dict[str, "Value"]
 
-MAX_BODY = 512 * 1024  # bytes
 MAX_DEPTH = 64  # values within values
 
 # Why a document is unreadable: the closed list of UpstreamUnreadable's causes.
 CAUSES = (
-    "too_large",  # more bytes than allowed, or more elements and attributes than MAX_MARKUP
+    "too_large",  # more bytes than allowed, or more elements and attributes than such may have
     "encoding",  # bytes that do not fit their charset, or a charset that we do not read
     "doctype",  # a document type declaration, however harmless
     "not_xml",  # not well-formed: cut short, junk around the root
     "structure",  # well-formed, but not the elements of an XML-RPC message
     "depth",  # values nested deeper than MAX_DEPTH
-    "type",  # text that does not fit its type
+    "type",  # text that does not fit its type, where it is the answer itself or in a fault
 )
 
 _METHOD = re.compile(r"[A-Za-z0-9_.:/]+")
-_NAMES = frozenset(scalars.LOAD).union(
-    ("methodCall", "methodName", "methodResponse", "params", "param", "fault", "value"),
-    ("struct", "member", "name", "array", "data"),
-)
-_OnDuplicate: TypeAlias = Callable[[str], object]
+_STRUCTURE = frozenset(  # the elements that are no types of scalars
+    ["methodCall", "methodName", "methodResponse", "params", "param", "fault", "value"]
+).union(["struct", "member", "name", "array", "data"])
+_NAMES = _STRUCTURE.union(scalars.LOAD)
 
 
 class Fault(Exception):
@@ -53,43 +51,49 @@ class Fault(Exception):
         self.text = text
 
 
-def _unheard(name: str) -> None:
-    """Duplicates that nobody asked about."""
+def _unheard(what: str) -> None:
+    """Drift that nobody asked about."""
 
 
 def load_answer(
-    body: bytes, *, max_bytes: int = MAX_BODY, on_duplicate: _OnDuplicate = _unheard
+    body: bytes,
+    *,
+    charset: str | None = None,
+    max_bytes: int = MAX_BODY,
+    on_drift: OnDrift = _unheard,
 ) -> Value:
-    """The one value of a methodResponse.
+    """The one value of a methodResponse. ``charset`` is the parameter of its Content-Type.
 
-    The last of the members with one name wins; ``on_duplicate`` is told the name each time.
-    Raises Fault, or UpstreamUnreadable with a cause from CAUSES; nothing else.
+    A member or an item that is not as its type wants is an UnreadableScalar. The last of the
+    members with one name wins. ``on_drift`` is told ``duplicate_member``, ``encoding_label`` and
+    ``surrogate_pair``. Raises Fault, or UpstreamUnreadable with a cause from CAUSES; nothing else.
     """
-    root = _root(body, "methodResponse", max_bytes)
-    reader = _Reader(root, on_duplicate)
-    part = _only(root)
+    root = _root(body, "methodResponse", max_bytes, charset, on_drift)
+    part = only(root)
     if part.tag not in ("params", "fault"):
         raise UpstreamUnreadable("structure")
-    value = reader.value(_only(part if part.tag == "fault" else _only(part, "param"), "value"))
+    is_fault = part.tag == "fault"
+    reader = _Reader(root, on_drift, strict=is_fault)
+    value = reader.value(only(part if is_fault else only(part, "param"), "value"))
     reader.end()
-    if part.tag == "fault":
+    if is_fault:
         raise _fault(value)
     return value
 
 
 def load_call(
-    body: bytes, *, max_bytes: int = MAX_BODY, on_duplicate: _OnDuplicate = _unheard
+    body: bytes, *, max_bytes: int = MAX_BODY, on_drift: OnDrift = _unheard
 ) -> tuple[str, list[Value]]:
     """The method's name and the arguments of a methodCall. Raises UpstreamUnreadable as above."""
-    root = _root(body, "methodCall", max_bytes)
-    reader = _Reader(root, on_duplicate)
+    root = _root(body, "methodCall", max_bytes, None, on_drift)
+    reader = _Reader(root, on_drift, strict=True)
     if [part.tag for part in root] not in (["methodName"], ["methodName", "params"]):
         raise UpstreamUnreadable("structure")
     method = reader.text(root[0]).strip(SPACE)
     if not _METHOD.fullmatch(method):
         raise UpstreamUnreadable("type")
-    params = _all(root[1], "param") if len(root) == 2 else ()
-    arguments = [reader.value(_only(param, "value")) for param in params]
+    params = every(root[1], "param") if len(root) == 2 else ()
+    arguments = [reader.value(only(param, "value")) for param in params]
     reader.end()
     return method, arguments
 
@@ -120,19 +124,25 @@ def dump_fault(code: int, text: str, *, encoding_label: str = "utf-8") -> bytes:
 
 
 class _Reader:
-    """Walks one tree. Whatever text it has not taken as content at the end must be blank."""
+    """Walks one tree. Whatever text it has not taken as content at the end must be blank.
 
-    def __init__(self, root: Element, on_duplicate: _OnDuplicate) -> None:
+    A scalar that is not as its type wants reads as an UnreadableScalar, or ends a ``strict``
+    reading. The element of an unknown type counts as a scalar, as long as it holds no others.
+    """
+
+    def __init__(self, root: Element, on_drift: OnDrift, *, strict: bool) -> None:
         self._root = root
-        self._on_duplicate = on_duplicate
+        self._on_drift = on_drift
+        self._strict = strict
         self._taken: list[str] = []
 
     def end(self) -> None:
         """Refuse text beside the elements, all at once: looking everywhere costs twice the time."""
-        if _weight("".join(self._root.itertext())) != _weight("".join(self._taken)):
+        if weight(self._root.itertext()) != weight(iter(self._taken)):
             raise UpstreamUnreadable("structure")
 
     def text(self, node: Element) -> str:
+        """The text of an element that holds no others."""
         if len(node):
             raise UpstreamUnreadable("structure")
         text = node.text or ""
@@ -140,6 +150,7 @@ class _Reader:
         return text
 
     def value(self, node: Element, depth: int = 1) -> Value:
+        """What a value element holds."""
         if depth > MAX_DEPTH:
             raise UpstreamUnreadable("depth")
         count = len(node)
@@ -154,14 +165,19 @@ class _Reader:
         try:
             return load(self.text(typed))
         except ValueError:
-            raise UpstreamUnreadable("type") from None
+            if self._strict or depth == 1:
+                raise UpstreamUnreadable("type") from None
+            return UnreadableScalar(typed.tag)
 
     def _compound(self, node: Element, depth: int) -> Value:
         if node.tag == "struct":
             return self._struct(node, depth)
         if node.tag == "array":
             return self._array(node, depth)
-        raise UpstreamUnreadable("structure")
+        if self._strict or depth == 2 or node.tag in _STRUCTURE:
+            raise UpstreamUnreadable("structure")
+        self.text(node)
+        return UnreadableScalar(node.tag)
 
     def _struct(self, node: Element, depth: int) -> dict[str, Value]:
         members: dict[str, Value] = {}
@@ -175,40 +191,21 @@ class _Reader:
                 raise UpstreamUnreadable("structure")
             name = self.text(named)
             if name in members:
-                self._on_duplicate(name)
+                self._on_drift("duplicate_member")
             members[name] = self.value(value, depth)
         return members
 
     def _array(self, node: Element, depth: int) -> list[Value]:
         if not len(node):
             return []
-        return [self.value(item, depth) for item in _all(_only(node, "data"), "value")]
+        return [self.value(item, depth) for item in every(only(node, "data"), "value")]
 
 
-def _weight(text: str) -> int:
-    """How many characters are not blanks."""
-    return len(text) - sum(map(text.count, SPACE))
-
-
-def _root(body: bytes, tag: str, max_bytes: int) -> Element:
-    root = parse(body, _NAMES, max_bytes)
+def _root(body: bytes, tag: str, max_bytes: int, charset: str | None, on_drift: OnDrift) -> Element:
+    root = parse(body, _NAMES, max_bytes, charset, on_drift)
     if root.tag != tag:
         raise UpstreamUnreadable("structure")
     return root
-
-
-def _all(node: Element, tag: str) -> Element:
-    """The element, all its children having this tag."""
-    if any(child.tag != tag for child in node):
-        raise UpstreamUnreadable("structure")
-    return node
-
-
-def _only(node: Element, tag: str | None = None) -> Element:
-    """The element's one child, which has this tag."""
-    if len(node) != 1 or (tag is not None and node[0].tag != tag):
-        raise UpstreamUnreadable("structure")
-    return node[0]
 
 
 def _fault(value: Value) -> Exception:

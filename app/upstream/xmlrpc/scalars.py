@@ -9,6 +9,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 from xml.sax.saxutils import escape
@@ -16,6 +17,14 @@ from xml.sax.saxutils import escape
 from app.upstream.xmlrpc.document import SPACE
 
 Scalar: TypeAlias = bool | int | float | str | bytes | datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableScalar:
+    """Stands for a value whose text its type does not allow, or whose type nobody knows."""
+
+    type: str
+
 
 # No two parts of one pattern match the same text, so that a misfit is found in linear time.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,64}")
@@ -77,10 +86,11 @@ def _load_nil(text: str) -> None:
 
 # By type name, case-sensitive. Each raises ValueError for a text that does not fit.
 LOAD: dict[str, Callable[[str], Scalar]] = {
-    **dict.fromkeys(("int", "i4", "i8", "i1", "i2", "ex:i8"), load_integer),
+    **dict.fromkeys(("int", "i4", "i8", "i1", "i2"), load_integer),
+    **dict.fromkeys(("ex:i8", "ex:i1", "ex:i2", "ex:bigInteger", "ex:biginteger"), load_integer),
     **dict.fromkeys(("nil", "ex:nil"), _load_nil),
     "boolean": _load_boolean,
-    "double": _load_double,
+    **dict.fromkeys(("double", "ex:float", "ex:bigdecimal"), _load_double),
     "string": str,
     "base64": _load_base64,
     "dateTime.iso8601": _load_date,
