@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import uvicorn
@@ -33,8 +33,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.gateway import Gateway
 from app.edge.api_keys import new_key
 from app.main import create_app
+from app.sandbox.server import create_farm, farm_server
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.running import Wrapped, running, serving
+from tests.running import Wrapped, client_of, running, serving
+from tests.test_sandbox_login import SiteClient
 
 FLAGS = [
     "--no-sandbox",  # a container's root has none to be had
@@ -568,3 +570,45 @@ def test_the_reference_sends_the_key_that_a_reader_authorizes_with(
         visit.picture("authorized")
         assert visit.complaints == []
         page.context.close()
+
+
+@pytest.fixture(params=[False, True], ids=["rfc-5849", "core-1.0"])
+def authorize_url(request: pytest.FixtureRequest, foreign_url: str) -> Iterator[str]:
+    """The farm's page for a login that began at a site of another origin."""
+    core_1_0: bool = request.param
+    with (
+        running(farm_server(create_farm(core_1_0=core_1_0))) as url,
+        client_of(url) as http,
+    ):
+        callback = {} if core_1_0 else {"callback_uri": foreign_url}
+        token = SiteClient(url, http).step("requestToken", **callback)["oauth_token"]
+        asked = {"oauth_token": token} | ({"oauth_callback": foreign_url} if core_1_0 else {})
+        yield f"{url}/oauth.authorize?{urlencode(asked)}"
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_the_farms_page_draws_without_a_complaint(
+    open_page: OpenPage, authorize_url: str, width: int
+) -> None:
+    visit = open_page(authorize_url, width=width)
+    visit.picture(f"authorize-{width}")
+    expect(visit.page.get_by_role("heading", level=1)).to_have_text("Log in at the sandbox farm")
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visit.page.evaluate(WORST_CONTRAST) >= 4.5
+    assert visit.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"), [("Allow", "oauth_token="), ("Deny", "oauth_problem=user_refused")]
+)
+def test_the_farms_page_leads_back_to_the_site(
+    open_page: OpenPage, authorize_url: str, foreign_url: str, decision: str, told: str
+) -> None:
+    page = open_page(authorize_url).page
+    page.get_by_label("Nobody").check()
+    page.get_by_role("button", name="Allow").click()
+    expect(page.get_by_role("alert")).to_contain_text("Nobody has no account here")
+    page.get_by_label("Grace").check()
+    page.get_by_role("button", name=decision).click()
+    page.wait_for_url(re.compile(re.escape(foreign_url) + r"\?.*" + told), timeout=PATIENCE)
+    expect(page).to_have_title("Elsewhere")

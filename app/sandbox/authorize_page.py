@@ -21,6 +21,7 @@ from app.sandbox.tokens import IssuedRequestToken, Tokens
 MAX_FORM = 16 * 1024
 NOBODY = "nobody"
 STYLE = """
+html { background: #fff; color: #222; padding: 0 1rem }
 body { font: 1.1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 32rem }
 button { font: inherit; margin: 1rem 1rem 0 0; padding: .4rem 1.2rem }
 label { display: block; padding: .2rem 0 }

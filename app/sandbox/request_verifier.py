@@ -69,14 +69,21 @@ class RequestVerifier:
         timestamp = self._check_values(sent, now)
         secret = secret_of(sent.get("oauth_token", ""))
         signed = [pair for pair in pairs if pair[0] != "oauth_signature"]
-        uri = base_string_uri(request.url)
-        expected = signature("POST", uri, signed, self.consumer_secret, secret)
-        if not hmac.compare_digest(sent["oauth_signature"].encode(), expected.encode()):
+        if not self._fits(sent["oauth_signature"], request.url, signed, secret):
             raise ReportedProblem("signature_invalid")
         nonce = (timestamp, sent["oauth_nonce"], sent.get("oauth_token", ""))
         if not self._nonces.is_new(nonce, now):
             raise ReportedProblem("nonce_used")
         return Verified(place, sent)
+
+    def _fits(self, sent: str, url: str, signed: Pairs, secret: str) -> bool:
+        """Whether it is the signature of the address, or of the same with http (reading D)."""
+        uri = base_string_uri(url)
+        expected = [
+            signature("POST", each, signed, self.consumer_secret, secret).encode()
+            for each in (uri, "http:" + uri.partition(":")[2])
+        ]
+        return any(hmac.compare_digest(sent.encode(), each) for each in expected)
 
     def _check_values(self, sent: Mapping[str, str], now: float) -> int:
         """The timestamp of parameters that are well-formed, current and this consumer's."""
