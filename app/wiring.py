@@ -133,7 +133,7 @@ def coordinator_of(
 
     return open_coordinator(
         settings.cache_url.get_secret_value(),
-        name=_group(settings),
+        name=group_of(settings),
         secret=settings.consumer_secret.get_secret_value(),
         store=store,
         clock=time.monotonic,
@@ -152,7 +152,7 @@ def snapshot_of(settings: Settings) -> Snapshot | None:
         return None
     return Snapshot(
         settings.snapshot_file,
-        _group(settings),
+        group_of(settings),
         seal=Seal(settings.consumer_secret.get_secret_value(), "snapshot"),
         clock=time.monotonic,
         now=time.time,
@@ -160,7 +160,7 @@ def snapshot_of(settings: Settings) -> Snapshot | None:
     )
 
 
-def _group(settings: Settings) -> str:
+def group_of(settings: Settings) -> str:
     """The name of all processes that may share answers."""
     token = settings.oauth_token.get_secret_value() if settings.oauth_token else ""
     key = settings.consumer_key.get_secret_value()

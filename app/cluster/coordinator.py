@@ -14,9 +14,10 @@ from typing import Any
 from app.cluster.invalidation import Invalidation, is_younger
 from app.cluster.leases import LEASE
 from app.cluster.notices import Notice
+from app.cluster.probe import probe_of
 from app.cluster.rate_limit_sync import RateLimitShares, RateLimitSync
 from app.cluster.redis_connection import RedisConnection, Unreachable
-from app.cluster.shared_store import FORM, LeaseResult, SharedStore, SharedStoreMetrics
+from app.cluster.shared_store import LeaseResult, SharedStore, SharedStoreMetrics, names_of
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError, UpstreamTimeout
 from app.core.ports import OnUpdate, ResultSource, SharedResult, Store
@@ -204,9 +205,8 @@ def open_coordinator(
     ``tail`` is for how many seconds past freshness answers are of use. What clients take of their
     ``rate_limit`` is exchanged, too.
     """
-    prefix = f"rfgw:{FORM}:{{{name}}}"  # the braces keep a group in one slot of a cluster
-    channel = f"{prefix}:news"
-    connection = RedisConnection(url, channel)
+    prefix, channel = names_of(name)
+    connection = RedisConnection(url, channel, probe_of(prefix, channel))
     shared_store = SharedStore(
         connection,
         prefix,

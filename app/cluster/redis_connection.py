@@ -13,13 +13,15 @@ enough for all. Who gives up waiting keeps its place in the row: the late answer
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from app.cluster.redis_url import CONNECT, RedisServer, cause_of, drop
+from app.cluster.handshake import shake
+from app.cluster.redis_url import RedisServer, drop
+from app.cluster.refusals import refusal_of
 
 DEADLINE = 0.02
 """Seconds that anyone waits for an answer."""
@@ -29,6 +31,8 @@ BACKLOG = 10_000
 """So many answers outstanding end it too."""
 QUIET = 1.0
 """Seconds without a message after which the listening connection is pinged."""
+WATCH = 4.0
+"""Seconds after which the server is tried anew, and its name looked up, while it is used."""
 PAUSES = (0.1, 0.5, 1.0, 2.0)
 """Seconds between tries to connect; the last holds until one succeeds."""
 
@@ -55,7 +59,7 @@ class ConnectionListener(Protocol):
         """Both connections are there. Messages of before may have been missed."""
 
     def on_disconnected(self, cause: str) -> None:
-        """They are gone: refused, tls, auth, late, closed or odd tells why."""
+        """They are gone, and why: refused, tls, late, closed, odd, moved, or what refusals tell."""
 
 
 class PendingCommands(NamedTuple):
@@ -66,10 +70,15 @@ class PendingCommands(NamedTuple):
 
 
 class RedisConnection:
-    """The server at ``url``, and the ``channel`` that is listened to. ``run`` keeps it up."""
+    """The server at ``url``, and the ``channel`` that is listened to. ``run`` keeps it up.
 
-    def __init__(self, url: str, channel: str) -> None:
-        self._server, self._channel = RedisServer(url), channel
+    A server that refuses one of the commands that ``probe`` gives is of no use.
+    """
+
+    def __init__(
+        self, url: str, channel: str, probe: Callable[[], Sequence[Command]] = lambda: [("PING",)]
+    ) -> None:
+        self._server, self._channel, self._probe = RedisServer(url), channel, probe
         self._asking: Any = None
         self._row: deque[PendingCommands] = deque()
         self._late = 0
@@ -95,13 +104,13 @@ class RedisConnection:
                     self._asking.pack_commands(commands), check_health=False
                 )
         except (TimeoutError, RedisError, OSError):
-            self._give_up("closed")  # a half command may have gone out
+            self.give_up("closed")  # a half command may have gone out
             raise Unreachable("down") from None
         await _within_deadline(replies)
         if not replies.done():
             self._late += 1
             if self._late >= LATE_ROW or len(self._row) > BACKLOG:
-                self._give_up("late")
+                self.give_up("late")
             raise Unreachable("late")
         self._late = 0
         answers = replies.result()
@@ -109,8 +118,8 @@ class RedisConnection:
             raise Unreachable("down")
         return answers
 
-    def _give_up(self, cause: str) -> None:
-        """From now on nobody asks. The background task hears why."""
+    def give_up(self, cause: str) -> None:
+        """From now on nobody asks. The background task hears why, and connects anew."""
         self._asking, self._late = None, 0
         if self._trouble is not None and not self._trouble.done():
             self._trouble.set_result(cause)
@@ -121,7 +130,9 @@ class RedisConnection:
         while True:
             asking, listening = self._server.connection(), self._server.connection()
             try:
-                cause = await self._made(asking, listening)
+                cause = await shake(
+                    asking, listening, self._channel, self._probe(), deadline=DEADLINE
+                )
                 if cause:
                     listener.on_disconnected(cause)
                 else:
@@ -133,24 +144,6 @@ class RedisConnection:
             await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
 
-    async def _made(self, asking: Any, listening: Any) -> str:
-        """Connect both and see that the server is quick; gives why not."""
-        try:
-            async with asyncio.timeout(2 * CONNECT):
-                await asking.connect()
-                await listening.connect()
-                await listening.send_command("SUBSCRIBE", self._channel, check_health=False)
-                await listening.read_response(timeout=math.inf)
-            for _ in range(3):
-                async with asyncio.timeout(DEADLINE):
-                    await asking.send_command("PING", check_health=False)
-                    await asking.read_response(timeout=math.inf)
-        except TimeoutError:
-            return "late"
-        except Exception as error:  # noqa: BLE001 - whatever speaks there may say anything
-            return cause_of(error)
-        return ""
-
     async def _used(self, asking: Any, listening: Any, listener: ConnectionListener) -> None:
         """Work until something is wrong, and tell what."""
         loop = asyncio.get_running_loop()
@@ -160,13 +153,14 @@ class RedisConnection:
         tasks = {
             loop.create_task(self._read(asking)),
             loop.create_task(self._listen(listening, listener)),
+            loop.create_task(self._watch(asking)),
         }
         try:
             await asyncio.wait({self._trouble, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             done = [task for task in tasks if task.done()]
             cause = self._trouble.result() if self._trouble.done() else done[0].result()
         finally:
-            self._give_up("closed")
+            self.give_up("closed")
             for connection in (asking, listening):
                 await drop(connection)  # before redis-py does, whose reader may not be cancelled
             for task in tasks:
@@ -191,6 +185,21 @@ class RedisConnection:
                     _reply(self._row.popleft(), answers)
                     answers = []
         return odd[0]
+
+    async def _watch(self, connection: Any) -> str:
+        """Until the server refuses what it took before, or is no longer where its name leads.
+
+        Nobody may be asking: who fails over would go unnoticed.
+        """
+        away = 0
+        while away < 2:  # look-ups that differ are no move: a name may have many addresses
+            await asyncio.sleep(WATCH)
+            with suppress(Unreachable):
+                for reply in await self.ask(*self._probe()):
+                    if isinstance(reply, ResponseError) and (cause := refusal_of(reply)):
+                        return cause
+            away = away + 1 if await self._server.has_moved(connection) else 0
+        return "moved"
 
     async def _listen(self, connection: Any, listener: ConnectionListener) -> str:
         """Hand out messages. Silence is broken by a ping, whose answer may not be late."""
@@ -233,4 +242,4 @@ def _odd() -> Iterator[list[str]]:
         yield cause
     except Exception as error:  # noqa: BLE001 - whatever speaks there may say anything
         if isinstance(error, (RedisError, OSError)) and not isinstance(error, InvalidResponse):
-            cause[0] = "closed"
+            cause[0] = refusal_of(error) or "closed"

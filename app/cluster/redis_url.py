@@ -1,8 +1,12 @@
-"""A Redis or Valkey server by its address: connections to be made, and why one was not.
+"""A Redis or Valkey server by its address: connections to be made, why one was not, and whether
+the address leads elsewhere by now.
 
 Knows redis-py and TLS. Must not know what connections are for.
 """
 
+import asyncio
+import ipaddress
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,12 +14,21 @@ from typing import Any
 
 from redis._parsers import _AsyncRESP2Parser
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
-from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    RedisError,
+    ResponseError,
+)
 
 from app.cache.codec import MAX_SIZE
+from app.cluster.refusals import refusal_of
 
 CONNECT = 1.0
 """Seconds for making a connection, TLS and password included."""
+LOOKUP = 2.0
+"""Seconds that a look-up of the server's name may take."""
 
 CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (ssl.SSLError, "tls"),
@@ -76,6 +89,31 @@ class RedisServer:
             self._tls = fresh.ssl_context = self._tls or fresh.ssl_context
         return fresh
 
+    async def has_moved(self, connection: Any) -> bool:
+        """Whether the server's name leads to other addresses than that of this connection."""
+        host = str(self._options.get("host", ""))
+        writer = connection._writer  # noqa: SLF001 - redis-py does not tell the address
+        peer = writer.get_extra_info("peername") if writer is not None else None
+        if not peer or not _is_name(host):
+            return False
+        try:
+            async with asyncio.timeout(LOOKUP):
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    host, None, type=socket.SOCK_STREAM
+                )
+        except (OSError, UnicodeError):
+            return False  # a resolver that fails says nothing of the server
+        return peer[0] not in {address[0] for *_, address in found}
+
+
+def _is_name(host: str) -> bool:
+    """Whether it takes a look-up to find the address of this host; a socket's path has none."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return bool(host)
+    return False
+
 
 async def drop(connection: Any) -> None:
     """End a connection without a word: TLS would wait for the other side's goodbye."""
@@ -87,9 +125,11 @@ async def drop(connection: Any) -> None:
 
 
 def cause_of(error: Exception) -> str:
-    """Why a connection could not be made, in a word: refused, tls, auth or odd."""
+    """Why a connection could not be made, in a word: refused, tls, auth, odd or of a refusal."""
     behind: BaseException | None = error
     while behind is not None:
+        if isinstance(behind, (ResponseError, BusyLoadingError)) and (word := refusal_of(behind)):
+            return word
         for kind, word in CAUSES:
             if isinstance(behind, kind):
                 return word

@@ -8,6 +8,7 @@ is sealed with it, by the server's own clock (TIME), and the age that it had the
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from redis.exceptions import ResponseError
@@ -24,6 +25,7 @@ from app.cluster.leases import (
 )
 from app.cluster.notices import Notice, NoticeCodec, Unreadable, tag_of
 from app.cluster.redis_connection import Command, RedisConnection, RedisReply, Unreachable
+from app.cluster.refusals import refusal_of
 from app.cluster.server_clock import ServerClock
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
@@ -144,7 +146,10 @@ class SharedStore:
             record = self._record(key, entry, total)
         notice = Notice(key, tag_of(entry) if entry and record else "", failure)
         where = (lease, record, _ms(total), self._channel, self._notices.pack(notice))
-        await self.do("tell", ("EVAL", TELL, 2, *self._names(key), *where))
+        nothing = self._notices.pack(Notice(key))
+        names = self._names(key)
+        back: list[Command] = [("DEL", names[1]), ("PUBLISH", self._channel, nothing)]
+        await self.do("tell", ("EVAL", TELL, 2, *names, *where), otherwise=back if lease else ())
 
     def _record(self, key: str, entry: CacheEntry, total: float) -> bytes:
         """An answer as it is kept; empty if it is too large."""
@@ -170,19 +175,34 @@ class SharedStore:
         self._time.learn(began, told)
         return replies
 
-    async def do(self, operation: str, *commands: Command) -> list[RedisReply]:
-        """One round trip, observed."""
+    async def do(
+        self, operation: str, *commands: Command, otherwise: Sequence[Command] = ()
+    ) -> list[RedisReply]:
+        """One round trip, observed. If it is refused, ``otherwise`` is asked.
+
+        A refusal that is about the server as a whole ends the connection.
+        """
         began, outcome = self._clock(), "ok"
         try:
             replies = await self._connection.ask(*commands)
-            if any(isinstance(reply, ResponseError) for reply in replies):
+            refused = [reply for reply in replies if isinstance(reply, ResponseError)]
+            if refused:
                 outcome = "refused"
+                await self._refused(refused, otherwise)
             return replies
         except Unreachable as error:
             outcome = error.outcome
             raise
         finally:
             self._watch.operation(operation, outcome, self._clock() - began)
+
+    async def _refused(self, replies: list[ResponseError], otherwise: Sequence[Command]) -> None:
+        if otherwise:
+            with suppress(Unreachable):
+                await self._connection.ask(*otherwise)
+        cause = next(filter(None, map(refusal_of, replies)), "")
+        if cause:
+            self._connection.give_up(cause)
 
     def _entry(self, key: str, kept: RedisReply, left: RedisReply) -> CacheEntry | None:
         """The entry in this process's own time; None if nothing usable is kept."""
@@ -204,6 +224,12 @@ class SharedStore:
         return record.entry._replace(
             asked_at=self._time.own(record.written) + record.entry.asked_at
         )
+
+
+def names_of(group: str) -> tuple[str, str]:
+    """What a group's names begin with, and its channel."""
+    prefix = f"rfgw:{FORM}:{{{group}}}"  # the braces keep a group in one slot of a cluster
+    return prefix, f"{prefix}:news"
 
 
 def _look(name: str) -> tuple[Command, Command]:

@@ -15,6 +15,7 @@ from app.cli.doctor.way import examine_way, target
 from app.cli.exit_codes import FAILED, WRONG
 from app.config.environment import SettingsError
 from app.config.settings import Settings
+from app.wiring import group_of
 
 
 def run_doctor(load: Callable[[], Settings], session: int, *, as_json: bool) -> int:
@@ -61,4 +62,5 @@ def _about_cache(settings: Settings) -> Finding:
         return skipped("no cache is shared with other processes", "cache")[0]
     from app.cli.doctor.shared_cache import examine_cache  # noqa: PLC0415 - needs the optional redis-py
 
-    return asyncio.run(examine_cache(settings.cache_url.get_secret_value()))
+    url = settings.cache_url.get_secret_value()
+    return asyncio.run(examine_cache(url, group_of(settings)))

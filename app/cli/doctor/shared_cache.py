@@ -13,9 +13,10 @@ from redis.exceptions import ResponseError
 
 from app.cli.doctor.finding import Finding
 from app.cli.doctor.way import Target, greet
+from app.cluster.probe import probe_of
 from app.cluster.redis_connection import RedisConnection, RedisReply, Unreachable
 from app.cluster.redis_url import CONNECT
-from app.cluster.shared_store import FORM
+from app.cluster.shared_store import names_of
 
 PORT = 6379
 """Where such a server listens if the address does not say."""
@@ -24,6 +25,12 @@ KEPT = 10_000
 
 CERTIFICATE = "check port and scheme in RFGW_CACHE_URL, and the certificate's names and dates; its "
 CERTIFICATE += "authority must be one of the system's, or in the file that SSL_CERT_FILE names"
+NO_WRITES = (
+    "the server refuses to write",
+    "see whether its memory is full, its disk in trouble, or its replicas are gone",
+)
+REPLICA = ("the server is a replica, which takes no writes", "give the primary in RFGW_CACHE_URL")
+RIGHTS = "allow it what docs/operating.md lists (~rfgw:* &rfgw:* +eval and more)"
 DOWN: dict[str, tuple[str, str]] = {
     "refused": (
         "the server cannot be reached, or takes no more clients",
@@ -34,18 +41,27 @@ DOWN: dict[str, tuple[str, str]] = {
         "the server lets nobody in with this name and password",
         "check those in RFGW_CACHE_URL, and that the user may use rfgw:* keys and channels",
     ),
+    "denied": ("the user may not do all that the gateway does", RIGHTS),
+    "unsupported": ("the server does not know all commands that the gateway needs", RIGHTS),
+    "database": (
+        "the server has no database of this number",
+        "take the number at the end of RFGW_CACHE_URL away, or a lower one; a cluster has only 0",
+    ),
+    "cluster": (
+        "the server is a cluster's, and another of its servers has the group's keys",
+        "use a server that is no cluster",
+    ),
+    "replica": REPLICA,
+    "full": NO_WRITES,
+    "unwritable": NO_WRITES,
+    "loading": ("the server still reads its data", "wait until it has"),
     "late": ("the server is too slow to be of use", "use one that is near and not busy"),
     "closed": ("the server ended the connection", "look into its log"),
+    "moved": ("the server's name leads elsewhere now", "try again"),
     "odd": ("no Redis or Valkey speaks there", "check RFGW_CACHE_URL"),
 }
 """Why there is no connection, in plain words, and what to do."""
 LATE = Finding("cache", "FAIL", *DOWN["late"])
-
-NO_WRITES = (
-    "the server refuses to write",
-    "see whether its memory is full, its disk in trouble, or the user may not",
-)
-REPLICA = ("the server is a replica, which takes no writes", "give the primary in RFGW_CACHE_URL")
 NO_EVICTION = "when it is full it refuses to write"
 EVICT = "set its maxmemory, and maxmemory-policy to allkeys-lru"
 
@@ -69,16 +85,19 @@ class First:
             self.told.set_result(cause)
 
 
-async def examine_cache(url: str) -> Finding:
-    """What the server at ``url`` is good for. Writes one key of its own, and deletes it."""
-    found = await _examined(url)
+async def examine_cache(url: str, group: str = "doctor") -> Finding:
+    """What the server at ``url`` is good for to this ``group``.
+
+    Does what the gateway does, with keys of its own, and deletes them.
+    """
+    found = await _examined(url, group)
     # Once late is no habit: either side may have been busy with something else.
-    return await _examined(url) if found == LATE else found
+    return await _examined(url, group) if found == LATE else found
 
 
-async def _examined(url: str) -> Finding:
-    prefix = f"rfgw:{FORM}:doctor"
-    connection, first = RedisConnection(url, f"{prefix}:news"), First()
+async def _examined(url: str, group: str) -> Finding:
+    prefix, channel = names_of(group)
+    connection, first = RedisConnection(url, channel, probe_of(prefix, channel)), First()
     running = asyncio.create_task(connection.run(first))
     try:
         async with asyncio.timeout(4 * CONNECT):
@@ -86,7 +105,7 @@ async def _examined(url: str) -> Finding:
         if cause:
             says, do = DOWN[cause]
             return Finding("cache", "FAIL", _handshake(url) if cause == "tls" else says, do)
-        return await _used(connection, f"{prefix}:{secrets.token_hex(8)}".encode())
+        return await _used(connection, f"{prefix}:doctor:{secrets.token_hex(8)}".encode())
     except TimeoutError:
         return LATE
     except Unreachable as gone:
