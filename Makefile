@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test quick lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
+.PHONY: help install run demo test quick mutants lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -43,6 +43,9 @@ test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes
 
 quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work
 	$(BIN)/python -m pytest -q -m quick --numprocesses $(TEST_PROCESSES)
+
+mutants: $(VENV)/.dev ## Put small faults in, one by one, and see that tests notice each (ONLY="lease deadline" for some)
+	$(BIN)/python -m tests.mutants $(ONLY)
 
 lint: $(VENV)/.dev ## Check style, types and the import contracts
 	$(BIN)/ruff check .

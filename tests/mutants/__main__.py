@@ -1,0 +1,151 @@
+"""``python -m tests.mutants [WORD ...]``: put each fault into a copy, and run its tests there.
+
+A fault that no test notices is a hole in the tests. Words choose the faults whose title or file
+has one of them.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+WITHIN = 300
+"""Seconds that the tests of one fault may take: tests that hang have noticed it."""
+NOTICED, OVERLOOKED, NOT_RUN = "noticed", "OVERLOOKED", "NOT RUN"
+
+
+class Mutant(NamedTuple):
+    """One fault: in ``file``, ``old``, which stands there once, becomes ``new``."""
+
+    title: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+class NotApplicable(Exception):
+    """The fault cannot be put in: the code has changed."""
+
+
+def load(folder: Path = HERE) -> list[Mutant]:
+    """All faults of the lists in ``folder``."""
+    return [
+        Mutant(one["title"], one["file"], one["old"], one["new"], tuple(one["tests"]))
+        for path in sorted(folder.glob("*.toml"))
+        for one in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
+    ]
+
+
+def mutated(mutant: Mutant, root: Path = ROOT) -> str:
+    """The file's text with the fault. Raises NotApplicable."""
+    path = root / mutant.file
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if text.count(mutant.old) != 1:
+        raise NotApplicable(f"{mutant.file} has {text.count(mutant.old)} times: {mutant.old}")
+    return text.replace(mutant.old, mutant.new)
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of what git knows of, to put faults into."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    with tempfile.TemporaryDirectory(prefix="rfgw-mutants-") as folder:
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, Path(folder) / name)
+        (Path(folder) / ".venv").symlink_to(ROOT / ".venv")
+        yield Path(folder)
+
+
+def tested(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """pytest's exit code and the end of what it said."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=WITHIN,
+        )
+    except subprocess.TimeoutExpired:
+        return 1, "hung"
+    return done.returncode, done.stdout[-1500:] + done.stderr[-500:]
+
+
+def tried(mutant: Mutant, folder: Path) -> tuple[str, str]:
+    """What became of one fault, and what the tests said."""
+    path = folder / mutant.file
+    before = path.read_text(encoding="utf-8")
+    path.write_text(mutated(mutant, folder), encoding="utf-8")
+    try:
+        code, said = tested(folder, mutant.tests)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    return {0: OVERLOOKED, 1: NOTICED}.get(code, NOT_RUN), said
+
+
+def say(line: str) -> None:
+    """One line on standard output, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Try the chosen faults; 1 if one was overlooked or could not be tried."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("words", nargs="*", help="faults whose title or file has one of these")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    chosen = [
+        mutant
+        for mutant in load()
+        if not options.words
+        or any(word in f"{mutant.title} {mutant.file}" for word in options.words)
+    ]
+    wrong = 0
+    folders: Queue[Path] = Queue()
+
+    def one(mutant: Mutant) -> tuple[Mutant, str, str]:
+        folder = folders.get()
+        try:
+            return mutant, *tried(mutant, folder)
+        except NotApplicable as error:
+            return mutant, NOT_RUN, str(error)
+        finally:
+            folders.put(folder)
+
+    with ThreadPoolExecutor(options.processes) as pool, copied() as first, copied() as second:
+        for folder in (first, second)[: options.processes]:
+            folders.put(folder)
+        for mutant, outcome, said in pool.map(one, chosen):
+            say(f"{outcome:<10} {mutant.file}: {mutant.title}")
+            if outcome != NOTICED:
+                wrong += 1
+                say(said)
+    say(f"{len(chosen) - wrong} of {len(chosen)} faults were noticed")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
