@@ -35,6 +35,7 @@ from app.telemetry.access_log import AccessLog
 from app.telemetry.log_writer import LOG_WRITER
 from app.telemetry.multiprocess import MultiprocessMetrics
 from app.upstream.client import FAULTS
+from app.upstream.recorder import Recorder
 from app.version import VERSION
 
 COLLECT_AFTER = 20_000
@@ -94,9 +95,11 @@ def _wrong_settings_told() -> Iterator[None]:
         raise SystemExit(2) from None
 
 
-async def fetch_once(settings: Settings, call: Call) -> tuple[bytes, Problem | None]:
+async def fetch_once(
+    settings: Settings, call: Call, recorder: Recorder | None = None
+) -> tuple[bytes, Problem | None]:
     """One answer without a server: its JSON, or the problem."""
-    answer = await answer_once(settings, call)
+    answer = await answer_once(settings, call, recorder)
     if answer.error is not None:
         problems = Problems(settings.public_url)
         return b"", problems.document(CODES[type(answer.error)], "-", error=answer.error)

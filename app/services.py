@@ -24,12 +24,14 @@ from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
 from app.telemetry.multiprocess import MultiprocessMetrics
 from app.upstream.client import UpstreamClient
+from app.upstream.recorder import Recorder
 from app.wiring import (
     QUEUE_WAIT,
     coordinator_of,
     farm_of,
     gateway_of,
     rate_limiter_of,
+    recorder_of,
     snapshot_of,
 )
 
@@ -99,13 +101,14 @@ def build_services(
 ) -> Services:
     """All parts of one process, from its settings. ``multiprocess`` adds up several processes'."""
     metrics = Metrics(multiprocess)
-    instrumentation = Telemetry(metrics)
+    recorder = recorder_of(settings)
+    instrumentation = Telemetry(metrics, recorder.misread if recorder else None)
     problems = Problems(settings.public_url or settings.root_path)
     drain = drain or Drain()
     rate_limiter = rate_limiter_of(settings)
     store = MemoryStore(max_entries=settings.cache_max_entries, max_bytes=settings.cache_max_bytes)
     coordinator = coordinator_of(settings, store, metrics, rate_limiter)
-    farm = farm_of(settings, instrumentation)
+    farm = farm_of(settings, instrumentation, recorder)
     gateway = gateway_of(settings, farm, store, instrumentation, coordinator)
     subscriptions = Subscriptions(
         gateway, most=settings.events_max_streams, per_client=settings.events_per_client
@@ -142,10 +145,12 @@ def build_services(
     )
 
 
-async def answer_once(settings: Settings, call: Call) -> FetchResult:
+async def answer_once(
+    settings: Settings, call: Call, recorder: Recorder | None = None
+) -> FetchResult:
     """One answer without a server."""
-    instrumentation = Telemetry(Metrics())
-    farm = farm_of(settings, instrumentation)
+    instrumentation = Telemetry(Metrics(), recorder.misread if recorder else None)
+    farm = farm_of(settings, instrumentation, recorder)
     store = MemoryStore(max_entries=1, max_bytes=settings.cache_max_bytes)
     gateway = gateway_of(settings, farm, store, instrumentation, None)
     try:

@@ -19,6 +19,7 @@ from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
+from app.upstream.recorder import FolderRecorder, Recorder
 from app.upstream.sockets import open_http
 from app.upstream.transport import Transport
 from app.version import VERSION
@@ -33,7 +34,9 @@ SPARE_CONNECTIONS = 8
 """The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
 
 
-def farm_of(settings: Settings, instrumentation: Instrumentation) -> UpstreamClient:
+def farm_of(
+    settings: Settings, instrumentation: Instrumentation, recorder: Recorder | None = None
+) -> UpstreamClient:
     """The farm of these settings: a signer, a guard and a connection pool of its own."""
     return UpstreamClient(
         transport=_transport(settings),
@@ -48,7 +51,27 @@ def farm_of(settings: Settings, instrumentation: Instrumentation) -> UpstreamCli
         deadline=settings.upstream_deadline,
         now=time.time,
         instrumentation=instrumentation,
+        recorder=recorder,
     )
+
+
+def recorder_of(settings: Settings) -> Recorder | None:
+    """What keeps answers that cannot be read, if a folder for them is set."""
+    if settings.record_dir is None:
+        return None
+    secrets = upstream_secrets(settings)
+    return FolderRecorder(settings.record_dir, secrets, settings.record_max, time.monotonic)
+
+
+def upstream_secrets(settings: Settings) -> list[str]:
+    """What a call to the farm is signed with."""
+    given = (
+        settings.consumer_key,
+        settings.consumer_secret,
+        settings.oauth_token,
+        settings.oauth_token_secret,
+    )
+    return [secret.get_secret_value() for secret in given if secret is not None]
 
 
 def gateway_of(

@@ -53,6 +53,13 @@ def number(least: int, most: int) -> "argparse._ActionType":
 PORT = number(1, 65_535)
 
 
+def folder(text: str) -> Path:
+    """The type of an option that takes a folder."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError("is no folder")
+    return Path(text)
+
+
 def _add(section: "argparse._ArgumentGroup", field: str, about: FieldInfo) -> None:
     variable, meaning = env_name(field), about.description or ""
     default = about.default if about.default not in (None, "") else "none"

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from app.config.addresses import base_address, is_local
 from app.config.base import Secret, SettingsBase, env_name
-from app.config.paths import Certificates
+from app.config.paths import Certificates, PrivateFolder
 
 
 class FarmSettings(SettingsBase):
@@ -49,6 +49,12 @@ class FarmSettings(SettingsBase):
     )
     signing: Literal["A", "B", "C", "D"] = Field(
         "A", description="Reading of the undocumented signature base string."
+    )
+    record_dir: PrivateFolder | None = Field(
+        None, description="Folder, for its owner alone, of answers that could not be read."
+    )
+    record_max: int = Field(
+        100, ge=1, le=10_000, description="Answers in it at most: the oldest go first."
     )
     oauth_version: bool = Field(True, description="Send and sign `oauth_version=1.0`.")
 

@@ -31,9 +31,20 @@ def _can_be_a_file(path: Path) -> Path:
     return path
 
 
+def _is_private(path: Path) -> Path:
+    if not path.is_dir():
+        if path.exists() or not path.parent.is_dir():
+            raise ValueError("must be a folder, or a place for one in a folder that exists")
+    elif path.stat().st_mode & 0o077:
+        raise ValueError("must be a folder that its owner alone can enter: chmod 700")
+    return path
+
+
 Certificates = Annotated[Path, AfterValidator(_holds_certificates)]
 """A file of certificate authorities."""
 PageFolder = Annotated[Path, AfterValidator(_holds_a_page)]
 """A folder that can be served as a page."""
 FilePlace = Annotated[Path, AfterValidator(_can_be_a_file)]
 """Where a file is, or can be written."""
+PrivateFolder = Annotated[Path, AfterValidator(_is_private)]
+"""A folder that nobody else can read, or a place for one."""

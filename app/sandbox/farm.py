@@ -15,6 +15,7 @@ from app.sandbox.data import METHODS
 from app.sandbox.faults import broken, refusal
 from app.sandbox.outcomes import FORM, Outcome, ReportedProblem, form
 from app.sandbox.records import CallRecord, Records
+from app.sandbox.replay import Replay
 from app.sandbox.request_verifier import SignedRequest
 from app.sandbox.script import MAGIC, AnyStep, ScriptAnswer
 from app.sandbox.users import ACCOUNT_CALLS, USER_CALLS, Users
@@ -43,6 +44,7 @@ class SandboxFarm:
         clock: Callable[[], float],
         public_url: str,
         speed: float,
+        replay: Replay,
     ) -> None:
         self.verifier = verifier
         self.speed = speed
@@ -53,6 +55,7 @@ class SandboxFarm:
         self.script: deque[AnyStep] = deque()
         self._authorization = authorization
         self._users = users
+        self._replay = replay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -80,6 +83,7 @@ class SandboxFarm:
         outcome: Outcome
         try:
             outcome = self._answer(record, request, body)
+            step = step or self._replay.step(record.method, record.arguments)
             step = step or self._magic(record)
         except (Fault, ReportedProblem) as refused:
             outcome = refused

@@ -84,7 +84,10 @@ class WrongId(Step):
 
 
 class Raw(Step):
-    """This ``status``, these ``headers`` and this ``body``, in ``charset`` (latin-1: any bytes)."""
+    """This ``status``, these ``headers`` and this ``body``, in ``charset`` (latin-1: any bytes).
+
+    Blanks stand for ``omitted`` more bytes; ``cut``: the connection closes before the answer's end.
+    """
 
     do: Literal["raw"] = "raw"
     status: Status = 200
@@ -92,6 +95,8 @@ class Raw(Step):
     content_type: Annotated[str, Field(pattern=r"^[ -~]*$")] = "text/xml"
     body: Annotated[str, Field(max_length=2**22)] = ""
     charset: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    omitted: Annotated[int, Field(ge=0, le=2**27)] = 0
+    cut: bool = False
 
     @model_validator(mode="after")
     def _body_fits_charset(self) -> Self:
@@ -100,7 +105,10 @@ class Raw(Step):
 
     def reply(self, outcome: Outcome) -> WireReply:
         headers = {"content-type": self.content_type} | self.headers
-        return WireReply(self.body.encode(self.charset), self.status, headers)
+        body = self.body.encode(self.charset) + b" " * self.omitted
+        if self.cut:
+            return WireReply(body + b" ", self.status, headers, keep=len(body))
+        return WireReply(body, self.status, headers)
 
 
 class Http(Step):

@@ -18,6 +18,7 @@ import ipaddress
 import signal
 import time
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -27,6 +28,7 @@ from app.sandbox.authorization import Authorization
 from app.sandbox.authorize_page import AuthorizePage
 from app.sandbox.control import Control
 from app.sandbox.farm import SandboxFarm
+from app.sandbox.replay import Replay
 from app.sandbox.request_verifier import RequestVerifier
 from app.sandbox.tokens import Tokens
 from app.sandbox.users import Users
@@ -48,12 +50,14 @@ def create_farm(
     clock: Callable[[], float] = time.time,
     speed: float = 1,
     core_1_0: bool = False,
+    replay: Path | None = None,
 ) -> Starlette:
     """A farm with its records and script, to be run by ``farm_server``.
 
     ``public_url`` is the address that clients sign if it is not the one that they reach (a front
     end in between); ``clock`` tells Unix seconds; sessions live ``speed`` times as fast as it.
-    ``core_1_0``: users log in as OAuth Core 1.0 says, not RFC 5849.
+    ``core_1_0``: users log in as OAuth Core 1.0 says, not RFC 5849. ``replay`` is a folder of
+    recordings: what they tell is answered again. Raises ValueError if one cannot be read.
     The ``SandboxFarm`` is the application's ``state.farm``.
     """
     verifier = Verifier(consumer_key, consumer_secret, token, token_secret, readings)
@@ -61,7 +65,7 @@ def create_farm(
     request_verifier = RequestVerifier(consumer_key, consumer_secret)
     authorization = Authorization(request_verifier, tokens, core_1_0=core_1_0)
     page = AuthorizePage(tokens, users.names, clock, core_1_0=core_1_0)
-    farm = SandboxFarm(verifier, authorization, users, clock, public_url, speed)
+    farm = SandboxFarm(verifier, authorization, users, clock, public_url, speed, Replay(replay))
     app = Starlette(
         routes=[
             *Control(farm.records, farm.script, users, tokens).routes(),
@@ -102,16 +106,22 @@ def serve_farm(
     allow_remote: bool = False,
     speed: float = 1,
     core_1_0: bool = False,
+    replay: Path | None = None,
     early: Sequence[int] = (),
 ) -> None:
-    """Serves until a signal. Raises ValueError for a host beyond loopback, unless allowed.
+    """Serves until a signal. Raises ValueError for a host beyond loopback, unless allowed, and
+    for a recording that cannot be read.
 
     ``early`` are the signals that came before; it may grow until ours are installed.
     """
     if not (allow_remote or _is_loopback(host)):
         raise ValueError("the sandbox listens on loopback only, unless remote clients are allowed")
     app = create_farm(
-        consumer_key=consumer_key, consumer_secret=consumer_secret, speed=speed, core_1_0=core_1_0
+        consumer_key=consumer_key,
+        consumer_secret=consumer_secret,
+        speed=speed,
+        core_1_0=core_1_0,
+        replay=replay,
     )
     server = farm_server(app, host, port)
     # The server sends a signal that ended it again: taken by itself, it is no failure's exit code.

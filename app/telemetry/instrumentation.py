@@ -1,15 +1,18 @@
 """Counts and logs what the core and the upstream report."""
 
+from collections.abc import Callable
+
 from app.core.ports import Attempt, Instrumentation
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 
 
 class Telemetry(Instrumentation):
-    """Instrumentation by metrics and log lines."""
+    """Instrumentation by metrics and log lines. ``on_misread`` is told of an answer of no use."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, on_misread: Callable[[str], None] | None = None) -> None:
         self._metrics = metrics
+        self._on_misread = on_misread
 
     def attempt(self, attempt: Attempt) -> None:
         """Count and log one attempt to call the farm."""
@@ -44,6 +47,8 @@ class Telemetry(Instrumentation):
     def misread(self, cause: str) -> None:
         """Count an answer of no use."""
         self._metrics.count_misread(cause)
+        if self._on_misread is not None:
+            self._on_misread(cause)
 
     def answered(self, outcome: str, stale_seconds: float) -> None:
         """Count a fetch."""

@@ -20,8 +20,9 @@ from app.telemetry.request_context import current_request, step
 from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Guard, Verdict
 from app.upstream.oauth import FarmClock, Signer, new_nonce
+from app.upstream.recorder import Recorder
 from app.upstream.retry import TRY_AGAIN
-from app.upstream.transport import Received, Transport
+from app.upstream.transport import Hear, Received, Transport
 from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
 
 FAULTS: Faults = MappingProxyType(
@@ -77,6 +78,7 @@ class UpstreamClient:
     instrumentation: Instrumentation = field(default_factory=Instrumentation)
     clock: Callable[[], float] = time.monotonic
     farm_clock: FarmClock = field(default_factory=FarmClock)
+    recorder: Recorder | None = None
     _decoding: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def call(
@@ -147,11 +149,17 @@ class UpstreamClient:
             async with asyncio.timeout(question.deadline - self.clock()):
                 message = self._message(question, timestamp)
                 url = self.signer.url(self.base, question.method)
-                with step("upstream"):
-                    received = await self.transport.post(url, message, _trace_fields())
-                if received.date is not None:
-                    self.farm_clock.hear(received.date, self.now())
-                return await self._decode(received)
+                if self.recorder is None:
+                    return await self._exchange(url, message)
+                with self.recorder.watch(message) as exchange:
+                    return await self._exchange(url, message, exchange.hear)
+
+    async def _exchange(self, url: str, message: bytes, hear: Hear | None = None) -> Value:
+        with step("upstream"):
+            received = await self.transport.post(url, message, _trace_fields(), hear)
+        if received.date is not None:
+            self.farm_clock.hear(received.date, self.now())
+        return await self._decode(received)
 
     @contextmanager
     def _observed(self, question: Question, number: int) -> Iterator[None]:

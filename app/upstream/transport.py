@@ -64,6 +64,9 @@ MAX_DATE = 64
 """Characters of a date that is read; the longest form of the three has 33."""
 
 
+Hear = Callable[[int, Mapping[str, str], bytes], None]
+
+
 class Received(NamedTuple):
     """The body of a 200, its charset, and when it was sent, in Unix seconds, as the farm says."""
 
@@ -82,12 +85,17 @@ class Transport:
     now: Callable[[], float]
 
     async def post(
-        self, url: str, content: bytes, fields: Mapping[str, str] = MappingProxyType({})
+        self,
+        url: str,
+        content: bytes,
+        fields: Mapping[str, str] = MappingProxyType({}),
+        hear: Hear | None = None,
     ) -> Received:
         """The answer, read to its end but never beyond the bound. Raises UpstreamError.
 
-        ``fields`` go out beside our usual header fields. Who calls sets the deadline: every byte
-        of a drip would start a timeout here anew.
+        ``fields`` go out beside our usual header fields. ``hear`` is told the status, the fields
+        and the bytes of an answer, as far as they came, whatever is wrong with them. Who calls
+        sets the deadline: every byte of a drip would start a timeout here anew.
         """
         request = httpx.Request(
             "POST",
@@ -103,17 +111,18 @@ class Transport:
             if cause == SHORTAGE:
                 raise errors.Overloaded(cause) from None
             raise kind_of(error)(cause) from None
+        body = bytearray()
         try:
             self._check(response)
-            fields = response.headers
-            return Received(
-                await self._read(response),
-                http_date(fields.get("date")),
-                charset_of(fields.get("content-type", "")),
-            )
+            await self._read(response, body)
+            sent_at = http_date(response.headers.get("date"))
+            charset = charset_of(response.headers.get("content-type", ""))
+            return Received(bytes(body), sent_at, charset)
         except TRANSPORT_ERRORS:
             raise errors.UpstreamUnreadable("truncated") from None
         finally:
+            if hear is not None:
+                hear(response.status_code, response.headers, bytes(body))
             await response.aclose()
 
     def _check(self, response: httpx.Response) -> None:
@@ -132,13 +141,11 @@ class Transport:
         if int(response.headers.get("content-length", 0)) > self.max_body:
             raise errors.UpstreamUnreadable("too_large")
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        body = bytearray()
+    async def _read(self, response: httpx.Response, body: bytearray) -> None:
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > self.max_body:
                 raise errors.UpstreamUnreadable("too_large")
-        return bytes(body)
 
     async def aclose(self) -> None:
         """Close the connections."""

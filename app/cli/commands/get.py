@@ -3,10 +3,12 @@
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 
 from app.cli.arguments import Verbs, add_settings, loaded
 from app.cli.exit_codes import EXIT_CODES, FAILED, GET_EPILOG, REMEDIES, WRONG
 from app.config.farm_settings import FarmSettings
+from app.upstream.recorder import FileRecorder
 
 
 def add_to(verbs: Verbs) -> None:
@@ -19,8 +21,19 @@ def add_to(verbs: Verbs) -> None:
     )
     get.add_argument("id", help="the session's number")
     get.add_argument("--json", action="store_true", help="JSON even on a terminal")
+    get.add_argument(
+        "--save", type=Path, metavar="FILE", help="keep question and answer there, without secrets"
+    )
     add_settings(get, [FarmSettings])
     get.set_defaults(run=_get)
+
+
+def _save(recorder: FileRecorder, path: Path) -> None:
+    try:
+        if not recorder.write():
+            print("rfgw get: nothing is saved: no answer came", file=sys.stderr)
+    except OSError as error:
+        print(f"rfgw get: {path}: {error.strerror}", file=sys.stderr)
 
 
 def _get(parsed: argparse.Namespace) -> int:
@@ -35,8 +48,12 @@ def _get(parsed: argparse.Namespace) -> int:
 
     from app.cli.summary import summary
     from app.main import fetch_once
+    from app.wiring import upstream_secrets
 
-    answer, problem = asyncio.run(fetch_once(settings, call))
+    recorder = FileRecorder(parsed.save, upstream_secrets(settings)) if parsed.save else None
+    answer, problem = asyncio.run(fetch_once(settings, call, recorder))
+    if recorder is not None:
+        _save(recorder, parsed.save)
     if problem is not None:
         remedy = REMEDIES.get(problem.code, problem.remedy)
         print(f"{problem.title}: {problem.detail} {remedy}", file=sys.stderr)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from app.cli.arguments import PORT, Verbs, number
+from app.cli.arguments import PORT, Verbs, folder, number
 from app.cli.exit_codes import WRONG
 
 SPEED = number(1, 1000)
@@ -21,6 +21,9 @@ def add_to(verbs: Verbs) -> None:
     sandbox.add_argument("--speed", type=SPEED, default=1, help=SPEED_HELP)
     sandbox.add_argument(
         "--oauth-core-1-0", action="store_true", help="log users in by OAuth Core 1.0, not 1.0a"
+    )
+    sandbox.add_argument(
+        "--replay", type=folder, metavar="DIR", help="give the answers that were recorded there"
     )
     sandbox.set_defaults(run=_sandbox)
 
@@ -42,6 +45,7 @@ def _sandbox(parsed: argparse.Namespace) -> int:
             allow_remote=parsed.allow_remote,
             speed=parsed.speed,
             core_1_0=parsed.oauth_core_1_0,
+            replay=parsed.replay,
             early=parsed.early,
         )
     except ValueError as error:
