@@ -13,9 +13,9 @@ from app.server.server import Config, Server
 
 
 @contextmanager
-def running(server: uvicorn.Server) -> Iterator[str]:
+def running(server: uvicorn.Server, listener: socket.socket | None = None) -> Iterator[str]:
     """The base address of a server that runs inside the ``with`` block."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

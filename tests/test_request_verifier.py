@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -140,3 +141,25 @@ def test_a_signature_for_another_address_is_none() -> None:
 
 def test_a_verifier_shows_no_secret() -> None:
     assert "demo-secret" not in repr(RequestVerifier("demo-consumer", "demo-secret"))
+
+
+def test_the_arguments_behind_a_struct_may_be_signed() -> None:
+    """Readings A and B, as for the calls of a site."""
+    struct = {
+        "oauth_consumer_key": "demo-consumer",
+        "oauth_nonce": "n",
+        "oauth_signature_method": "HMAC-SHA1",
+        "oauth_timestamp": str(NOW),
+        "oauth_token": TOKEN,
+    }
+    for signs in ({}, {"sessionId": "413"}):
+        pairs = (struct | signs).items()
+        computed = signature("POST", URL, pairs, "demo-secret", TOKEN_SECRET)
+        request = SignedRequest(
+            URL, struct={**struct, "oauth_signature": computed}, arguments={"sessionId": 413}
+        )
+        assert verify(request).place == "struct"
+        other = replace(request, arguments={"sessionId": 414})
+        assert (problem(other) if signs else verify(other).token) == (
+            "signature_invalid" if signs else TOKEN
+        )

@@ -116,14 +116,15 @@ class SandboxFarm:
         self, record: CallRecord, request: SignedRequest, sent: list[Value]
     ) -> Outcome:
         """A call of ``user.*``: its parameters may be its first argument, a struct."""
+        method = self._users.user_methods[record.method]
         if sent and isinstance(sent[0], dict):
-            request = replace(request, struct=sent[0])
+            named = dict(zip(method.parameters, sent[1:], strict=False))
+            request = replace(request, struct=sent[0], arguments=named)
             sent = sent[1:]
         record.arguments = sent
         verified, user = self._authorization.user_of(request, record.at)
         record.reading = verified.place
         record.tell(verified.parameters)
-        method = self._users.user_methods[record.method]
         _check_types(record.arguments, method.parameters)
         return method.function(user, *record.arguments, **self._times(record))
 

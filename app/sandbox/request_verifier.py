@@ -27,13 +27,17 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """What of a POST its signature may cover. ``url`` is without its query."""
+    """What of a POST its signature may cover. ``url`` is without its query.
+
+    ``arguments`` are those behind a ``struct``, by their documented names.
+    """
 
     url: str
     authorization: str = ""
     query: str = ""
     form: str = ""
     struct: Mapping[str, Value] = field(default_factory=dict)
+    arguments: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,21 @@ class RequestVerifier:
         timestamp = self._check_values(sent, now)
         secret = secret_of(sent.get("oauth_token", ""))
         signed = [pair for pair in pairs if pair[0] != "oauth_signature"]
-        if not self._fits(sent["oauth_signature"], request.url, signed, secret):
+        if not self._fits(sent["oauth_signature"], request, signed, secret):
             raise ReportedProblem("signature_invalid")
         nonce = (timestamp, sent["oauth_nonce"], sent.get("oauth_token", ""))
         if not self._nonces.is_new(nonce, now):
             raise ReportedProblem("nonce_used")
         return Verified(place, sent)
 
-    def _fits(self, sent: str, url: str, signed: Pairs, secret: str) -> bool:
-        """Whether it is the signature of the address, or of the same with http (reading D)."""
-        uri = base_string_uri(url)
+    def _fits(self, sent: str, request: SignedRequest, signed: Pairs, secret: str) -> bool:
+        """Whether a reading of the vendor's pages fits: A, B (with arguments) or D (with http)."""
+        uri = base_string_uri(request.url)
+        arguments = [(name, str(value)) for name, value in request.arguments.items()]
         expected = [
-            signature("POST", each, signed, self.consumer_secret, secret).encode()
+            signature("POST", each, pairs, self.consumer_secret, secret).encode()
             for each in (uri, "http:" + uri.partition(":")[2])
+            for pairs in (signed, signed + arguments)
         ]
         return any(hmac.compare_digest(sent.encode(), each) for each in expected)
 
