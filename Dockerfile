@@ -1,7 +1,10 @@
 # One image: `serve` runs the gateway, `sandbox` the sandbox farm, `get 1005` asks once.
 # Writes nothing at run time, so it can run with a read-only root file system.
 
-FROM python:3.11-slim AS build
+# By digest. To renew it: `docker buildx imagetools inspect python:3.11-slim` tells today's.
+ARG BASE=python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
+
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 
@@ -20,7 +23,7 @@ RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /venv/bin/pip install --no-index --no-deps /wheels/*.whl
 
 
-FROM python:3.11-slim
+FROM ${BASE}
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

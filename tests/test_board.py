@@ -11,10 +11,11 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from app.cli.main import main
 from app.telemetry.metrics import Metrics
 from app.telemetry.multiprocess import MultiprocessMetrics, multiprocess_for
 from tests.conftest import Farm
-from tests.programs import WITHIN, finish
+from tests.programs import DEMO, WITHIN, finish
 from tests.test_server import children, serving
 
 REQUESTS = 'rfgw_requests_total{operation="getSession",status="200"}'
@@ -161,6 +162,20 @@ def test_a_board_goes_with_its_processes_and_one_process_has_none() -> None:
         (directory,) = {path.parent for path in multiprocess.files()}
         assert directory.stat().st_mode & 0o777 == 0o700
     assert not directory.exists()
+
+
+def test_several_workers_and_nowhere_to_write_is_one_plain_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("app.telemetry.multiprocess.MEMORY", tmp_path / "none")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**DEMO, "RFGW_WORKERS": "2", "RFGW_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["serve"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rfgw serve: several workers need a place for their counts")
+    assert "TMPDIR" in line
 
 
 async def test_a_board_that_is_out_of_reach_stops_nobody_but_a_scrape_fails(tmp_path: Path) -> None:

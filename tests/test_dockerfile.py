@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
@@ -54,7 +55,17 @@ def test_the_image_runs_the_gateway_as_nobody_in_particular() -> None:
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
     assert json.loads(instructions("ENTRYPOINT")[0]) == ["rfgw"]
     assert json.loads(instructions("CMD")[0]) == ["serve"]
-    assert {line.split()[0] for line in instructions("FROM")} == {"python:3.11-slim"}
+    assert {line.split()[0] for line in instructions("FROM")} == {"${BASE}"}
+
+
+def test_images_of_others_are_named_by_digest() -> None:
+    (base,) = instructions("ARG")
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
+    images = {service["image"] for service in services} - {"renderfarm-gateway"}
+    assert len(images) == 2
+    for image in {base.removeprefix("BASE="), *images}:
+        assert re.fullmatch(r"[a-z/-]+:[\w.-]+@sha256:[0-9a-f]{64}", image)
+    assert base.startswith("BASE=python:3.11-slim@")
 
 
 @pytest.mark.parametrize("up", [True, False])

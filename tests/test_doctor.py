@@ -12,11 +12,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from app.cli.doctor import way
@@ -120,6 +126,8 @@ def test_the_guide_shows_every_check_in_its_order() -> None:
         ({"host": "0.0.0.0"}, "RFGW_PUBLIC_URL"),
         ({"host": "::"}, "RFGW_PUBLIC_URL"),
         ({"upstream_connect_timeout": 5}, "RFGW_UPSTREAM_CONNECT_TIMEOUT"),
+        ({"consumer_secret": SecretStr('"c4nary"')}, "take them away"),
+        ({"cache_url": SecretStr("'redis://h'")}, "take them away"),
         ({"upstream_deadline": 0.3, "upstream_connect_timeout": 0.1}, "RFGW_STALE_IF_SLOW"),
         (
             {
@@ -281,6 +289,45 @@ def test_the_usual_causes_of_a_refused_certificate_are_told_apart(
         assert found.status == "FAIL"
         assert says in found.says
         assert do in found.do
+
+
+def of_an_old_authority(ca_file: Path) -> tuple[bytes, bytes]:
+    """A certificate and its key, by an authority without a key usage; that one goes to a file."""
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("CA", "farm")]
+    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = list[bytes]()
+    for key, name, extension in zip(
+        keys, names, (x509.BasicConstraints(ca=True, path_length=None), host), strict=True
+    ):
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key())
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = x509.CertificateBuilder(names[0], name, key.public_key(), len(made) + 1)
+        builder = builder.not_valid_before(soon(-1)).not_valid_after(soon(30))
+        builder = builder.add_extension(extension, critical=True)
+        builder = builder.add_extension(own, critical=False)
+        builder = builder.add_extension(authority, critical=False)
+        made.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(Encoding.PEM))
+    ca_file.write_bytes(made[0])
+    return made[1], keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_an_authority_that_newer_pythons_refuse_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = tmp_path / "old.pem"
+    made = of_an_old_authority(trusted)
+
+    def as_python_3_13(ca_file: str | None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=ca_file)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+    with tls_farm(tmp_path, *made) as url:
+        monkeypatch.setattr(way, "tls_context", as_python_3_13)
+        found = greeted(url, trusted)
+    assert found.status == "FAIL"
+    assert "Python 3.13" in found.says
 
 
 def test_a_certificate_that_ends_soon_is_a_warning() -> None:

@@ -284,6 +284,7 @@ def test_addresses_of_caches_are_taken(text: str) -> None:
         "http://cache.example",
         "redis://",
         "redis:///0",
+        "'redis://cache.example/0'",
         "redis://cache.example/zero",
         "redis://cache.example:0",
         "redis://cache.example:port",

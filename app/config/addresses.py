@@ -54,6 +54,8 @@ def cache_address(text: str) -> None:
         leads = leads and parts.scheme in ("redis", "rediss", "unix")
     except ValueError:
         leads = False
+    if text[:1] in ("'", '"'):
+        raise ValueError("must be like redis://:password@cache.example:6379/0, without quotes")
     if not leads or not VISIBLE.fullmatch(text) or "?" in text or "#" in text:
         raise ValueError(
             "must be like redis://:password@cache.example:6379/0, rediss:// for TLS, or "

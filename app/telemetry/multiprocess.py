@@ -31,6 +31,10 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and its labels."""
 
 
+class NowhereWritable(Exception):
+    """There is no place for a directory of our own; the message tells what to do."""
+
+
 class MultiprocessMetrics:
     """The counts of several processes in one ``directory``, a file each, named by its pid."""
 
@@ -152,10 +156,22 @@ def _add(sums: dict[Key, float], samples: list[tuple[str, dict[str, str], float]
 
 @contextmanager
 def multiprocess_for(processes: int) -> Iterator[MultiprocessMetrics | None]:
-    """A board if there are several processes, in memory if possible; it goes with the block."""
+    """A board if there are several processes, in memory if possible; it goes with the block.
+
+    Raises NowhereWritable.
+    """
     if processes == 1:
         yield None
         return
-    where = MEMORY if os.access(MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="rfgw-", dir=where) as directory:
+    with _own_directory() as directory:
         yield MultiprocessMetrics(Path(directory))
+
+
+def _own_directory() -> tempfile.TemporaryDirectory[str]:
+    for where in (MEMORY, None):
+        with suppress(OSError):
+            return tempfile.TemporaryDirectory(prefix="rfgw-", dir=where)
+    raise NowhereWritable(
+        f"several workers need a place for their counts, and neither {MEMORY} nor a temporary "
+        "directory can be written: name one with TMPDIR, or set RFGW_WORKERS=1"
+    )

@@ -73,8 +73,9 @@ class Engine:
         shutil.rmtree(tree)
 
     def build(self, name: str) -> None:
-        """Build the project's Dockerfile on the base."""
-        self._buildah("bud", "--pull-never", "--format=docker", f"--tag={name}", str(ROOT))
+        """Build the project's Dockerfile on the base, which has another digest."""
+        base = f"--build-arg=BASE={BASE}"
+        self._buildah("bud", "--pull-never", "--format=docker", base, f"--tag={name}", str(ROOT))
 
     def configuration(self, name: str) -> dict[str, Any]:
         """What the image says about itself: User, Entrypoint, Healthcheck and others."""

@@ -44,15 +44,15 @@ def _serve(parsed: argparse.Namespace) -> int:
     from app.server.listeners import ListenError, address, listeners
     from app.server.server import Config
     from app.server.supervisor import serve
-    from app.telemetry.multiprocess import multiprocess_for
+    from app.telemetry.multiprocess import NowhereWritable, multiprocess_for
 
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(listeners(settings.hosts, settings.port))
-        except ListenError as error:
+            multiprocess = stack.enter_context(multiprocess_for(settings.workers))
+        except (ListenError, NowhereWritable) as error:
             print(f"rfgw serve: {error}", file=sys.stderr)
             return FAILED
-        multiprocess = stack.enter_context(multiprocess_for(settings.workers))
         app = create_app(settings)  # what is wrong with it is told before anything else
         build = partial(create_worker, settings, multiprocess) if multiprocess else lambda: app
         for listener in opened:

@@ -3,17 +3,20 @@
 Knows settings that are right one by one and wrong together. Must not know the farm's answers.
 """
 
+import re
 import resource
 from collections.abc import Iterator, Sequence
 
 from app.cli.doctor.finding import Finding
 from app.config.addresses import ANY, UNIX, is_local
-from app.config.settings import Settings
+from app.config.base import env_name
+from app.config.settings import SECRETS, Settings
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.server.listeners import ListenError, listeners
 from app.wiring import SPARE_CONNECTIONS
 
+QUOTED = re.compile(r"""(["']).+\1""")
 OWN_FILES = 32
 """Open files of the process itself: standard streams, the event loop, libraries. Seen: about 20."""
 
@@ -34,6 +37,13 @@ def about_settings(settings: Settings) -> list[Finding]:
 
 
 def _doubts(settings: Settings) -> Iterator[tuple[str, str]]:
+    for name in SECRETS:
+        secret = getattr(settings, name)
+        if secret is not None and QUOTED.fullmatch(secret.get_secret_value()):
+            yield (
+                f"{env_name(name)} stands in quotes, which are part of it",
+                "take them away, unless they belong to it: docker --env-file, for one, keeps them",
+            )
     given = settings.consumer_key.get_secret_value(), settings.consumer_secret.get_secret_value()
     if not is_local(settings.upstream_url):
         if given == (DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET):

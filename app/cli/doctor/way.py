@@ -153,7 +153,12 @@ WRONG_HOST = (
     "use the name that the certificate has in RFGW_UPSTREAM_URL",
 )
 UNKNOWN_AUTHORITY = ("an unknown authority made the certificate, or no chain is sent", TRUST)
+STRICT = (
+    "the certificate or its authority breaks RFC 5280, which Python 3.13 and newer refuse",
+    "whoever made it has to make it anew, with key usage and key identifiers; Python 3.12 takes it",
+)
 CERTIFICATES: dict[int, tuple[str, str]] = {
+    **dict.fromkeys(range(80, 94), STRICT),
     9: ("the certificate is not yet good", "check this machine's clock"),
     10: (
         "the certificate has expired",
