@@ -1,5 +1,7 @@
 """A sandbox farm and a gateway over it, on real ports, for every test that asks."""
 
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -48,6 +50,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_slow = item.get_closest_marker("slow") is not None
         if not is_slow and "_farm" not in fixtures and not OUTSIDE & imported:
             item.add_marker(pytest.mark.quick)
+
+
+@pytest.fixture(autouse=True)
+def _quick_is_quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that is marked ``quick`` reaches no port and starts no process."""
+    if request.node.get_closest_marker("quick") is None:
+        return
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("this is no quick test: mark it slow, or import what it reaches with")
+
+    for name in ("bind", "connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
 
 
 class Farm:

@@ -11,6 +11,8 @@ import pytest
 
 from openapi.breaking import CURRENT, REDOCLY, breakages
 
+pytestmark = pytest.mark.slow  # each starts the linter
+
 Node = dict[str, Any]
 
 if not REDOCLY.exists() and os.environ.get("CI") != "true":
