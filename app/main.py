@@ -1,4 +1,4 @@
-"""create_app(settings): the one place that builds the parts and connects them."""
+"""create_app(settings): the gateway as an ASGI application, built and connected."""
 
 import gc
 import logging

@@ -224,7 +224,7 @@ def children(pid: int) -> set[int]:
     return workers
 
 
-def boards(pids: set[int], elsewhere: Path) -> set[Path]:
+def directories(pids: set[int], elsewhere: Path) -> set[Path]:
     """Where these workers pin up their counts: in memory, or where this machine has none."""
     files = [f"rfgw-*/{pid}.json" for pid in pids]
     return {
@@ -257,7 +257,7 @@ def test_workers_whose_parent_is_killed_leave_as_if_told(tmp_path: Path, farm: F
     ):
         while len(workers := children(program.pid)) < 2:
             time.sleep(0.05)
-        while not (counts := boards(workers, tmp_path)):
+        while not (counts := directories(workers, tmp_path)):
             time.sleep(0.05)
         farm.next({"do": "late", "seconds": 2})
         client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Entry: a kept answer and its age. Pure; the time is an argument.
+"""A kept answer, its age, and what it is good for. Pure; the time is an argument.
 
 Knows bytes, a digest and seconds. Must not know the clock, stores or HTTP headers.
 """

@@ -21,7 +21,7 @@ Faults = Mapping[int, type[GatewayError]]
 NO_FAULTS: Faults = MappingProxyType({})
 
 Drift = Callable[[str], None]
-"""Told the name of each answer field that was not as documented."""
+"""Called with the name of each field of an answer that is not as documented."""
 
 
 class Call(BaseModel):
@@ -54,7 +54,7 @@ class Call(BaseModel):
         return self.model_dump(by_alias=True)
 
     def read(self, value: object, drift: Drift) -> BaseModel:
-        """Read a decoded answer into its model, sloppy fields tolerated and told to ``drift``.
+        """Read a decoded answer into its model, and report each sloppy field to ``drift``.
 
         Raises UpstreamUnreadable if the answer is not a struct, and UpstreamMismatch unless
         whatever the call names and the answer repeats (the id) is there and the same: a pooled

@@ -1,4 +1,4 @@
-"""Answer: what a fetch found, and how; Wish: what the request wanted of the cache.
+"""What a fetch found and how, and what a request's Cache-Control wants of the cache.
 
 Knows entries and errors. Must not know who fetches, HTTP's syntax or its statuses.
 """

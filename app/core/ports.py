@@ -1,4 +1,4 @@
-"""What the core needs of the outside: protocols that the other packages fulfil."""
+"""What the core needs of other packages: the protocols that they fulfil, and instrumentation."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol

@@ -45,7 +45,7 @@ class ApiKeysError(Exception):
 class ApiKeys:
     """The keys of the file at ``path``, as it was when it was last whole.
 
-    Raises KeysError if the file holds no keys to begin with.
+    Raises ApiKeysError if the file holds no keys to begin with.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class ApiKeys:
         return known[1] if known is not None and compare_digest(known[0], digest) else None
 
     def _look(self) -> None:
-        """Read the file anew if it has changed. What cannot be read changes nothing, and is told.
+        """Read the file anew if it has changed. What cannot be read changes nothing, and is logged.
 
         The path is followed anew each time: mounted files are exchanged behind symbolic links.
         """
@@ -87,7 +87,7 @@ class ApiKeys:
 def parse(text: str) -> KeyTable:
     """What a file of keys says: ``name sha256:<64 hex digits>`` a line, ``#`` begins a comment.
 
-    A name may stand in several lines: each of its keys is valid. Raises KeysError.
+    A name may stand in several lines: each of its keys is valid. Raises ApiKeysError.
     """
     known: dict[bytes, tuple[bytes, str]] = {}
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""Whether this process is about to end, and who wants to hear of it.
+"""Whether this process is about to end, and what is called when that begins.
 
 Knows a flag and callables. Must not know signals, sockets or what is done about it.
 """
@@ -21,7 +21,7 @@ class Drain:
             self._listeners.append(listener)
 
     def begin(self) -> None:
-        """Tell everyone, in the order in which they came. A second time tells nobody."""
+        """Call all listeners in the order in which they came; a second time, none."""
         self.begun = True
         listeners, self._listeners = self._listeners, []
         for listener in listeners:

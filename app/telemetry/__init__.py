@@ -1,1 +1,1 @@
-"""What is told of requests and calls: log lines, metrics, timings and traces."""
+"""What is reported of requests and calls: log lines, metrics, timings and traces."""

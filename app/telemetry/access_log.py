@@ -1,4 +1,4 @@
-"""What is known of a request while it is answered, and who is told when it has been.
+"""Counts and logs each request once, when its answer ends.
 
 Knows ASGI scopes and a clock. Must not know how series are named or lines are written.
 """
@@ -25,7 +25,7 @@ class ExpectedHit(NamedTuple):
 
 
 class AccessLog:
-    """Hears of every request once: counts it, and logs it unless ``form`` is None.
+    """Counts every request, and logs it unless ``form`` is None.
 
     ``clock`` is ``perf_counter``, or a test's.
     """
@@ -75,7 +75,7 @@ class AccessLog:
 def _fields(method: str, operation: str, last: str, status: int, outcome: str) -> dict[str, Any]:
     """What a line says of a request between its id and its time.
 
-    Of the path nothing but a number is told, and of the query nothing: who knows what is in them.
+    Of the path only a number is logged, and nothing of the query: they may hold anything.
     """
     number = int(last) if NUMBER.fullmatch(last) else None
     return {

@@ -1,8 +1,8 @@
-"""A board on which processes pin their counts, so that any one of them can tell the sum.
+"""Adds up the metrics of several processes: each saves its own in a file of one directory.
 
 Knows files, and prometheus-client's families. Must not know what is counted or who counts.
 
-A process tells nothing that it has not pinned up: so the sums that different processes tell one
+A process reports nothing that it has not saved. So the sums that different processes report one
 after the other never fall, not even if one of them is killed in between.
 """
 
@@ -24,7 +24,7 @@ EVERY = 1.0
 """Seconds between two writings: what a process counted since the last is lost if it is killed."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - only looked at; what is made there is private
 ENDED = "ended"
-"""The name of those who are no more: what they counted stays, what they were holding does not."""
+"""The file of the processes that have ended: their counters stay, their gauges do not."""
 LASTING = {"counter", "histogram"}
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -32,7 +32,7 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class NowhereWritable(Exception):
-    """There is no place for a directory of our own; the message tells what to do."""
+    """No directory of our own can be made; the message says what to do."""
 
 
 class MultiprocessMetrics:
@@ -44,7 +44,7 @@ class MultiprocessMetrics:
 
     @asynccontextmanager
     async def shown(self, registry: CollectorRegistry) -> AsyncIterator[None]:
-        """Pin up this process's counts while the block runs, and once more at its end."""
+        """Save this process's counts while the block runs, and once more at its end."""
         freshness = asyncio.create_task(self._keep(registry))
         try:
             yield
@@ -62,19 +62,19 @@ class MultiprocessMetrics:
 
     def _try(self, registry: CollectorRegistry) -> None:
         with suppress(OSError):  # not even for want of memory; a scrape fails then, and is seen to
-            self.pin(registry)
+            self.save(registry)
 
     def _orphaned(self) -> bool:
         """Whether the process that made the directory was killed before it could remove it."""
         return os.getpid() != self._owner != os.getppid()
 
-    def pin(self, registry: CollectorRegistry) -> None:
-        """Pin up this process's counts."""
+    def save(self, registry: CollectorRegistry) -> None:
+        """Save this process's counts."""
         self._write(str(os.getpid()), registry.collect())
 
     def exposition(self, registry: CollectorRegistry) -> bytes:
         """All series of all processes, those of this one in ``registry`` as they are now."""
-        self.pin(registry)
+        self.save(registry)
         with self._lock(fcntl.LOCK_SH):
             mine = self._directory / f"{os.getpid()}.json"
             others = sorted(set(self.files()) - {mine})
@@ -94,11 +94,11 @@ class MultiprocessMetrics:
                 path.with_suffix(".new").unlink(missing_ok=True)
 
     def files(self) -> list[Path]:
-        """Everyone's, that of the ended among them."""
+        """The files of all processes, that of the ended ones among them."""
         return [*self._directory.glob("*.json")]
 
     def _write(self, name: str, families: Iterable[Metric]) -> None:
-        told = [
+        saved = [
             (
                 *(family.name, family.documentation, family.type),
                 [(sample.name, sample.labels, sample.value) for sample in family.samples],
@@ -106,7 +106,7 @@ class MultiprocessMetrics:
             for family in families
         ]
         path = self._directory / f"{name}.new"
-        path.write_text(json.dumps(told), encoding="utf-8")
+        path.write_text(json.dumps(saved), encoding="utf-8")
         path.replace(path.with_suffix(".json"))
 
     @contextmanager
@@ -156,7 +156,7 @@ def _add(sums: dict[Key, float], samples: list[tuple[str, dict[str, str], float]
 
 @contextmanager
 def multiprocess_for(processes: int) -> Iterator[MultiprocessMetrics | None]:
-    """A board if there are several processes, in memory if possible; it goes with the block.
+    """A directory if there are several processes, in memory if possible; removed with the block.
 
     Raises NowhereWritable.
     """

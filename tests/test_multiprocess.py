@@ -28,7 +28,7 @@ def told(text: str) -> dict[str, float]:
 
 
 class Together:
-    """Processes with one board, played by this one under several pids."""
+    """Processes with one directory, played by this one under several pids."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.multiprocess = MultiprocessMetrics(directory)
@@ -38,9 +38,9 @@ class Together:
     def _be(self, pid: int) -> None:
         self._patch.setattr("os.getpid", lambda: pid)
 
-    def pin(self, pid: int) -> None:
+    def save(self, pid: int) -> None:
         self._be(pid)
-        self.multiprocess.pin(self.metrics[pid].registry)
+        self.multiprocess.save(self.metrics[pid].registry)
 
     def scrape(self, pid: int) -> dict[str, float]:
         self._be(pid)
@@ -58,7 +58,7 @@ def test_counters_histograms_and_gauges_are_added_up(together: Together) -> None
             together.metrics[pid].requests.count("getSession", 200, 0.01 * pid)
         together.metrics[pid].streams.set(pid)
         together.metrics[pid].refused.labels("rate").inc(pid)
-        together.pin(pid)
+        together.save(pid)
     series = together.scrape(11)
     assert series == together.scrape(22)
     assert series[REQUESTS] == 7
@@ -77,13 +77,13 @@ def test_the_sum_has_the_form_of_a_single_process(together: Together) -> None:
         text = metrics.exposition().decode()
         return [line.rpartition(" ")[0] for line in text.splitlines()]
 
-    together.pin(22)
+    together.save(22)
     assert form(together.metrics[11]) == form(Metrics())
 
 
 def test_what_began_first_is_when_counting_began(together: Together) -> None:
     alone = together.scrape(11)["rfgw_crashes_created"]
-    together.pin(22)  # it was made later
+    together.save(22)  # it was made later
     assert together.scrape(22)["rfgw_crashes_created"] == alone
 
 
@@ -91,7 +91,7 @@ def test_the_ended_leave_their_counts_and_nothing_else(together: Together) -> No
     for pid in (11, 22, 33):
         together.metrics[pid].streams.set(1)
         together.metrics[pid].requests.count("getSession", 200, 0.01)
-        together.pin(pid)
+        together.save(pid)
     before = together.scrape(11)
     together.multiprocess.fold([11, 22])
     together.multiprocess.fold([11])
@@ -105,7 +105,7 @@ def test_the_ended_leave_their_counts_and_nothing_else(together: Together) -> No
 
 def test_restarts_do_not_pile_up(tmp_path: Path, together: Together) -> None:
     for _ in range(5):
-        together.pin(22)
+        together.save(22)
         together.multiprocess.fold([])
     assert {path.name for path in tmp_path.iterdir()} == {"ended.json", "lock"}
 
@@ -130,7 +130,7 @@ def test_who_looks_while_counts_are_folded_sees_each_once(
     tmp_path: Path, together: Together
 ) -> None:
     together.metrics[22].requests.count("getSession", 200, 0.01)
-    together.pin(22)
+    together.save(22)
     pinned = (tmp_path / "22.json").rename(tmp_path / "template").read_text()
     together.scrape(11)
     begun = done = 0
@@ -153,12 +153,12 @@ def test_who_looks_while_counts_are_folded_sees_each_once(
         folding.result()
 
 
-def test_a_board_goes_with_its_processes_and_one_process_has_none() -> None:
+def test_the_directory_goes_with_its_processes_and_one_process_has_none() -> None:
     with multiprocess_for(1) as multiprocess:
         assert multiprocess is None
     with multiprocess_for(2) as multiprocess:
         assert multiprocess is not None
-        multiprocess.pin(CollectorRegistry())
+        multiprocess.save(CollectorRegistry())
         (directory,) = {path.parent for path in multiprocess.files()}
         assert directory.stat().st_mode & 0o777 == 0o700
     assert not directory.exists()
@@ -178,7 +178,9 @@ def test_several_workers_and_nowhere_to_write_is_one_plain_line(
     assert "TMPDIR" in line
 
 
-async def test_a_board_that_is_out_of_reach_stops_nobody_but_a_scrape_fails(tmp_path: Path) -> None:
+async def test_a_directory_that_is_out_of_reach_stops_nobody_but_a_scrape_fails(
+    tmp_path: Path,
+) -> None:
     multiprocess = MultiprocessMetrics(tmp_path / "gone")
     async with multiprocess.shown(CollectorRegistry()):
         with pytest.raises(OSError, match="gone"):
