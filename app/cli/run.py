@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app.cli.commands import config, doctor, get, key, openapi, sandbox, serve
+from app.cli.commands import config, decode, doctor, get, key, openapi, sandbox, serve
 from app.cli.exit_codes import FAILED, INTERRUPTED, WRONG
 from app.cli.main import SERVERS
 from app.config.environment import SettingsError
@@ -17,7 +17,7 @@ from app.version import VERSION
 
 UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What says that nothing more can be written: the reader has gone, or the disk is full."""
-COMMANDS = (serve, sandbox, get, doctor, config, key, openapi)
+COMMANDS = (serve, sandbox, get, decode, doctor, config, key, openapi)
 
 
 def run(words: Sequence[str], early: list[int]) -> int:

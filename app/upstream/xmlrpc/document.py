@@ -83,7 +83,7 @@ def parse(
     """
     if len(body) > max_bytes:
         raise UpstreamUnreadable("too_large")
-    document = _to_utf8(body, charset, on_drift)
+    document = to_utf8(body, charset, on_drift)
     # Every attribute has a "=". Text may hold some as well, but hardly so many.
     markup = document.count(b"<") - document.count(b"</") + document.count(b"=")
     if markup > max(MAX_MARKUP, MAX_MARKUP * max_bytes // MAX_BODY):
@@ -94,7 +94,7 @@ def parse(
     return _tree(document, frozenset()) if plain is None else plain
 
 
-def _to_utf8(body: bytes, charset: str | None, on_drift: OnDrift) -> bytes:
+def to_utf8(body: bytes, charset: str | None, on_drift: OnDrift) -> bytes:
     """The document in UTF-8, without mark and leading blanks; pairs of surrogates are characters.
 
     ``charset`` is the parameter of Content-Type. ``on_drift`` is told ``encoding_label`` if a label
