@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from app.cache.codec import Seal, group_name
 from app.cache.memory import MemoryStore
 from app.cache.snapshot import Snapshot
+from app.config.addresses import forward_proxy
 from app.config.settings import Settings
 from app.core import errors
 from app.core.cache_entry import StaleWindows
@@ -20,7 +21,7 @@ from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
 from app.upstream.recorder import FolderRecorder, Recorder
-from app.upstream.sockets import open_http
+from app.upstream.sockets import FarmConnections, Proxy, Trust
 from app.upstream.transport import Transport
 from app.version import VERSION
 
@@ -108,16 +109,24 @@ def gateway_of(
 
 
 def _transport(settings: Settings) -> Transport:
-    ca_file = settings.upstream_ca_file
     return Transport(
-        http=open_http(
+        http=FarmConnections(
             connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
-            ca_file=str(ca_file) if ca_file else None,
+            trust=Trust(settings.upstream_ca_file),
+            max_age=settings.upstream_max_connection_age,
+            proxy=_proxy(settings),
         ),
         connect_timeout=settings.upstream_connect_timeout,
         max_body=settings.upstream_max_body,
         now=time.time,
     )
+
+
+def _proxy(settings: Settings) -> Proxy | None:
+    if settings.upstream_proxy is None:
+        return None
+    proxy = forward_proxy(settings.upstream_proxy.get_secret_value())
+    return Proxy(proxy.url, proxy.authorization)
 
 
 def _signer(settings: Settings) -> Signer:

@@ -20,7 +20,6 @@ PACKAGES = [
     "starlette",
     "pydantic",
     "httpx",
-    "httpx-aiohttp",
     "aiohttp",
 ]
 PROGRAMS = {"wrk": ["wrk", "-v"], "nginx": ["nginx", "-v"], "node": ["node", "--version"]}

@@ -161,12 +161,12 @@ LINES = "".join(f"X-{n}: {LEAK}\r\n" for n in range(10_000)).encode()
 INTERIM = b"HTTP/1.1 103 Early Hints\r\n\r\n"
 
 FLOODS = [
-    unreachable("endless header line", "not_http",
+    unreachable("endless header line", "head_too_large",
         endless(b"x" * 65536, b"HTTP/1.1 200 OK\r\nX: ")),
     unreachable("endless headers", "not_http", endless(b"X-A: " + b"y" * 4000 + b"\r\n")),
     unreachable("10,000 headers", "not_http",
         b"HTTP/1.1 200 OK\r\n" + LINES + b"Content-Length: 0\r\n\r\n"),
-    unreachable("endless reason", "not_http", endless(b"x" * 65536, b"HTTP/1.1 200 ")),
+    unreachable("endless reason", "head_too_large", endless(b"x" * 65536, b"HTTP/1.1 200 ")),
     unreachable("endless interim answers", "not_http", endless(INTERIM * 1000, b"")),
     unreadable("endless body", "too_large",
         endless(b"<!--" + b"x" * 65536, b"HTTP/1.1 200 OK\r\n\r\n")),

@@ -18,7 +18,7 @@ from app.upstream.circuit_breaker import Breaker, Guard, Verdict
 from app.upstream.client import FAULTS, UpstreamClient, verdict_of
 from app.upstream.oauth import Signer
 from app.upstream.retry import RetryPolicy
-from app.upstream.sockets import open_http
+from app.upstream.sockets import FarmConnections, Trust
 from app.upstream.transport import Transport
 from tests import conftest
 from tests.hostile_farm import (
@@ -72,7 +72,7 @@ async def calling(
     told = Told(drift)
     client = UpstreamClient(
         transport=Transport(
-            http=open_http(connections=40, ca_file=None),
+            http=FarmConnections(connections=40, trust=Trust(None), max_age=60),
             connect_timeout=1,
             max_body=2**19,
             now=time.time,

@@ -94,6 +94,17 @@ def test_a_changed_file_is_read_anew_within_a_second(
     assert keys.name_of(FIRST.encode(), 12.0) is None, "a key that is gone is revoked"
 
 
+def test_a_key_exchanged_in_place_is_noticed_by_its_time_alone(file: Path) -> None:
+    """A line of a digest is as long as any other: the old key is revoked all the same."""
+    keys, before = ApiKeys(file), file.stat()
+    file.write_text(line("site-a", SECOND))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    after = file.stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
+    assert keys.name_of(FIRST.encode(), 0.0) is None
+    assert keys.name_of(SECOND.encode(), 0.0) == "site-a"
+
+
 def test_a_file_that_is_as_it_was_is_not_read_again(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,10 @@
 Knows no setting by name.
 """
 
+import base64
 import ipaddress
 import re
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 VISIBLE = re.compile(r"[!-~]+")
@@ -63,6 +65,45 @@ def cache_address(text: str) -> None:
         )
     if not _is_encoded(text):
         raise ValueError("must be percent-encoded UTF-8: a % itself is %25")
+
+
+class ForwardProxy(NamedTuple):
+    """Where a proxy is, and what its Proxy-Authorization field (RFC 9110 section 11.7.2) says."""
+
+    host: str
+    port: int
+    authorization: str  # empty: it wants none
+
+    @property
+    def url(self) -> str:
+        """Its address without user and password."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def forward_proxy(text: str) -> ForwardProxy:
+    """A proxy's address, like ``http://user:password@proxy.example:3128``.
+
+    Raises ValueError, whose message quotes nothing.
+    """
+    try:
+        parts = urlsplit(text)
+        leads = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+        leads = leads and parts.path in ("", "/") and bool(VISIBLE.fullmatch(text))
+    except ValueError:
+        leads = False
+    if not leads or "?" in text or "#" in text or "\\" in text:
+        raise ValueError("must be like http://user:password@proxy.example:3128")
+    if not _is_encoded(text):
+        raise ValueError("must be percent-encoded UTF-8: a % itself is %25")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if ":" in user:
+        raise ValueError("must have a user name without a colon (RFC 7617)")
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return ForwardProxy(
+        parts.hostname or "",
+        parts.port or 80,
+        f"Basic {credentials}" if parts.username is not None else "",
+    )
 
 
 def _is_encoded(text: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from app.config.addresses import base_address, is_local
+from app.config.addresses import base_address, forward_proxy, is_local
 from app.config.base import Secret, SettingsBase, env_name
 from app.config.paths import Certificates, PrivateFolder
 
@@ -22,7 +22,20 @@ class FarmSettings(SettingsBase):
     )
     upstream_ca_file: Certificates | None = Field(
         None,
-        description="PEM file of the certificate authorities to trust instead of the system's.",
+        description="PEM file of the certificate authorities to trust instead of the system's. "
+        "It is read anew when it has changed.",
+    )
+    upstream_proxy: Secret | None = Field(
+        None,
+        description="Address of a forward proxy (`http://user:password@host:port`) through which "
+        "all calls go. None is ever taken from `HTTPS_PROXY` and the like.",
+    )
+    upstream_max_connection_age: float = Field(
+        60,
+        gt=0,
+        le=86_400,
+        description="How long a connection takes new calls; the next one asks the farm's name "
+        "anew.",
     )
     upstream_deadline: float = Field(
         5, gt=0, le=300, description="Absolute limit of one call, its wait for a place included."
@@ -64,6 +77,13 @@ class FarmSettings(SettingsBase):
         if "oauth_token" in info.data and (secret is None) != (info.data["oauth_token"] is None):
             raise ValueError(f"give it together with {env_name('oauth_token')}, or neither")
         return secret
+
+    @field_validator("upstream_proxy")
+    @classmethod
+    def _is_proxy(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            forward_proxy(url.get_secret_value())
+        return url
 
     @field_validator("upstream_url")
     @classmethod

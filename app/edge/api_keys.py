@@ -4,7 +4,6 @@ Knows the file's form and when to look at it. Must not know HTTP, nor keep any k
 """
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from hashlib import sha256
@@ -12,6 +11,7 @@ from hmac import compare_digest
 from pathlib import Path
 from secrets import token_urlsafe
 
+from app.core.watched_file import WatchedFile
 from app.telemetry import logs
 
 PREFIX = "rfgw_"
@@ -21,16 +21,12 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 """A key's name: fit for logs, and never an address."""
 LINE = re.compile(rf"(\S+)\s+{ALGORITHM}([0-9a-f]{{64}})")
 MAX_BYTES = 1024 * 1024
-LOOK_EVERY = 1.0
-"""Seconds between two looks at whether the file has changed."""
 
 INDEX = slice(8)
 """The part of a digest that a key is looked up by; then the whole is compared in constant time."""
 
 KeyTable = Mapping[bytes, tuple[bytes, str]]
 """Full digest and name of each key, by the first bytes of its digest."""
-FileState = tuple[int, ...]
-"""The parts of a file's state that change with its content: device, inode, time, size."""
 
 
 class ApiKeysError(Exception):
@@ -50,32 +46,21 @@ class ApiKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._mark, self._known = _read(path)
-        self._look_at = float("-inf")
+        self._file = WatchedFile(path)
+        self._known = _read(path)
 
     def name_of(self, key: bytes, now: float) -> str | None:
         """The name of a valid key, else None. ``now``: seconds on a clock that never goes back."""
-        if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY
-            self._look()
+        if self._file.changed(now):
+            self._read_anew()
         digest = sha256(key).digest()
         known = self._known.get(digest[INDEX])
         return known[1] if known is not None and compare_digest(known[0], digest) else None
 
-    def _look(self) -> None:
-        """Read the file anew if it has changed. What cannot be read changes nothing, and is logged.
-
-        The path is followed anew each time: mounted files are exchanged behind symbolic links.
-        """
+    def _read_anew(self) -> None:
+        """What cannot be read changes nothing, and is logged."""
         try:
-            mark = _mark(self._path.stat())
-        except OSError:
-            mark = ()
-        if mark == self._mark:
-            return
-        self._mark = mark
-        try:
-            self._mark, self._known = _read(self._path)
+            self._known = _read(self._path)
         except ApiKeysError as error:
             logs.event(
                 "api_keys_refused", level=logging.ERROR, line=error.line, reason=error.reason
@@ -117,21 +102,15 @@ def new_key(name: str) -> tuple[str, str]:
     return key, f"{name} {ALGORITHM}{sha256(key.encode()).hexdigest()}"
 
 
-def _read(path: Path) -> tuple[FileState, KeyTable]:
-    """A file's state and keys. The state is taken first: whatever changes later is seen."""
+def _read(path: Path) -> KeyTable:
     try:
         with path.open("rb") as file:
-            mark = _mark(os.fstat(file.fileno()))
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ApiKeysError(f"cannot be read: {error.strerror}") from None
     if len(raw) > MAX_BYTES:
         raise ApiKeysError(f"is larger than {MAX_BYTES} bytes")
     try:
-        return mark, parse(raw.decode())
+        return parse(raw.decode())
     except UnicodeDecodeError:
         raise ApiKeysError("cannot be read: not UTF-8 text") from None
-
-
-def _mark(state: os.stat_result) -> FileState:
-    return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size

@@ -1,21 +1,41 @@
 """The sockets to the farm: aiohttp's, and what aiohttp has to be kept from.
 
-Knows TLS, pools and connections. Must not know what is posted, nor what an answer means.
+Knows TLS, proxies, pools and connections. Must not know what is posted, nor what an answer means.
 """
 
+import asyncio
 import functools
+import logging
 import socket
 import ssl
-from typing import Any
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
-from httpx_aiohttp import AiohttpTransport
+from yarl import URL
+
+from app.core.watched_file import WatchedFile
+from app.telemetry import logs
 
 MAX_INTERIM = 100
 """More interim answers (RFC 9110 section 15.2) before an answer are a flood."""
+MAX_FIELD = 32 * 1024
+"""Bytes of one header field of an answer."""
+IDLE = 15.0
+"""Seconds after which a connection that no call has taken is closed."""
+CHUNK = 64 * 1024
+PROXY_AUTHENTICATION_REQUIRED = 407
+
+
+class Proxy(NamedTuple):
+    """A forward proxy: its address, and a Proxy-Authorization field or none."""
+
+    url: str
+    authorization: str = ""
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
@@ -25,22 +45,125 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return verify
 
 
-def open_http(*, connections: int, ca_file: str | None) -> httpx.AsyncBaseTransport:
-    """The HTTP client: TLS >= 1.2, verified. A connection with an unasked answer is not reused.
+class Trust:
+    """The TLS context of the authorities in ``ca_file``, as it was when it was last whole.
+
+    Without a file they are the system's. Raises OSError for a file that holds none to begin with.
+    """
+
+    def __init__(self, ca_file: Path | None) -> None:
+        self._path = ca_file
+        self._file = WatchedFile(ca_file) if ca_file else None
+        self._context = tls_context(str(ca_file) if ca_file else None)
+
+    def context(self, now: float) -> ssl.SSLContext:
+        """The same object as long as the file stays the same. ``now`` is in monotonic seconds.
+
+        A file that cannot be read changes nothing, and is logged.
+        """
+        if self._file is not None and self._file.changed(now):
+            try:
+                self._context = tls_context(str(self._path))
+            except OSError as error:
+                broken = isinstance(error, ssl.SSLError)
+                reason = "holds no certificates" if broken else error.strerror
+                logs.event("upstream_ca_refused", level=logging.ERROR, reason=reason)
+            else:
+                logs.event("upstream_ca_read")
+        return self._context
+
+
+class FarmConnections(httpx.AsyncBaseTransport):
+    """A pool of connections, of which each takes no more calls once it is ``max_age`` seconds old.
 
     An httpx transport, not httpx's client: it has one method, and by construction no redirects, no
     cookies, no proxies from the environment. Its sockets are aiohttp's, which cost a fraction of
-    the processor time of httpx's own pool.
+    the processor time of httpx's own pool. A connection with an unasked answer is not reused.
     """
-    verify = tls_context(ca_file)
-    return AiohttpTransport(client=lambda: _session(verify, connections))
+
+    def __init__(
+        self, *, connections: int, trust: Trust, max_age: float, proxy: Proxy | None = None
+    ) -> None:
+        self._connections = connections
+        self._trust = trust
+        self._max_age = max_age
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One request, one answer. Raises aiohttp.ClientError or OSError.
+
+        The extension ``target`` is the request's target, sent byte for byte: httpx and yarl would
+        write ``%7E`` and ``..`` in their own way.
+        """
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            self._session = self._open()
+        host = f"{request.url.scheme}://{request.url.netloc.decode()}"
+        answer = await self._session.request(
+            request.method,
+            URL(host + request.extensions["target"], encoded=True),
+            headers={**request.headers, **self._authorization(request)},
+            data=request.content,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(sock_connect=request.extensions["timeout"]["connect"]),
+            ssl=self._trust.context(loop.time()),
+            **self._by_proxy(),
+        )
+        if answer.status == PROXY_AUTHENTICATION_REQUIRED and self._proxy is not None:
+            answer.close()
+            raise aiohttp.ClientHttpProxyError(answer.request_info, (), status=answer.status)
+        return httpx.Response(
+            answer.status, headers=answer.raw_headers, stream=_Body(answer), request=request
+        )
+
+    def _authorization(self, request: httpx.Request) -> dict[str, str]:
+        """What a proxy wants in a request that it passes on; in a tunnel it sees none."""
+        if self._proxy is None or not self._proxy.authorization or request.url.scheme == "https":
+            return {}
+        return {"proxy-authorization": self._proxy.authorization}
+
+    def _by_proxy(self) -> dict[str, Any]:
+        if self._proxy is None:
+            return {}
+        fields = {"Proxy-Authorization": self._proxy.authorization}
+        return {
+            "proxy": URL(self._proxy.url),
+            "proxy_headers": fields if self._proxy.authorization else {},
+        }
+
+    def _open(self) -> aiohttp.ClientSession:
+        connector = _Connector(
+            max_age=self._max_age,
+            limit=self._connections,
+            keepalive_timeout=IDLE,
+            socket_factory=_socket,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            max_field_size=MAX_FIELD,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
 
 
-def _session(verify: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
-    connector = _Connector(
-        ssl=verify, limit=connections, keepalive_timeout=15, socket_factory=_socket
-    )
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.content.iter_chunked(CHUNK):
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Give the connection back; close it if the answer has not come to its end."""
+        self._answer.release()
+        await self._answer.wait_for_close()
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
@@ -61,18 +184,23 @@ class _Socket(socket.socket):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's, with connections that know what nobody asked for."""
+    """aiohttp's, with connections that know their age and what nobody asked for."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, max_age: float, **options: Any) -> None:
         super().__init__(**options)
         # No option leads here, and the stub knows no subclass; a test notices if it moves.
-        self._factory = functools.partial(_Protocol, loop=self._loop)  # type: ignore[assignment]
+        self._factory = functools.partial(  # type: ignore[assignment]
+            _Protocol, loop=self._loop, max_age=max_age
+        )
 
 
 class _Protocol(ResponseHandler):
     """One connection. aiohttp's gives an answer that nobody asked for to the next call."""
 
-    _begun = False  # whether bytes have come since the last call was sent
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_age: float) -> None:
+        super().__init__(loop)
+        self._begun = False  # whether bytes have come since the last call was sent
+        self._ends_at = loop.time() + max_age
 
     def set_response_params(self, **params: Any) -> None:
         """A call begins."""
@@ -84,8 +212,12 @@ class _Protocol(ResponseHandler):
         super().connection_lost(None if self._begun else exc)
 
     def is_connected(self) -> bool:
-        """Whether the next call may have it: asked of each connection that has been kept."""
-        return super().is_connected() and not self.should_close
+        """Whether the next call may have it: asked of each connection that has been kept.
+
+        An old one may lead to where the farm's name led once.
+        """
+        young = self._loop.time() < self._ends_at
+        return super().is_connected() and young and not self.should_close
 
     def data_received(self, data: bytes) -> None:
         """End a flood of interim answers: they are taken in unbounded, and nothing else runs."""

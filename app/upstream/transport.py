@@ -14,9 +14,11 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
+from aiohttp.http_exceptions import LineTooLong
 
 from app.core import errors
 
@@ -24,6 +26,9 @@ TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError, OSError, UnicodeError)
 """What the transports let out: their own errors, and now and then one from below."""
 
 CAUSES: tuple[tuple[type[BaseException], str], ...] = (
+    (aiohttp.ClientProxyConnectionError, "proxy"),
+    (aiohttp.ClientHttpProxyError, "proxy"),
+    (LineTooLong, "head_too_large"),
     (ssl.SSLError, "tls"),
     (socket.gaierror, "dns"),
     (ConnectionRefusedError, "refused"),
@@ -38,7 +43,11 @@ CAUSES: tuple[tuple[type[BaseException], str], ...] = (
 )
 """Which exception behind a transport error tells its cause, the most telling one first."""
 
-NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+NO_CONNECTION = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+)
 """What says that the call was not sent. httpx's own kinds do not: its adapter for aiohttp calls a
 connection that broke later a ConnectTimeout, too."""
 
@@ -102,7 +111,10 @@ class Transport:
             url,
             headers={**HEADERS, **fields},
             content=content,
-            extensions={"timeout": {"connect": self.connect_timeout}},
+            extensions={
+                "target": urlsplit(url).path,  # as it was signed
+                "timeout": {"connect": self.connect_timeout},
+            },
         )
         try:
             response = await self.http.handle_async_request(request)
@@ -136,7 +148,7 @@ class Transport:
             raise errors.UpstreamNoAnswer(f"http_{status}")
         if status != 200:
             raise errors.UpstreamNoAnswer("http_status")
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
+        if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise errors.UpstreamUnreadable("content_coding")
         if int(response.headers.get("content-length", 0)) > self.max_body:
             raise errors.UpstreamUnreadable("too_large")

@@ -13,6 +13,7 @@ from app.cli.doctor.finding import Finding, skipped
 from app.cli.doctor.signed_call import CHECKS, examine_call
 from app.cli.doctor.way import examine_way, target
 from app.cli.exit_codes import FAILED, WRONG
+from app.config.addresses import forward_proxy
 from app.config.environment import SettingsError
 from app.config.settings import Settings
 from app.wiring import group_of
@@ -50,7 +51,9 @@ def _examine(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
     yield about_files(settings.upstream_concurrency)
     yield _about_cache(settings)
     ca_file = str(settings.upstream_ca_file) if settings.upstream_ca_file else None
-    to = target(settings.upstream_url, ca_file, settings.upstream_connect_timeout)
+    secret = settings.upstream_proxy
+    proxy = None if secret is None else forward_proxy(secret.get_secret_value())
+    to = target(settings.upstream_url, ca_file, settings.upstream_connect_timeout, proxy)
     if (yield from examine_way(to)):
         yield from asyncio.run(examine_call(settings, session))
     else:

@@ -65,6 +65,10 @@ FAILURES: dict[type[errors.GatewayError], tuple[str, str]] = {
 }
 """For the operator: the catalogue's remedies are for clients."""
 FAILURES_BY_CAUSE: dict[tuple[type[errors.GatewayError], str], tuple[str, str]] = {
+    (errors.UpstreamUnreachable, "proxy"): (
+        "the forward proxy cannot be reached, or refuses",
+        "check RFGW_UPSTREAM_PROXY, and whether the proxy lets calls to the farm through",
+    ),
     (errors.UpstreamNoAnswer, "http_status"): NO_FARM,
     (errors.UpstreamNoAnswer, "not_http"): NO_FARM,
     (errors.UpstreamUnreadable, "truncated"): BROKEN_OFF,

@@ -5,6 +5,7 @@ Each step has a time limit of its own; the first that fails ends the way.
 """
 
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from app.cli.doctor.finding import Finding, skipped
+from app.config.addresses import ForwardProxy
 from app.upstream.sockets import tls_context
 
 LOOKUP = 5.0
@@ -22,6 +24,9 @@ HANDSHAKE = 5.0
 """Seconds for a TLS handshake."""
 MOST = 4
 """Addresses that are tried."""
+MAX_HEAD = 16_384
+"""Bytes of a proxy's answer that are read."""
+TUNNEL = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 EXPIRES_SOON = 14
 """Days that a certificate should still be good for."""
 
@@ -37,14 +42,24 @@ class Target(NamedTuple):
     encrypted: bool
     ca_file: str | None
     within: float
+    proxy: ForwardProxy | None = None
+
+    @property
+    def first(self) -> tuple[str, int, str]:
+        """Host and port of the first connection, and the setting that names them."""
+        if self.proxy is None:
+            return self.host, self.port, "RFGW_UPSTREAM_URL"
+        return self.proxy.host, self.proxy.port, "RFGW_UPSTREAM_PROXY"
 
 
-def target(url: str, ca_file: str | None, within: float) -> Target:
+def target(
+    url: str, ca_file: str | None, within: float, proxy: ForwardProxy | None = None
+) -> Target:
     """The target that a base address names."""
     parts = urlsplit(url)
     encrypted = parts.scheme == "https"
     port = parts.port or (443 if encrypted else 80)
-    return Target(parts.hostname or "", port, encrypted, ca_file, within)
+    return Target(parts.hostname or "", port, encrypted, ca_file, within, proxy)
 
 
 def examine_way(to: Target) -> Steps:
@@ -65,12 +80,13 @@ def examine_way(to: Target) -> Steps:
 
 
 def _look_up(to: Target) -> tuple[list[SocketAddress], Finding]:
-    check = "check the host in RFGW_UPSTREAM_URL and this machine's resolver"
+    host, port, setting = to.first
+    check = f"check the host in {setting} and this machine's resolver"
     found: queue.SimpleQueue[list[SocketAddress] | OSError] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            infos = socket.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found.put([address for *_, address in infos])
         except (OSError, UnicodeError) as error:
             found.put(error if isinstance(error, OSError) else OSError("no host name"))
@@ -82,7 +98,8 @@ def _look_up(to: Target) -> tuple[list[SocketAddress], Finding]:
     except queue.Empty:
         return [], Finding("dns", "FAIL", f"no answer within {LOOKUP:.0f} s", check)
     if isinstance(answer, OSError):
-        return [], Finding("dns", "FAIL", "no address is known for the farm's host", check)
+        whose = "the proxy's" if to.proxy else "the farm's"
+        return [], Finding("dns", "FAIL", f"no address is known for {whose} host", check)
     return answer, Finding("dns", "ok", ", ".join(dict.fromkeys(str(a[0]) for a in answer)))
 
 
@@ -101,9 +118,11 @@ def _connect(
         else:
             first = first or address
             told.append(f"{address[0]} in {(time.monotonic() - started) * 1000:.1f} ms")
-    says = f"port {to.port}: {', '.join(told)}"
+    _, port, setting = to.first
+    says = f"{'the proxy, ' if to.proxy else ''}port {port}: {', '.join(told)}"
     if first is None:
-        do = "check RFGW_UPSTREAM_URL, the network and its firewalls, and whether the farm runs"
+        who = "the proxy" if to.proxy else "the farm"
+        do = f"check {setting}, the network and its firewalls, and whether {who} runs"
         return None, Finding("tcp", "FAIL", says, do)
     if failed:
         return first, Finding("tcp", "warn", says, "some calls may be slow to connect")
@@ -123,6 +142,8 @@ def greet(to: Target, address: SocketAddress) -> Finding:
     try:
         with socket.create_connection(address[:2], timeout=to.within) as plain:
             plain.settimeout(HANDSHAKE)
+            if to.proxy is not None and (refused := _tunnel(plain, to, to.proxy)):
+                return refused
             with tls_context(to.ca_file).wrap_socket(plain, server_hostname=to.host) as secure:
                 return judged(secure.version() or "TLS", secure.getpeercert() or {}, time.time())
     except ssl.SSLCertVerificationError as error:
@@ -132,6 +153,26 @@ def greet(to: Target, address: SocketAddress) -> Finding:
     except OSError as error:
         says = f"no handshake within {HANDSHAKE:.0f} s" if isinstance(error, TimeoutError) else ""
         return Finding("tls", "FAIL", says or ODD_HANDSHAKE[0], ODD_HANDSHAKE[1])
+
+
+def _tunnel(plain: socket.socket, to: Target, proxy: ForwardProxy) -> Finding | None:
+    """Ask the proxy for a tunnel (RFC 9110 section 9.3.6): None if there is one."""
+    farm = f"[{to.host}]:{to.port}" if ":" in to.host else f"{to.host}:{to.port}"
+    lines = [f"CONNECT {farm} HTTP/1.1", f"Host: {farm}"]
+    lines += [f"Proxy-Authorization: {proxy.authorization}"] if proxy.authorization else []
+    plain.sendall("\r\n".join([*lines, "", ""]).encode())
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < MAX_HEAD and (piece := plain.recv(1)):
+        head += piece  # byte by byte: what comes behind it is the farm's
+    status = TUNNEL.match(head)
+    if status and status[1] == b"200":
+        return None
+    if status and status[1] == b"407":
+        do = "check user and password in RFGW_UPSTREAM_PROXY"
+        return Finding("tls", "FAIL", "the proxy wants other credentials (407)", do)
+    said = f" ({status[1].decode()})" if status else ""
+    do = "check RFGW_UPSTREAM_PROXY, and whether the proxy lets calls to the farm through"
+    return Finding("tls", "FAIL", f"the proxy makes no tunnel to the farm{said}", do)
 
 
 def judged(version: str, certificate: Any, now: float) -> Finding:
