@@ -34,8 +34,8 @@ from app.telemetry import logs
 from app.telemetry.access_log import AccessLog
 from app.telemetry.log_writer import LOG_WRITER
 from app.telemetry.multiprocess import MultiprocessMetrics
-from app.upstream.client import FAULTS
 from app.upstream.recorder import Recorder
+from app.upstream.refusals import FAULTS
 from app.version import VERSION
 
 COLLECT_AFTER = 20_000

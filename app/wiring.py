@@ -51,6 +51,7 @@ def farm_of(
         guard=Guard(Breaker(instrumentation.breaker)),
         deadline=settings.upstream_deadline,
         now=time.time,
+        user_signing=settings.user_signing,
         instrumentation=instrumentation,
         recorder=recorder,
     )

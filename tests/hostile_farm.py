@@ -4,6 +4,7 @@ Knows sockets and what an answer looks like. Must not know the gateway, nor whic
 """
 
 import functools
+import re
 import select
 import socket
 import ssl
@@ -29,6 +30,9 @@ HOST = "127.0.0.1"
 
 PATIENCE = 20.0
 """Seconds after which the farm gives a connection up."""
+
+EMPTY = re.compile(rb"\r\ncontent-length: 0\r\n(.*\r\n)?\r\n", re.IGNORECASE | re.DOTALL)
+"""The whole head of a request without a body."""
 
 Behaviour = Callable[[socket.socket], None]
 
@@ -232,7 +236,7 @@ def listening(port: int) -> socket.socket:
 
 def read_request(connection: socket.socket) -> bytes:
     data = b""
-    while b"</methodCall>" not in data:
+    while b"</methodCall>" not in data and not EMPTY.search(data):
         piece = connection.recv(65536)
         if not piece:
             return b""
@@ -241,11 +245,10 @@ def read_request(connection: socket.socket) -> bytes:
 
 
 def asked_for(request: bytes) -> int:
-    """The number of the session that a request is about."""
-    arguments, _method = xmlrpc.client.loads(request.partition(b"\r\n\r\n")[2])
-    number = arguments[1]
-    assert isinstance(number, int)
-    return number
+    """The number of the session that a request is about; 0 if it is about none."""
+    body = request.partition(b"\r\n\r\n")[2]
+    arguments = xmlrpc.client.loads(body)[0] if body else ()
+    return next((number for number in arguments if isinstance(number, int)), 0)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.error_codes import MEANINGS, Code
+from app.api.error_codes import Code
+from app.api.error_meanings import MEANINGS
 from app.api.problems import CODES
 from app.cli import main as cli
 from app.cli.exit_codes import EXIT_CODES, REMEDIES
@@ -24,7 +25,7 @@ from app.cli.summary import summary
 from app.config.settings import Settings
 from app.edge.api_keys import ApiKeys
 from app.resources.sessions import GetSession
-from app.upstream.client import FAULTS
+from app.upstream.refusals import FAULTS
 from tests.conftest import Farm
 from tests.programs import (
     DEMO,

@@ -15,8 +15,9 @@ from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Breaker, Guard, Verdict
-from app.upstream.client import FAULTS, UpstreamClient, verdict_of
+from app.upstream.client import UpstreamClient, verdict_of
 from app.upstream.oauth import Signer
+from app.upstream.refusals import FAULTS
 from app.upstream.retry import RetryPolicy
 from app.upstream.sockets import FarmConnections, Trust
 from app.upstream.transport import Transport
@@ -39,7 +40,7 @@ from tests.hostile_farm import (
 )
 
 KNOWN = {**FAULTS, **GetSession.faults}
-METHOD, ASKED = "community.getSession", {"sessionId": 1001}
+ASKED = GetSession(id=1001)
 BAD_GATEWAY: dict[str, object] = {"do": "status", "status": 502}
 
 
@@ -94,7 +95,7 @@ async def calling(
 async def test_a_call_that_somebody_waits_for_is_tried_again(farm: conftest.Farm) -> None:
     async with calling(farm) as (client, told):
         farm.next(BAD_GATEWAY)
-        answer: Any = await client.call(METHOD, ASKED)
+        answer: Any = await client.call(ASKED)
     assert answer["id"] == 1001
     assert [(attempt.number, attempt.outcome) for attempt in told.attempts] == [
         (1, "http_502"),
@@ -106,9 +107,9 @@ async def test_a_call_in_the_background_is_not(farm: conftest.Farm) -> None:
     async with calling(farm) as (client, told):
         farm.next(BAD_GATEWAY)
         with pytest.raises(errors.UpstreamNoAnswer, match="http_502") as failed:
-            await client.call(METHOD, ASKED, background=True)
+            await client.call(ASKED, background=True)
     assert [attempt.outcome for attempt in told.attempts] == ["http_502"]
-    assert (failed.value.method, failed.value.arguments) == (METHOD, ASKED)
+    assert (failed.value.method, failed.value.arguments) == (ASKED.method, ASKED.arguments)
     assert farm.calls() == 1
 
 
@@ -120,10 +121,10 @@ async def test_a_pause_that_begins_before_the_retry_prevents_it(farm: conftest.F
     async with calling(farm, wait) as (client, told):
         farm.next(BAD_GATEWAY)
         with pytest.raises(errors.UpstreamNoAnswer) as failed:
-            await client.call(METHOD, ASKED)
+            await client.call(ASKED)
         assert failed.value.asked
         with pytest.raises(errors.UpstreamUnavailable, match="paused") as refused:
-            await client.call(METHOD, ASKED)
+            await client.call(ASKED)
         assert not refused.value.asked
     assert farm.calls() == len(told.attempts) == 1
     assert told.causes == ["paused"]
@@ -134,10 +135,10 @@ async def test_who_must_not_ask_is_told_so_even_if_all_places_are_taken(
 ) -> None:
     async with calling(farm, calls=1) as (client, told), client.bulkhead.place():
         with pytest.raises(errors.Overloaded):
-            await client.call(METHOD, ASKED)
+            await client.call(ASKED)
         client.guard.pause(60, client.clock())
         with pytest.raises(errors.UpstreamUnavailable):
-            await client.call(METHOD, ASKED)
+            await client.call(ASKED)
     assert told.causes == ["queue_full", "paused"]
     assert told.attempts == []
 
@@ -146,7 +147,7 @@ async def test_a_pause_that_begins_while_waiting_for_a_place_is_kept(farm: conft
     async with calling(farm, calls=1) as (client, told):
         client.bulkhead = Bulkhead(calls=1, queue=1, wait=5)
         async with client.bulkhead.place():
-            waiting = asyncio.create_task(client.call(METHOD, ASKED))
+            waiting = asyncio.create_task(client.call(ASKED))
             await asyncio.sleep(0)
             client.guard.pause(60, client.clock())
         with pytest.raises(errors.UpstreamUnavailable):
@@ -170,7 +171,7 @@ async def test_large_answers_are_decoded_one_at_a_time() -> None:
         async with calling(raw, drift=drift) as (client, _):
             ids = range(1001, 1009)
             answers: Any = await asyncio.gather(
-                *(client.call(METHOD, {"sessionId": number}) for number in ids)
+                *(client.call(GetSession(id=number)) for number in ids)
             )
     assert [answer["id"] for answer in answers] == list(ids)
     assert len(met) == 8 * 199
@@ -182,13 +183,13 @@ async def test_a_call_that_is_cut_short_is_observed_and_frees_its_place(
 ) -> None:
     async with calling(farm, calls=1) as (client, told):
         farm.next({"do": "hang"})
-        task = asyncio.create_task(client.call(METHOD, ASKED))
+        task = asyncio.create_task(client.call(ASKED))
         while not await asyncio.to_thread(farm.calls):
             pass
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await client.call(METHOD, ASKED)
+        await client.call(ASKED)
     assert [attempt.outcome for attempt in told.attempts] == ["aborted", "ok"]
 
 
@@ -228,7 +229,7 @@ async def test_a_call_that_could_not_be_sent_found_the_farm_unreachable(
     with raw_farm(b"", tls=server_tls("proper") if tls else None) as farm, scene(farm):
         async with calling(farm) as (client, _):
             with pytest.raises(errors.UpstreamUnreachable, match=cause):
-                await client.call(METHOD, ASKED)
+                await client.call(ASKED)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +247,4 @@ async def test_a_call_that_was_sent_found_no_answer(does: Any, cause: str) -> No
     with raw_farm(does) as farm:
         async with calling(farm) as (client, _):
             with pytest.raises(errors.UpstreamNoAnswer, match=cause):
-                await client.call(METHOD, ASKED)
+                await client.call(ASKED)

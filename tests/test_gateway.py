@@ -5,7 +5,6 @@ The clock is wound by hand, and the farm is a stand-in for the one method that t
 
 import asyncio
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from app.api.replies import cache_status
 from app.cache.memory import MemoryStore
 from app.core import errors
 from app.core.cache_entry import StaleWindows
-from app.core.call import Drift, Faults
+from app.core.call import Call, Drift
 from app.core.fetch_result import CacheDirectives, FetchResult
 from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
@@ -53,11 +52,8 @@ class Farm:
         self.held: list[asyncio.Future[None]] = []
         self.crashes: list[BaseException] = []
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
-    ) -> object:
-        assert (method, arguments) == ("community.getSession", {"sessionId": 42})
-        assert faults == GetSession.faults
+    async def call(self, call: Call, *, background: bool = False) -> object:
+        assert (call.method, call.arguments) == ("community.getSession", {"sessionId": 42})
         self.calls += 1
         self.background = background
         if self.mood == "slow":

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.api.error_codes import MEANINGS, Code
+from app.api.error_codes import Code
+from app.api.error_meanings import MEANINGS
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import client_of, running, serving

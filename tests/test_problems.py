@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from app.api.error_codes import MEANINGS, Code
+from app.api.error_codes import Code
+from app.api.error_meanings import MEANINGS
 from app.api.negotiation import quality
 from app.api.problems import CODES, Problems, _media_type
 from app.core import errors
@@ -37,7 +38,12 @@ STATUSES = {
     "invalid_request": 422,
     "upstream_rejected_parameters": 400,
     "unauthorized": 401,
+    "login_required": 401,
+    "login_expired": 401,
+    "login_denied": 403,
+    "cross_site_request": 403,
     "session_forbidden": 403,
+    "session_not_yours": 403,
     "session_not_found": 404,
     "route_not_found": 404,
     "method_not_allowed": 405,
@@ -49,6 +55,7 @@ STATUSES = {
     "internal_error": 500,
     "upstream_rejected_call": 502,
     "upstream_refused_credentials": 502,
+    "upstream_callback_unconfirmed": 502,
     "upstream_fault": 502,
     "upstream_unreadable": 502,
     "upstream_mismatch": 502,

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.api.error_codes import MEANINGS, Code
+from app.api.error_codes import Code
+from app.api.error_meanings import MEANINGS
 from app.api.negotiation import quality
 from app.api.route_path import route_path
 from app.core import errors
@@ -28,9 +29,13 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.SessionNotFound: Code.SESSION_NOT_FOUND,
     errors.SessionNotAttached: Code.SESSION_NOT_ATTACHED,
     errors.SessionForbidden: Code.SESSION_FORBIDDEN,
+    errors.SessionNotYours: Code.SESSION_NOT_YOURS,
+    errors.LoginExpired: Code.LOGIN_EXPIRED,
+    errors.LoginDenied: Code.LOGIN_DENIED,
     errors.UpstreamRejectedParameters: Code.UPSTREAM_REJECTED_PARAMETERS,
     errors.UpstreamRejectedCall: Code.UPSTREAM_REJECTED_CALL,
     errors.UpstreamRefusedCredentials: Code.UPSTREAM_REFUSED_CREDENTIALS,
+    errors.UpstreamCallbackUnconfirmed: Code.UPSTREAM_CALLBACK_UNCONFIRMED,
     errors.UpstreamFault: Code.UPSTREAM_FAULT,
     errors.UpstreamUnreadable: Code.UPSTREAM_UNREADABLE,
     errors.UpstreamMismatch: Code.UPSTREAM_MISMATCH,
@@ -41,6 +46,8 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.Overloaded: Code.OVERLOADED,
     errors.Crashed: Code.INTERNAL_ERROR,
     errors.Unauthorized: Code.UNAUTHORIZED,
+    errors.LoginRequired: Code.LOGIN_REQUIRED,
+    errors.CrossSiteRequest: Code.CROSS_SITE_REQUEST,
     errors.RateLimited: Code.RATE_LIMITED,
     errors.TooManyStreams: Code.TOO_MANY_STREAMS,
     errors.ShuttingDown: Code.SHUTTING_DOWN,

@@ -9,7 +9,7 @@ from functools import lru_cache
 from fastapi import Request, Response
 
 from app.api.client_address import client_of, is_authorized
-from app.api.error_codes import MEANINGS
+from app.api.error_meanings import MEANINGS
 from app.api.field_lists import MAX_MEMBERS, members
 from app.api.negotiation import quality
 from app.api.prefer import changed, wait_of

@@ -3,14 +3,23 @@
 Knows pydantic. Must not know URLs, caching or XML.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.core.errors import GatewayError, UpstreamMismatch, UpstreamUnreadable
+from app.core.errors import (
+    GatewayError,
+    UpstreamError,
+    UpstreamFault,
+    UpstreamMismatch,
+    UpstreamUnreadable,
+)
 
 Pace = Literal["active", "queued", "waiting", "terminal"]
 """How soon an answer is expected to change; the operator's settings give each one its seconds."""
@@ -24,12 +33,33 @@ Drift = Callable[[str], None]
 """Called with the name of each field of an answer that is not as documented."""
 
 
+_PROCESS_KEY = secrets.token_bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of OAuth 1.0 and its secret (RFC 5849 section 1.1). Its repr holds neither."""
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """What tells tokens apart within this process, and tells nobody else anything."""
+        text = f"{self.key}\n{self.secret}".encode()
+        return blake2b(text, key=_PROCESS_KEY, digest_size=16).hexdigest()
+
+
 class Call(BaseModel):
     """One question to the farm.
 
     A subclass names the ``method``, the model of its ``answer`` and the ``faults`` that have a
     meaning of their own with this method. Its fields are the positional arguments in wire order; a
     field's serialization alias is the argument's documented name, which signing reading B needs.
+    Fields that are excluded are no arguments.
+
+    A call that ``changes`` something is never kept, joined with another, or sent again once the
+    farm may have heard it. ``refused`` is what a refusal means that no code or word names.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +67,8 @@ class Call(BaseModel):
     method: ClassVar[str]
     answer: ClassVar[type[BaseModel]]
     faults: ClassVar[Faults] = NO_FAULTS
+    refused: ClassVar[type[GatewayError]] = UpstreamFault
+    changes: ClassVar[bool] = False
 
     @cached_property
     def key(self) -> str:
@@ -52,6 +84,11 @@ class Call(BaseModel):
     def arguments(self) -> dict[str, Any]:
         """The positional arguments in wire order, by their documented names."""
         return self.model_dump(by_alias=True)
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """The arguments as log lines and problems may tell them."""
+        return self.arguments
 
     def read(self, value: object, drift: Drift) -> BaseModel:
         """Read a decoded answer into its model, and report each sloppy field to ``drift``.
@@ -75,3 +112,34 @@ class Call(BaseModel):
     def pace(self, answer: Any) -> Pace:
         """How soon this answer is expected to change."""
         raise NotImplementedError
+
+
+class VisitorCall(Call):
+    """A question of a visitor who is logged in: signed with their token, too."""
+
+    token: Token = Field(exclude=True, repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """The call as text, another for each visitor; the same in this process alone."""
+        return f"{self.token.digest} {super().key}"
+
+
+class OAuthStep(Call):
+    """A step of a login, or its end (RFC 5849 section 2): its parameters are the signature's own,
+    and its answer a form."""
+
+    token: Token | None = Field(None, exclude=True, repr=False)
+    callback: str = Field("", exclude=True)
+    verifier: str = Field("", exclude=True, repr=False)
+
+
+def read_answer(
+    call: Call, value: object, drift: Drift, misread: Callable[[str], None]
+) -> BaseModel:
+    """A decoded answer as its model. Raises UpstreamError, of whose cause ``misread`` is told."""
+    try:
+        return call.read(value, drift)
+    except UpstreamError as error:
+        misread(error.cause)
+        raise

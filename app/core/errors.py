@@ -5,10 +5,14 @@
     │   ├── SessionNotFound
     │   ├── SessionNotAttached
     │   ├── SessionForbidden
+    │   ├── SessionNotYours
+    │   ├── LoginExpired
+    │   ├── LoginDenied
     │   └── UpstreamRejectedParameters
     ├── UpstreamError                no usable answer: a kept one may stand in for it
     │   ├── UpstreamRejectedCall
     │   ├── UpstreamRefusedCredentials
+    │   ├── UpstreamCallbackUnconfirmed
     │   ├── UpstreamFault
     │   ├── UpstreamUnreadable
     │   ├── UpstreamMismatch
@@ -19,6 +23,8 @@
     │   ├── Overloaded
     │   └── Crashed
     ├── Unauthorized                 no key of ours came with the request
+    ├── LoginRequired                no login came with the request
+    ├── CrossSiteRequest             a foreign page wants to change something
     ├── RateLimited                  the client has used up its share
     ├── TooManyStreams               the client watches as much as it may
     ├── ShuttingDown                 this process is about to end
@@ -81,6 +87,18 @@ class SessionForbidden(Refused):
     """The site may not read this session."""
 
 
+class SessionNotYours(Refused):
+    """The visitor may not attach this session."""
+
+
+class LoginExpired(Refused):
+    """The farm does not take the visitor's token, or the login that it is a step of."""
+
+
+class LoginDenied(Refused):
+    """The visitor did not allow the site to act for them."""
+
+
 class UpstreamRejectedParameters(Refused):
     """The farm does not take these arguments."""
 
@@ -95,6 +113,10 @@ class UpstreamRejectedCall(UpstreamError):
 
 class UpstreamRefusedCredentials(UpstreamError):
     """The farm refused the gateway's own key or signature."""
+
+
+class UpstreamCallbackUnconfirmed(UpstreamError):
+    """The farm speaks OAuth Core 1.0: anybody may begin the login that a visitor ends."""
 
 
 class UpstreamFault(UpstreamError):
@@ -135,6 +157,14 @@ class Crashed(UpstreamError):
 
 class Unauthorized(GatewayError):
     """The gateway asks for a key, and the request brought none, or a wrong one."""
+
+
+class LoginRequired(GatewayError):
+    """The route is for visitors who are logged in, and the request brought no login."""
+
+
+class CrossSiteRequest(GatewayError):
+    """The request changes something, and no page that may do that has sent it."""
 
 
 class RateLimited(GatewayError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from app.core import errors
 from app.core.cache_entry import CacheEntry, EntryState
-from app.core.call import Call, Pace
+from app.core.call import Call, Pace, read_answer
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
 from app.core.freshness import FreshnessPolicy, Uniform
 from app.core.ports import (
@@ -64,7 +64,12 @@ class Gateway:
         self._listeners.append(on_update)
 
     async def fetch(self, call: Call, wish: CacheDirectives = NO_DIRECTIVES) -> FetchResult:
-        """The answer to ``call``; errors come as values, so that each has its Cache-Status."""
+        """The answer to ``call``; errors come as values, so that each has its Cache-Status.
+
+        Raises ValueError for a call that changes something: a ``Performer`` makes it.
+        """
+        if call.changes:
+            raise ValueError("a call that changes something is neither kept nor joined")
         answer = await self._fetch(call, wish)
         stale_for = -answer.entry.ttl(self.clock()) if answer.detail and answer.entry else 0.0
         self.instrumentation.answered(answer.outcome, stale_for)
@@ -191,9 +196,7 @@ class Gateway:
         """
         asked_at = self.clock()
         try:
-            value = await self.upstream.call(
-                call.method, call.arguments, faults=call.faults, background=background
-            )
+            value = await self.upstream.call(call, background=background)
             read = asyncio.to_thread(self._read, call, value) if _is_large(value) else None
             body, pace = await read if read else self._read(call, value)
             entry = self.freshness.answer(asked_at, body, pace, self.uniform)
@@ -210,11 +213,8 @@ class Gateway:
 
     def _read(self, call: Call, value: object) -> tuple[bytes, Pace]:
         """The answer as it is kept, and how soon it is expected to change."""
-        try:
-            answer = call.read(value, self.instrumentation.drift)
-        except errors.UpstreamError as error:
-            self.instrumentation.misread(error.cause)
-            raise
+        told = self.instrumentation
+        answer = read_answer(call, value, told.drift, told.misread)
         return answer.__pydantic_serializer__.to_json(answer, by_alias=True), call.pace(answer)
 
     def keep(self, key: str, entry: CacheEntry) -> None:

@@ -1,10 +1,10 @@
 """What the core needs of other packages: the protocols that they fulfil, and instrumentation."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from app.core.cache_entry import CacheEntry
-from app.core.call import Faults
+from app.core.call import Call
 
 OnUpdate = Callable[[str, CacheEntry], None]
 """Called with every new answer and its call's key: the same as before, another, or a refusal."""
@@ -19,6 +19,7 @@ class Attempt(NamedTuple):
     outcome: str  # ok, fault, aborted (by a shutdown or a bug), or the cause of the failure
     fault_code: int | None
     seconds: float
+    changes: bool = False  # whether the call changes something at the farm
 
 
 class Instrumentation:
@@ -27,8 +28,8 @@ class Instrumentation:
     def attempt(self, attempt: Attempt) -> None:
         """One attempt to call the farm ended."""
 
-    def credentials_refused(self, fault_code: int) -> None:
-        """The farm refused the gateway's own key or signature, with this fault."""
+    def credentials_refused(self, fault: int | str) -> None:
+        """The farm refused the gateway's own key or signature, with this fault, or this word."""
 
     def not_asked(self, cause: str) -> None:
         """A call was not even made."""
@@ -55,13 +56,8 @@ class Instrumentation:
 class Upstream(Protocol):
     """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
 
-    async def call(
-        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
-    ) -> object:
-        """The decoded answer of one upstream call; ``faults`` are those of this method alone.
-
-        In the ``background`` nobody waits for it.
-        """
+    async def call(self, call: Call, *, background: bool = False) -> object:
+        """The decoded answer of one upstream call. In the ``background`` nobody waits for it."""
 
 
 class Store(Protocol):

@@ -13,7 +13,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.api.error_codes import MEANINGS, Code
+from app.api.error_codes import Code
+from app.api.error_meanings import MEANINGS
 from app.api.negotiation import quality
 from app.api.problems import CODES, InvalidPart, Problem, Problems
 from app.api.response_docs import problem_responses

@@ -21,15 +21,16 @@ class Telemetry(Instrumentation):
             "upstream_attempt",
             method=attempt.method,
             arguments=dict(attempt.arguments),
+            changes=attempt.changes,
             attempt=attempt.number,
             outcome=attempt.outcome,
             fault_code=attempt.fault_code,
             ms=round(attempt.seconds * 1000, 1),
         )
 
-    def credentials_refused(self, fault_code: int) -> None:
+    def credentials_refused(self, fault: int | str) -> None:
         """Count an attempt that the farm refused for our key or signature."""
-        self._metrics.count_credentials_refused(fault_code)
+        self._metrics.count_credentials_refused(fault)
 
     def not_asked(self, cause: str) -> None:
         """Count a call that was not made."""

@@ -56,7 +56,8 @@ class Metrics:
         )
         self.credentials_refused = self._counter(
             "rfgw_upstream_credentials_refused",
-            "Attempts that the farm refused for the gateway's own key or signature, by fault code.",
+            "Attempts that the farm refused for the gateway's own key or signature, by fault "
+            "code, or by the word of an oauth_problem.",
             "fault_code",
         )
         self.not_asked = self._counter(
@@ -67,7 +68,8 @@ class Metrics:
         )
         self.misread = self._counter(
             "rfgw_upstream_misread",
-            "Answers that were XML-RPC but no use, by cause: shape, unreadable_id, other_id.",
+            "Answers that were no use, by cause: shape, unreadable_id, other_id; of logins, form, "
+            "callback_unconfirmed.",
             "cause",
         )
         self.calls = self._gauge("rfgw_upstream_calls", "Calls to the farm that hold a place.")
@@ -137,7 +139,7 @@ class Metrics:
         if number > 1:
             self.retries.inc()
 
-    def count_credentials_refused(self, fault_code: int) -> None:
+    def count_credentials_refused(self, fault_code: int | str) -> None:
         """The farm refused our own key or signature, with a fault of a table of ours."""
         self.credentials_refused.labels(str(fault_code)).inc()
 

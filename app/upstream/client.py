@@ -10,32 +10,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple
 
 from app.core import errors
-from app.core.call import NO_FAULTS, Faults
+from app.core.call import Call, OAuthStep, VisitorCall
 from app.core.ports import Attempt, Instrumentation
 from app.telemetry.request_context import current_request, step
 from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Guard, Verdict
 from app.upstream.oauth import FarmClock, Signer, new_nonce
 from app.upstream.recorder import Recorder
-from app.upstream.retry import TRY_AGAIN
-from app.upstream.transport import Hear, Received, Transport
-from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
-
-FAULTS: Faults = MappingProxyType(
-    {
-        100: errors.UpstreamRejectedCall,
-        101: errors.UpstreamRejectedParameters,
-        104: errors.UpstreamRefusedCredentials,
-        400: errors.UpstreamRefusedCredentials,
-    }
+from app.upstream.refusals import (
+    INVALID_SIGNATURE,
+    TIMESTAMP_REFUSED,
+    OAuthRefusal,
+    check_refusal,
+    error_of,
+    is_form,
+    read_form,
 )
-"""What every method may answer. A call brings its own; all other codes are UpstreamFault."""
-
-INVALID_SIGNATURE = 104
+from app.upstream.retry import TRY_AGAIN, UNHEARD
+from app.upstream.transport import Hear, Message, Received, Transport
+from app.upstream.visitor_messages import UserSigning, visitor_message
+from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
 
 VERDICTS: tuple[tuple[type[errors.GatewayError], Verdict], ...] = (
     (errors.UpstreamUnavailable, Verdict.UNKNOWN),  # it asked for a pause, and gets it
@@ -58,10 +55,13 @@ One at a time: several threads would leave the loop, and so all kept answers, on
 class Question(NamedTuple):
     """What is asked, and the monotonic moment at which the answer must be here."""
 
-    method: str
-    arguments: Mapping[str, int | str]
-    faults: Faults
+    call: Call
     deadline: float
+
+    @property
+    def is_visitors(self) -> bool:
+        """Whether it is asked for a visitor: then refusals come in other forms, too."""
+        return isinstance(self.call, VisitorCall | OAuthStep)
 
 
 @dataclass(slots=True)
@@ -75,27 +75,20 @@ class UpstreamClient:
     guard: Guard
     deadline: float
     now: Callable[[], float]
+    user_signing: UserSigning = "header"
     instrumentation: Instrumentation = field(default_factory=Instrumentation)
     clock: Callable[[], float] = time.monotonic
     farm_clock: FarmClock = field(default_factory=FarmClock)
     recorder: Recorder | None = None
     _decoding: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def call(
-        self,
-        method: str,
-        arguments: Mapping[str, int | str],
-        *,
-        faults: Faults = NO_FAULTS,
-        background: bool = False,
-    ) -> Value:
+    async def call(self, call: Call, *, background: bool = False) -> Value:
         """The decoded answer. Raises errors.Refused or errors.UpstreamError, nothing else.
 
         The deadline is absolute: it covers the wait for a place, the retry, and a farm that drips.
-        A call in the ``background``, for which nobody waits, is not tried again. ``faults`` are
-        those that mean something with this method alone.
+        A call in the ``background``, for which nobody waits, is not tried again.
         """
-        question = Question(method, arguments, faults, self.clock() + self.deadline)
+        question = Question(call, self.clock() + self.deadline)
         try:
             if refusal := self.guard.refusal(self.clock()):
                 raise refusal  # at once: who must not ask need not wait for a place
@@ -103,7 +96,7 @@ class UpstreamClient:
                 with self._judged(question):
                     return await self._tried(question, background)
         except errors.GatewayError as error:
-            error.method, error.arguments = method, arguments
+            error.method, error.arguments = call.method, call.told
             if not error.asked:
                 self.instrumentation.not_asked(error.cause)
             raise
@@ -120,7 +113,7 @@ class UpstreamClient:
             verdict = verdict_of(error)
             raise
         finally:
-            self.guard.end(ticket, verdict, self.clock(), str(question.arguments))
+            self.guard.end(ticket, verdict, self.clock(), question.call.key)
 
     async def _tried(self, question: Question, background: bool) -> Value:
         """One attempt, or two if that is worth it."""
@@ -128,7 +121,7 @@ class UpstreamClient:
         try:
             return await self._attempt(question, 1, timestamp)
         except errors.UpstreamError as error:
-            worth = self._may_heal(error, timestamp) and not background
+            worth = self._may_heal(question.call, error, timestamp) and not background
             delay = self.guard.retry(self.clock(), question.deadline) if worth else None
             if delay is None:
                 raise
@@ -137,34 +130,35 @@ class UpstreamClient:
                 raise
         return await self._attempt(question, 2, self.farm_clock.timestamp(self.now()))
 
-    def _may_heal(self, error: errors.UpstreamError, timestamp: int) -> bool:
-        """Whether the same question, signed anew, may fare better."""
-        if error.fault_code == INVALID_SIGNATURE:
-            return self.farm_clock.explains(timestamp, self.now())
-        return error.cause in TRY_AGAIN
+    def _may_heal(self, call: Call, error: errors.UpstreamError, timestamp: int) -> bool:
+        """Whether the same question, signed anew, may fare better, and may be asked twice."""
+        if error.fault_code == INVALID_SIGNATURE or error.cause == TIMESTAMP_REFUSED:
+            return self.farm_clock.explains(timestamp, self.now()) and not call.changes
+        return error.cause in (UNHEARD if call.changes else TRY_AGAIN)
 
     async def _attempt(self, question: Question, number: int, timestamp: int) -> Value:
         """One message there and one back."""
         with self._observed(question, number):
             async with asyncio.timeout(question.deadline - self.clock()):
-                message = self._message(question, timestamp)
-                url = self.signer.url(self.base, question.method)
-                if self.recorder is None:
-                    return await self._exchange(url, message)
-                with self.recorder.watch(message) as exchange:
-                    return await self._exchange(url, message, exchange.hear)
+                message = self._message(question.call, timestamp)
+                if self.recorder is None or question.is_visitors:
+                    return await self._exchange(question, message)
+                with self.recorder.watch(message.body) as exchange:
+                    return await self._exchange(question, message, exchange.hear)
 
-    async def _exchange(self, url: str, message: bytes, hear: Hear | None = None) -> Value:
+    async def _exchange(
+        self, question: Question, message: Message, hear: Hear | None = None
+    ) -> Value:
         with step("upstream"):
-            received = await self.transport.post(url, message, _trace_fields(), hear)
+            received = await self.transport.post(message, hear, refusals=question.is_visitors)
         if received.date is not None:
             self.farm_clock.hear(received.date, self.now())
-        return await self._decode(received)
+        return await self._decode(question, received)
 
     @contextmanager
     def _observed(self, question: Question, number: int) -> Iterator[None]:
         """Report one attempt. Its fault or timeout becomes one of our errors."""
-        started = self.clock()
+        call, started = question.call, self.clock()
         outcome, fault_code = "aborted", None
         try:
             yield
@@ -172,12 +166,12 @@ class UpstreamClient:
         except TimeoutError:
             outcome = "deadline"
             raise errors.UpstreamTimeout(outcome) from None
-        except Fault as fault:
-            outcome, fault_code = "fault", fault.code
-            kind = {**FAULTS, **question.faults}.get(fault.code, errors.UpstreamFault)
-            if issubclass(kind, errors.UpstreamRefusedCredentials):
-                self.instrumentation.credentials_refused(fault.code)
-            raise kind(outcome, fault_code=fault.code) from None
+        except (Fault, OAuthRefusal) as refusal:
+            error = error_of(refusal, call)
+            outcome, fault_code = error.cause, error.fault_code
+            if isinstance(error, errors.UpstreamRefusedCredentials):
+                self.instrumentation.credentials_refused(fault_code or error.cause)
+            raise error from None
         except errors.UpstreamError as error:
             outcome = error.cause
             if isinstance(error, errors.UpstreamUnavailable):
@@ -186,21 +180,31 @@ class UpstreamClient:
         finally:
             seconds = self.clock() - started
             self.instrumentation.attempt(
-                Attempt(question.method, question.arguments, number, outcome, fault_code, seconds)
+                Attempt(call.method, call.told, number, outcome, fault_code, seconds, call.changes)
             )
 
-    def _message(self, question: Question, timestamp: int) -> bytes:
+    def _message(self, call: Call, timestamp: int) -> Message:
         """The signed call."""
-        method, arguments, *_ = question
         with step("sign"):
+            if isinstance(call, VisitorCall | OAuthStep):
+                message = visitor_message(
+                    call, self.signer, self.base, self.user_signing, timestamp
+                )
+                return message._replace(fields={**message.fields, **_trace_fields()})
+            method, arguments = call.method, call.arguments
             parameters = self.signer.sign(
                 self.base, method, arguments, timestamp=timestamp, nonce=new_nonce()
             )
             struct: dict[str, Value] = {**parameters}
-            return dump_call(method, [struct, *arguments.values()])
+            body = dump_call(method, [struct, *arguments.values()])
+            return Message(self.signer.url(self.base, method), body, _trace_fields())
 
-    async def _decode(self, received: Received) -> Value:
-        """The value of an answer. Raises Fault or errors.UpstreamUnreadable."""
+    async def _decode(self, question: Question, received: Received) -> Value:
+        """The value of an answer. Raises Fault, OAuthRefusal or errors.UpstreamUnreadable."""
+        if question.is_visitors:
+            check_refusal(received.status, received.body, received.challenge)
+            if isinstance(question.call, OAuthStep) and is_form(received.body):
+                return {**read_form(received.body)}
         load = functools.partial(
             load_answer,
             received.body,

@@ -16,6 +16,10 @@ C        POST, the handler's address, the struct's members              ``<base>
 D        like A, with ``http`` in the signed address (TLS ends at a      ``<base>/<method>``
          front end)
 =======  =============================================================  ======================
+
+What visitors ask for is signed as RFC 5849 itself has it: the parameters travel in the
+Authorization field (section 3.5.1) or in the query, and no body is signed. Readings C and D choose
+the address here, too.
 """
 
 import base64
@@ -24,8 +28,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
+from oauthlib.oauth1 import SIGNATURE_TYPE_AUTH_HEADER, SIGNATURE_TYPE_QUERY, Client
 from oauthlib.oauth1.rfc5849.signature import (
     base_string_uri,
     normalize_parameters,
@@ -33,7 +38,11 @@ from oauthlib.oauth1.rfc5849.signature import (
     signature_base_string,
 )
 
+from app.core.call import Token
+
 Reading = Literal["A", "B", "C", "D"]
+Place = Literal["header", "query"]
+"""Where a request carries its parameters: sections 3.5.1 and 3.5.3."""
 
 SKEW_PROOF = 60.0
 """Seconds: a smaller difference between the clocks explains no refused timestamp."""
@@ -111,6 +120,47 @@ class Signer:
         )
         base_string = signature_base_string("POST", uri, normalized)
         return str(sign_hmac_sha1_with_client(base_string, credentials))
+
+    def sign_request(
+        self,
+        url: str,
+        token: Token | None,
+        *,
+        place: Place,
+        timestamp: int,
+        nonce: str,
+        callback: str = "",
+        verifier: str = "",
+    ) -> tuple[str, dict[str, str]]:
+        """Where to post a request to ``url``, and the header fields to send with it."""
+        client = RequestSigner(
+            self.consumer_key,
+            client_secret=self.consumer_secret,
+            resource_owner_key=token.key if token else None,
+            resource_owner_secret=token.secret if token else None,
+            callback_uri=callback or None,
+            verifier=verifier or None,
+            signature_type=SIGNATURE_TYPE_QUERY if place == "query" else SIGNATURE_TYPE_AUTH_HEADER,
+            nonce=nonce,
+            timestamp=str(timestamp),
+            version=self.version,
+        )
+        scheme, _, rest = url.partition(":")
+        signed, fields, _ = client.sign("http:" + rest if self.reading == "D" else url, "POST")
+        return f"{scheme}:{signed.partition(':')[2]}", fields
+
+
+class RequestSigner(Client):
+    """oauthlib's client, which leaves out ``oauth_version`` if it is told to."""
+
+    def __init__(self, *args: Any, version: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._version = version
+
+    def get_oauth_params(self, request: Any) -> list[tuple[str, str]]:
+        """The parameters that are signed and sent."""
+        parameters: list[tuple[str, str]] = super().get_oauth_params(request)  # type: ignore[no-untyped-call]
+        return [pair for pair in parameters if self._version or pair[0] != "oauth_version"]
 
 
 class FarmClock:

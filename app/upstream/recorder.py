@@ -74,7 +74,9 @@ class Recorder:
 
     def misread(self, cause: str) -> None:
         """The latest answer of this task was XML-RPC, but not what was asked for."""
-        self.keep(self._latest.get(), cause)
+        exchange = self._latest.get(None)
+        if exchange is not None:  # else it was for a visitor
+            self.keep(exchange, cause)
 
     def keep(self, exchange: Exchange, cause: str) -> None:
         """Keep it, if there is something wrong with it: ``cause`` is empty if it was read."""

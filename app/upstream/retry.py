@@ -8,6 +8,8 @@ SPAN = 10
 """Seconds that a window looks back."""
 TRY_AGAIN = frozenset({"refused", "reset", "closed", "http_502", "http_504"})
 """Causes after which the same call may be made once more: it has probably not been heard."""
+UNHEARD = frozenset({"refused"})
+"""Causes after which a call that changes something may be made once more: nothing was sent."""
 RETRY_NEEDS = 0.3
 """Seconds of the deadline that must remain for a retry."""
 RETRY_BACKOFF = 0.05

@@ -9,12 +9,12 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
@@ -65,7 +65,7 @@ HEADERS = {
     "accept-encoding": "identity",
     "user-agent": "renderfarm-gateway",
 }
-
+EMPTY_HEADERS = {name: text for name, text in HEADERS.items() if name != "content-type"}
 
 _CHARSET = re.compile(r";[ \t]*charset=\"?([A-Za-z0-9._-]{1,40})\"?[ \t]*(?:;|$)", re.IGNORECASE)
 
@@ -75,13 +75,31 @@ MAX_DATE = 64
 
 Hear = Callable[[int, Mapping[str, str], bytes], None]
 
+REFUSALS = frozenset({400, 401, 403})
+"""Statuses of answers in which a farm may say why it refuses a request (RFC 5849 section 3.2)."""
+MAX_REFUSAL = 4096
+"""Bytes of such an answer that are read."""
+
+
+class Message(NamedTuple):
+    """What is posted; ``fields`` go out beside our usual header fields."""
+
+    url: str
+    body: bytes
+    fields: Mapping[str, str] = MappingProxyType({})
+
 
 class Received(NamedTuple):
-    """The body of a 200, its charset, and when it was sent, in Unix seconds, as the farm says."""
+    """The body of an answer, its charset, and when it was sent, in Unix seconds, as the farm says.
+
+    ``challenge`` is its WWW-Authenticate field.
+    """
 
     body: bytes
     date: float | None
     charset: str | None
+    status: int = 200
+    challenge: str = ""
 
 
 @dataclass(slots=True)
@@ -94,25 +112,23 @@ class Transport:
     now: Callable[[], float]
 
     async def post(
-        self,
-        url: str,
-        content: bytes,
-        fields: Mapping[str, str] = MappingProxyType({}),
-        hear: Hear | None = None,
+        self, message: Message, hear: Hear | None = None, *, refusals: bool = False
     ) -> Received:
         """The answer, read to its end but never beyond the bound. Raises UpstreamError.
 
-        ``fields`` go out beside our usual header fields. ``hear`` is told the status, the fields
-        and the bytes of an answer, as far as they came, whatever is wrong with them. Who calls
-        sets the deadline: every byte of a drip would start a timeout here anew.
+        ``hear`` is told the status, the fields and the bytes of an answer, as far as they came,
+        whatever is wrong with them. With ``refusals``, an answer with one of those statuses is one
+        to read, else an error. Who calls sets the deadline: every byte of a drip would start a
+        timeout here anew.
         """
+        usual = HEADERS if message.body else EMPTY_HEADERS
         request = httpx.Request(
             "POST",
-            url,
-            headers={**HEADERS, **fields},
-            content=content,
+            message.url,
+            headers={**usual, **message.fields},
+            content=message.body,
             extensions={
-                "target": urlsplit(url).path,  # as it was signed
+                "target": f"/{message.url.split('/', 3)[3]}",  # as it was signed
                 "timeout": {"connect": self.connect_timeout},
             },
         )
@@ -125,11 +141,17 @@ class Transport:
             raise kind_of(error)(cause) from None
         body = bytearray()
         try:
-            self._check(response)
-            await self._read(response, body)
-            sent_at = http_date(response.headers.get("date"))
-            charset = charset_of(response.headers.get("content-type", ""))
-            return Received(bytes(body), sent_at, charset)
+            fields, status = response.headers, response.status_code
+            if refusals and status in REFUSALS:
+                with suppress(errors.UpstreamUnreadable):  # a longer one is not worth reading
+                    await self._read(response, body, MAX_REFUSAL)
+            else:
+                self._check(response)
+                await self._read(response, body, self.max_body)
+            date = http_date(fields.get("date"))
+            charset = charset_of(fields.get("content-type", ""))
+            challenge = fields.get("www-authenticate", "")
+            return Received(bytes(body), date, charset, status, challenge)
         except TRANSPORT_ERRORS:
             raise errors.UpstreamUnreadable("truncated") from None
         finally:
@@ -153,10 +175,10 @@ class Transport:
         if int(response.headers.get("content-length", 0)) > self.max_body:
             raise errors.UpstreamUnreadable("too_large")
 
-    async def _read(self, response: httpx.Response, body: bytearray) -> None:
+    async def _read(self, response: httpx.Response, body: bytearray, most: int) -> None:
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > self.max_body:
+            if len(body) > most:
                 raise errors.UpstreamUnreadable("too_large")
 
     async def aclose(self) -> None:

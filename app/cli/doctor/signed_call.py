@@ -15,8 +15,9 @@ from app.core import errors
 from app.core.ports import Attempt, Instrumentation
 from app.resources.sessions import GetSession
 from app.upstream.circuit_breaker import Breaker, Guard
-from app.upstream.client import INVALID_SIGNATURE, UpstreamClient
+from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Reading, Signer
+from app.upstream.refusals import INVALID_SIGNATURE
 from app.wiring import farm_of, gateway_of
 
 CHECKS = ("clock", "call", "latency")
