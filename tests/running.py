@@ -41,12 +41,18 @@ def client_of(url: httpx.URL | str) -> httpx.Client:
 
 
 class Wrapped:
-    """An application around a gateway: the server asks the gateway itself for the rest."""
+    """An application around a gateway: the server asks the gateway itself for the rest.
+
+    It has no answer at once: all come by ASGI.
+    """
 
     def __init__(self, app: Any, gateway: Any) -> None:
         self.app = app
         self.drain = gateway.drain
         self.refusal = gateway.refusal
+
+    def answer_now(self, *_: Any) -> None:
+        """Nothing, so that the application is asked."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """As the application does."""

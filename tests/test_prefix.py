@@ -15,7 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from app.api.route_path import at_prefix, first_segment, raw_route_path, route_path
+from app.api.route_path import at_prefix, first_segment, route_path, target_below
 from app.main import create_app
 from tests.conftest import Farm, settings_for
 from tests.programs import await_port, free_port
@@ -133,7 +133,6 @@ def test_no_session_without_a_key_and_no_open_page_refused(
 def test_a_prefix_is_cut_at_the_boundary_of_a_segment(root: str, path: str, left: str) -> None:
     scope = {"type": "http", "path": path, "raw_path": path.encode(), "root_path": root}
     assert route_path(scope) == left
-    assert raw_route_path(scope) == left.encode()
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -142,6 +141,9 @@ def test_a_path_is_the_same_whether_its_prefix_came_along_or_not(prefix: str, pa
     heads = {"", "sessions", "docs", "demo", "health", "metrics", "problems", "openapi.json"}
     sent = {"type": "http", "path": path, "raw_path": path.encode()}
     assert route_path(at_prefix(sent, prefix, heads)) == path
+    assert target_below(path.encode(), prefix, heads) == path.encode()
     if first_segment(path) in heads:
-        sent = {"type": "http", "path": prefix + path, "raw_path": (prefix + path).encode()}
+        raw_path = (prefix + path).encode()
+        sent = {"type": "http", "path": prefix + path, "raw_path": raw_path}
         assert route_path(at_prefix(sent, prefix, heads)) == path
+        assert target_below(raw_path, prefix, heads) == path.encode()

@@ -15,12 +15,6 @@ def route_path(scope: Scope) -> str:
     return path[len(root) :] if _is_below(path, root) else path
 
 
-def raw_route_path(scope: Scope) -> bytes:
-    """The same of the path as it was sent, before percent-decoding."""
-    path, root = bytes(scope.get("raw_path") or b""), str(scope.get("root_path") or "")
-    return path[len(root) :] if _is_below(path.decode("latin-1"), root) else path
-
-
 def first_segment(path: str) -> str:
     """``sessions`` of ``/sessions/42``; empty for ``/`` and for no path at all."""
     return path[1:].partition("/")[0]
@@ -34,11 +28,23 @@ def at_prefix(scope: Scope, prefix: str, heads: Collection[str]) -> Scope:
     our own paths (``/docs``).
     """
     path = scope["path"]
-    rest = path[len(prefix) :] if _is_below(path, prefix) else None
-    if rest is None or first_segment(rest) not in heads or (not rest and prefix[1:] in heads):
+    if not _comes_along(prefix, path, heads):
         raw_path = prefix.encode() + (scope.get("raw_path") or b"")
         return {**scope, "root_path": prefix, "path": prefix + path, "raw_path": raw_path}
     return {**scope, "root_path": prefix}
+
+
+def target_below(target: bytes, prefix: str, heads: Collection[str]) -> bytes:
+    """A request's target without the prefix, if a proxy has passed it on: as ``at_prefix`` does."""
+    came_along = _comes_along(prefix, target.decode("latin-1"), heads)
+    return target[len(prefix) :] if came_along else target
+
+
+def _comes_along(prefix: str, path: str, heads: Collection[str]) -> bool:
+    if not _is_below(path, prefix):
+        return False
+    rest = path[len(prefix) :]
+    return first_segment(rest) in heads and (rest != "" or prefix[1:] not in heads)
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -106,6 +106,33 @@ class Admission:
             return errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)]
         return None, fields
 
+    def admit_now(
+        self, fields: Sequence[Header], given: Mapping[bytes, bytes], client: tuple[str, int] | None
+    ) -> list[Header] | None:
+        """The fields that tell of the limit, if a request for a path that is not open is answered.
+
+        None if it is not: then nothing was counted, and ``admit`` is to be asked for the reason.
+        """
+        now = self._clock()
+        name, told = None, list[Header]()
+        if self._keys is not None:
+            key = _key(fields, given)
+            name = None if key is None else self._keys.name_of(key, now)
+            if name is None:
+                return None
+        if self._counter is not None:
+            asker = name or self._clients.of({"client": client, "headers": fields})
+            left, whole_in, wait = self._counter.take(asker, now)
+            if wait > 0:
+                return None
+            told = [
+                (b"ratelimit-policy", self._counter.policy),
+                (b"ratelimit", limit_field(left, whole_in)),
+            ]
+        if name is not None:
+            self._by_key[name] += 1
+        return told
+
     def _is_valid(self, key: bytes) -> bool:
         """Whether the key is in the file now."""
         return self._keys is not None and self._keys.name_of(key, self._clock()) is not None

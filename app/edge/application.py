@@ -3,7 +3,7 @@
 Knows ASGI. Must not know routes, nor what header fields all answers have.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,12 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.error_codes import Code
 from app.api.problems import CODES, Problems
 from app.api.replies import Header
-from app.api.route_path import at_prefix
+from app.api.route_path import at_prefix, target_below
 from app.core import errors
 from app.core.ports import Instrumentation
 from app.edge.admission import Admission, ConcurrencyLimit, Decision
 from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
-from app.edge.fast_path import FastPath, PreparedAnswer
+from app.edge.fast_path import FastPath, field_lines
 from app.server.drain import Drain
 from app.telemetry.access_log import AccessLog
 from app.telemetry.request_context import HIT_TIMING, RequestContext, request_context, trace_of
@@ -54,7 +54,38 @@ class EdgeApplication:
         self._root_path, self._heads = root_path, heads
         common = CommonFields(origins)
         self._own, self._dressed = common.own, common.dressed
-        self._at_a_hit = [*common.everywhere, HIT_TIMING, JSON_POLICY]
+        self._end_of_hit = field_lines([*common.everywhere, HIT_TIMING, JSON_POLICY]) + b"\r\n"
+
+    def answer_now(
+        self, target: bytes, fields: Sequence[Header], client: tuple[str, int] | None
+    ) -> bytes | None:
+        """The bytes of a kept and fresh answer, counted and logged; else None, and nothing is done.
+
+        What it answers, the route answers with the same bytes. A field that comes twice, a query, a
+        refusal and whatever else is not plain is left to the route.
+        """
+        began = self._access_log.clock()
+        given = dict(fields)
+        if len(given) != len(fields):
+            return None
+        if self._root_path:
+            target = target_below(target, self._root_path, self._heads)
+        try:
+            kept = self._fast_path.answer(target, given)
+            if kept is None:
+                return None
+        except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
+            self._crash(error, self._own(fields, given)[0].decode())
+            return None
+        gate = self._admission
+        told = self._admit_now(gate, fields, given, client) if gate is not None else []
+        if told is None:
+            return None
+        head, hit, body = kept
+        request_id, own = self._own(fields, given)
+        answer = b"".join((head, field_lines([*own, *told]), self._end_of_hit, body))
+        self._access_log.hit(hit, request_id, began, given.get(b"traceparent"))
+        return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; lifespan goes straight through, WebSockets are refused."""
@@ -76,16 +107,6 @@ class EdgeApplication:
         if self._admission is not None:
             refusal, told = self._admit(self._admission, scope, given, request_id)
             own += told
-        plain = scope["method"] == "GET" and len(given) == len(fields) and refusal is None
-        if plain and not _brings_body(given):
-            kept = self._kept(scope, given, request_id)
-            if kept is not None:
-                status, headers, hit, body = kept
-                headers = [*headers, *own, *self._at_a_hit]
-                await send({"type": START, "status": status, "headers": headers})
-                await send({"type": BODY, "body": body})
-                self._access_log.hit(hit, request_id, began, given.get(b"traceparent"))
-                return
         choose = partial(self._application, given, refusal)
         await self._route(scope, receive, send, choose, request_id.decode(), own, began)
 
@@ -107,6 +128,18 @@ class EdgeApplication:
 
         return answer
 
+    def _admit_now(
+        self,
+        admission: Admission,
+        fields: Sequence[Header],
+        given: Mapping[bytes, bytes],
+        client: tuple[str, int] | None,
+    ) -> list[Header] | None:
+        try:
+            return admission.admit_now(fields, given, client)
+        except Exception:  # noqa: BLE001 - the route judges once more, and tells that it cannot
+            return None
+
     def _admit(
         self, admission: Admission, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
     ) -> Decision:
@@ -115,15 +148,6 @@ class EdgeApplication:
         except Exception as error:  # noqa: BLE001 - who cannot be judged is not let in
             self._crash(error, request_id.decode())
             return errors.Crashed("gate"), []
-
-    def _kept(
-        self, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes
-    ) -> PreparedAnswer | None:
-        try:
-            return self._fast_path.answer(scope, given)
-        except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
-            self._crash(error, request_id.decode())
-            return None
 
     async def _route(
         self,

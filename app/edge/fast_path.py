@@ -1,17 +1,17 @@
-"""Answers what is kept and fresh before the framework wakes: no router, no model, no XML.
+"""Answers what is kept and fresh before ASGI: no scope, no task, no router, no model, no XML.
 
 Knows paths, entries and a clock. Must not know resources. Whatever it does not fully understand it
 leaves to the route, which gives the same bytes: both take them from ``Replies.prepared``.
 """
 
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import formatdate
+from functools import partial
 from typing import NamedTuple
 
-from starlette.types import Scope
-
 from app.api.replies import Header, Replies, hit_words, matches, takes_json, wish_of
-from app.api.route_path import raw_route_path
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES
@@ -22,8 +22,11 @@ MAX_READY = 4096
 """How many entries have their header fields ready at most; beyond, all are made anew."""
 
 
-PreparedAnswer = tuple[int, list[Header], ExpectedHit, bytes]
-"""Status, header fields, who counts it, and body."""
+PreparedAnswer = tuple[bytes, ExpectedHit, bytes]
+"""The head as far as it is the same for every request, who counts it, and the body."""
+
+STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
+"""As the server writes them."""
 
 
 class FastRoute(NamedTuple):
@@ -34,19 +37,19 @@ class FastRoute(NamedTuple):
 
 
 class PreparedHeads(NamedTuple):
-    """The header fields of both answers that an entry can give, good until ``until``.
+    """The heads of both answers that an entry can give, good until ``until``.
 
-    That is when the entry's age or its ttl reach another whole second. With each goes how it is
-    counted. Holds no body: the entry may be gone from the store by then.
+    That is when the date, the entry's age or its ttl reach another whole second. With each goes how
+    it is counted. Holds no body: the entry may be gone from the store by then.
     """
 
     key: str
     digest: str
     asked_at: float
     until: float
-    ok: list[Header]
+    ok: bytes
     ok_hit: ExpectedHit
-    not_modified: list[Header]
+    not_modified: bytes
     not_modified_hit: ExpectedHit
 
 
@@ -72,14 +75,12 @@ class FastPath:
         self._expect = expect
         self._ready: dict[bytes, PreparedHeads] = {}
 
-    def answer(self, scope: Scope, given: Mapping[bytes, bytes]) -> PreparedAnswer | None:
+    def answer(self, path: bytes, given: Mapping[bytes, bytes]) -> PreparedAnswer | None:
         """The answer, or None: the route shall give it.
 
-        ``given`` are the request's header fields, none of them doubled.
+        ``path`` is the request's target below any prefix: one with a query finds nothing. ``given``
+        are its header fields, none of them doubled.
         """
-        path = raw_route_path(scope) if scope.get("root_path") else scope.get("raw_path") or b""
-        if scope["query_string"]:
-            return None
         ready = self._ready.get(path)
         key = ready.key if ready is not None else self._key_of(path)
         entry = self._store.get(key)
@@ -102,8 +103,8 @@ class FastPath:
         if tags is not None and matches(tags, entry.digest):
             if b"prefer" in given:
                 return None  # it may want to wait for a change
-            return 304, ready.not_modified, ready.not_modified_hit, b""
-        return 200, ready.ok, ready.ok_hit, entry.body
+            return ready.not_modified, ready.not_modified_hit, b""
+        return ready.ok, ready.ok_hit, entry.body
 
     def _key_of(self, path: bytes) -> str:
         """The call's key; of a path that is none of ours, a key of nothing."""
@@ -118,14 +119,22 @@ class FastPath:
         age, ttl = entry.age(now), entry.ttl(now)
         head, _, tail = path.rpartition(b"/")
         below = self._served[head].operation, tail.decode()
+        wall = time.time()
+        date = (b"date", formatdate(wall, usegmt=True).encode())
+        prepared = partial(self._replies.prepared, entry, now, status)
         ready = self._ready[path] = PreparedHeads(
             key,
             entry.digest,
             entry.asked_at,
-            now + min(1 - math.modf(age)[0], math.modf(ttl)[0]),
-            self._replies.prepared(entry, now, status)[1],
+            now + min(1 - math.modf(age)[0], math.modf(ttl)[0], 1 - math.modf(wall)[0]),
+            STATUS_LINES[200] + field_lines([date, *prepared()[1]]),
             self._expect(*below, 200),
-            self._replies.prepared(entry, now, status, not_modified=True)[1],
+            STATUS_LINES[304] + field_lines([date, *prepared(not_modified=True)[1]]),
             self._expect(*below, 304),
         )
         return ready
+
+
+def field_lines(fields: Iterable[Header]) -> bytes:
+    """Header fields as they are sent."""
+    return b"".join(b"%b: %b\r\n" % field for field in fields)

@@ -5,18 +5,15 @@ the application makes that answer too.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 import httptools
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
+from app.server.application import Application
 from app.server.deadlines import Deadlines, Limits
-from app.server.drain import Drain
 from app.server.lingering_close import (
     PASSED_OVER,
-    Asgi,
     LingeringTransport,
     last_cycle,
     reset,
@@ -26,29 +23,19 @@ from app.server.read_buffer import ReadBuffer
 from app.server.request_head import (
     GUARDED,
     MALFORMED,
-    MAX_FIELDS,
     MAX_HEAD,
     TOO_LARGE,
     BodyUnwanted,
     Framing,
     RequestRejected,
+    check_size,
     origin_form,
-    size,
     unread,
 )
 from app.server.write_buffer import WriteBuffer
 
-
-class Application(Protocol):
-    """What a connection needs to know of the ASGI application behind it."""
-
-    drain: Drain
-
-    def refusal(self, status: int) -> Asgi:
-        """What answers a request that could not be read."""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """What answers all others."""
+AT_ONCE = 8
+"""Requests in a row that a client who pipelines is answered before others have their turn."""
 
 
 class Connection(HttpToolsProtocol):
@@ -58,17 +45,9 @@ class Connection(HttpToolsProtocol):
     the parser lets through and this class does not is listed in docs/adr/0008.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        limits: Limits,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.application: Application = config.loaded_app
+    def __init__(self, *, limits: Limits, **given: Any) -> None:
+        super().__init__(**given)  # by the server
+        self.application: Application = self.config.loaded_app
         self.over = False  # whatever still comes is no request
         self.received = 0  # whole requests
         self._answering: RequestResponseCycle | None = None
@@ -97,12 +76,17 @@ class Connection(HttpToolsProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """Parse one head after the other until a request waits for its turn.
+        """Parse one head after the other until a request, or this client, waits for its turn.
 
-        What follows stays unparsed, and the socket unread: a client that sends without reading
-        fills its own kernel's buffers, not this process's memory.
+        What follows stays unread: it fills the client's buffers, not this process's memory.
         """
+        if self.transport.is_closing():
+            return
+        stop = self.received + AT_ONCE
         while self._read_buffer and not self.pipeline and not self.over:
+            if self.received == stop:
+                self.loop.call_soon(self._parse)
+                break
             self._feed(self._read_buffer.take())
         if self.over:
             self._read_buffer.clear()
@@ -125,12 +109,16 @@ class Connection(HttpToolsProtocol):
             if not isinstance(cause, BodyUnwanted):
                 self._refuse(cause.status if isinstance(cause, RequestRejected) else MALFORMED)
         else:
-            if self.received != received:
-                self._pending = min(len(piece), MAX_HEAD)  # at most; most often it is nothing
-            else:
-                self._pending += len(piece)
-                if self._pending > 2 * MAX_HEAD:  # the parser keeps a field until it is whole
-                    self._refuse(TOO_LARGE)
+            # Of the next head, at most this piece has come; most often it is nothing.
+            more = self._pending + len(piece)
+            self._pending = more if self.received == received else min(len(piece), MAX_HEAD)
+            if self._pending > 2 * MAX_HEAD:  # the parser keeps a field until it is whole
+                self._refuse(TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A head begins. What ASGI wants to know waits until ASGI is asked."""
+        self.url = b""
+        self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A whole field. The blanks behind a value are none of it (RFC 9112 section 5)."""
@@ -143,24 +131,24 @@ class Connection(HttpToolsProtocol):
         """The head is whole: refuse it, or let the application answer."""
         version = self.parser.get_http_version()
         self._framing.check(version)
-        bulky = self._bulk and size(self.url, self.headers) > MAX_HEAD
-        if bulky or len(self.headers) > MAX_FIELDS:
-            raise RequestRejected(TOO_LARGE)
+        check_size(self.url, self.headers, bulk=self._bulk)
         if self.url[:1] != b"/" or b"#" in self.url:
             self.url = origin_form(self.url, self.headers)
+        if version == "1.1" and self._answer_now():
+            return
+        self.scope = unread(self)
         super().on_headers_complete()
-        if self.application.drain.begun:
+        if self.application.drain.begun or self._framing.has_body:
             self.cycle.keep_alive = False
         if self._framing.has_body:  # nobody wants it: nothing after the head is read
             self.over = True
-            self.cycle.keep_alive = False
             self.cycle.transport = LingeringTransport(self.transport)  # type: ignore[assignment]
             self.on_message_complete()
             raise BodyUnwanted
 
     def on_message_complete(self) -> None:
         """The request is whole; the next one may begin."""
-        if not self.cycle.response_complete:
+        if self._under_way():
             self.cycle.more_body = False
             self.cycle.message_event.set()
         self.received += 1
@@ -168,15 +156,36 @@ class Connection(HttpToolsProtocol):
 
     # --- What goes ---
 
+    def _under_way(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
+        return cycle is not None and not cycle.response_complete
+
+    def _answer_now(self) -> bool:
+        """Write the answer that the application has at once, before a scope or a task exists.
+
+        For a GET in HTTP/1.1 without body and upgrade, if nothing is under way, the connection is
+        to stay, and its client takes what it is sent: who does not read waits as ASGI lets it wait.
+        """
+        if self._under_way() or self.flow.write_paused or self.application.drain.begun:
+            return False
+        if self.parser.get_method() != b"GET" or self._framing.has_body:
+            return False
+        if self.parser.should_upgrade() or not self.parser.should_keep_alive():
+            return False
+        answer = self.application.answer_now(self.url, self.headers, self.client)
+        if answer is None:
+            return False
+        self.transport.write(answer)
+        self.server_state.total_requests += 1
+        return True
+
     def on_response_complete(self) -> None:
         """As uvicorn's, without a timer for each request: ``check_timeouts`` sees who is idle."""
         self.server_state.total_requests += 1
         self._write_buffer.flush()
-        if self.transport.is_closing():
-            return
-        if self.pipeline:
+        if self.pipeline and not self.transport.is_closing():
             self._start_asgi_task(*self.pipeline.pop())
-        self._parse()
+        self.loop.call_soon(self._parse)  # first, what was answered comes to its own end
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -206,25 +215,20 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Answer what was being read with ``status``, after all that came before it, and end."""
         self.over = True
-        before: RequestResponseCycle | None = self.cycle  # uvicorn does not say so
+        waits = self._under_way()
         self.cycle = last_cycle(self, unread(self))
         refusal = self.application.refusal(status)
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, refusal)
-        else:
+        if waits:
             self.pipeline.appendleft((self.cycle, refusal))
+        else:
+            self._start_asgi_task(self.cycle, refusal)
 
     # --- How long it takes ---
 
     def check_timeouts(self, now: float) -> None:
         """Close the connection if its client has let us wait too long, by the loop's time."""
-        cycle: RequestResponseCycle | None = self.cycle
-        passed = self._deadlines.passed(
-            now,
-            received=self.received,
-            unsent=self.transport.get_write_buffer_size(),
-            answering=cycle is not None and not cycle.response_complete,
-        )
+        unsent, busy = self.transport.get_write_buffer_size(), self._under_way()
+        passed = self._deadlines.passed(now, received=self.received, unsent=unsent, answering=busy)
         if passed is not None:
             self._abandon()
             if passed == "send":
@@ -238,7 +242,8 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def close_when_answered(self) -> None:
-        """The drain has begun: what is being answered now is the last."""
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None:
-            cycle.keep_alive = False
+        """The drain has begun: what is being answered now, or comes next, is the last."""
+        if self._under_way():
+            self.cycle.keep_alive = False
+        else:
+            self._parse()

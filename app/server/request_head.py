@@ -4,7 +4,7 @@ Knows RFC 9112, bytes and ASGI's scope. Must not know deadlines, nor what the re
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from urllib.parse import urlsplit
 
@@ -76,6 +76,12 @@ class Framing:
             raise RequestRejected(MALFORMED)
 
 
+def check_size(target: bytes, fields: Sequence[Field], *, bulk: bool) -> None:
+    """Raises RequestRejected if there is too much; of bytes, only ``bulk`` can be."""
+    if len(fields) > MAX_FIELDS or (bulk and size(target, fields) > MAX_HEAD):
+        raise RequestRejected(TOO_LARGE)
+
+
 def size(target: bytes, fields: Iterable[Field]) -> int:
     """Bytes, as MAX_HEAD counts them."""
     return len(target) + sum(map(len, chain.from_iterable(fields)))
@@ -111,7 +117,7 @@ def _authority(text: bytes, port: bytes) -> bytes:
 
 
 def unread(connection: HttpToolsProtocol) -> HTTPScope:
-    """What is known of a request that could not be read: the fields so far, no target."""
+    """The scope of a request whose target has not been read: the fields so far."""
     return {
         "type": "http",
         "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},

@@ -16,7 +16,8 @@ from typing import Any
 
 import uvicorn
 
-from app.server.connection import Application, Connection
+from app.server.application import Application
+from app.server.connection import Connection
 from app.server.deadlines import LIMITS, Limits
 from app.telemetry import logs
 
