@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,15 @@ def generate(generator: str, output: Path, *options: str) -> None:
 def test_the_types_of_the_package_are_those_of_the_document() -> None:
     """If not: ``npm run generate`` in clients/typescript, and look at what that changes."""
     tool(PACKAGE, "npm", "run", "generate", "--", "--check")
+
+
+def test_the_modules_of_the_package_import_in_no_circle() -> None:
+    imports = {
+        path.stem: set(re.findall(r'from "\./(\w+)\.js"', path.read_text()))
+        for path in (PACKAGE / "src").glob("*.ts")
+    }
+    assert len(imports["client"]) > 3
+    TopologicalSorter(imports).prepare()  # raises CycleError
 
 
 def test_the_package_has_the_version_of_the_document() -> None:

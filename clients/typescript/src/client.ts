@@ -2,21 +2,13 @@
 
 import createFetch, { type Client, type ClientOptions } from "openapi-fetch";
 
-import type { Open } from "./stream.js";
+import { withOwnSignal } from "./abort.js";
+import type { Answer, AskOptions, Open } from "./answer.js";
 import { hasEnded, hasSettled, poll, type PollOptions } from "./poll.js";
-import type { Code, paths, Problem, ProblemPage, Session, SessionList } from "./schema.js";
-import { watch, type Watched, type WatchOptions } from "./watch.js";
-
-/** `data`, or `error`: never both. `response` has the status and the header fields. */
-export type Answer<T> =
-  | { data: T; error?: never; response: Response }
-  | { data?: never; error: Problem; response: Response };
-
-/** What may go along with one request. */
-export interface AskOptions {
-  headers?: Record<string, string> | undefined;
-  signal?: AbortSignal | undefined;
-}
+import type { Code, paths, ProblemPage, Session, SessionList } from "./schema.js";
+import { watchSession, type Watched } from "./session.js";
+import { watchSessions, type Of, type SessionsWatch } from "./sessions.js";
+import type { WatchOptions } from "./watch.js";
 
 export interface Gateway {
   /** One session. Rejects only if there is no answer at all: no network, or `signal` aborted. */
@@ -46,6 +38,13 @@ export interface Gateway {
    * will not pass.
    */
   watchSession(id: number, options?: WatchOptions): AsyncGenerator<Watched, void, void>;
+  /**
+   * Like `watchSession` for all sessions of a page, 1 to 50, over one stream; where streams do not
+   * come through, by polls of the list. The ids may change while it runs: `set`.
+   *
+   * One that cannot be had does not fail the others: each item has its own `failure`.
+   */
+  watchSessions(ids: readonly number[], options?: WatchOptions): SessionsWatch;
   /** Every route of the document, by its path: see openapi-fetch. */
   http: Client<paths>;
 }
@@ -63,31 +62,57 @@ export function createClient(
     ...options,
     baseUrl,
   });
-  const getSession: Gateway["getSession"] = (id, { headers = {}, signal = null } = {}) =>
-    http.GET("/sessions/{id}", { params: { path: { id } }, headers, signal });
-  const getSessions: Gateway["getSessions"] = (ids, { headers = {}, signal = null } = {}) =>
-    http.GET("/sessions", { params: { query: { ids: [...ids] } }, headers, signal });
-  const openEvents = (id: number): Open => ({ headers = {}, signal = null }) =>
-    http.GET("/sessions/{id}/events", {
-      params: { path: { id } },
-      headers,
-      signal,
-      cache: "no-store",
-      parseAs: "stream",
-    });
+  const getSession: Gateway["getSession"] = (id, { headers = {}, signal } = {}) =>
+    withOwnSignal(signal, (own) =>
+      http.GET("/sessions/{id}", { params: { path: { id } }, headers, signal: own }),
+    );
+  const getSessions: Gateway["getSessions"] = (ids, { headers = {}, signal } = {}) =>
+    withOwnSignal(signal, (own) =>
+      http.GET("/sessions", { params: { query: { ids: [...ids] } }, headers, signal: own }),
+    );
+  const streaming = () => ({ ...uncached(options.Request), parseAs: "stream" as const });
+  const openEvents =
+    (id: number): Open =>
+    ({ headers = {}, signal = null }) => {
+      const request = { params: { path: { id } }, headers, signal, ...streaming() };
+      return http.GET("/sessions/{id}/events", request);
+    };
+  const openAll: Of<ReturnType<Open>> = (ids, { headers = {}, signal = null }) => {
+    const request = { params: { query: { ids: [...ids] } }, headers, signal, ...streaming() };
+    return http.GET("/sessions/events", request);
+  };
   return {
     getSession,
     getSessions,
-    getProblem: (code, { headers = {}, signal = null } = {}) =>
-      http.GET("/problems/{code}", {
-        params: { path: { code } },
-        headers: { ...headers, Accept: TYPES },
+    getProblem: (code, { headers = {}, signal } = {}) =>
+      withOwnSignal(
         signal,
-      }) as Promise<Answer<ProblemPage>>,
+        (own) =>
+          http.GET("/problems/{code}", {
+            params: { path: { code } },
+            headers: { ...headers, Accept: TYPES },
+            signal: own,
+          }) as Promise<Answer<ProblemPage>>,
+      ),
     pollSession: (id, pace) => poll((ask) => getSession(id, ask), hasEnded, pace),
     pollSessions: (ids, pace) =>
       poll((ask) => getSessions(ids, ask), ({ items }) => items.every(hasSettled), pace),
-    watchSession: (id, options) => watch((ask) => getSession(id, ask), openEvents(id), options),
+    watchSession: (id, options) =>
+      watchSession((ask) => getSession(id, ask), openEvents(id), options),
+    watchSessions: (ids, options) => watchSessions(ids, getSessions, openAll, options),
     http,
   };
+}
+
+/**
+ * A stream is nothing to keep. Cloudflare Workers, which have no cache of a browser's kind, refuse
+ * a request that says so.
+ */
+function uncached(Request: typeof globalThis.Request = globalThis.Request): { cache?: "no-store" } {
+  try {
+    new Request("http://localhost/", { cache: "no-store" });
+    return { cache: "no-store" };
+  } catch {
+    return {};
+  }
 }

@@ -1,10 +1,13 @@
 /** A typed client of the Renderfarm gateway: what a page may import. Must hold no code. */
 
-export { createClient, type Answer, type AskOptions, type Gateway } from "./client.js";
+export { type Answer, type AskOptions } from "./answer.js";
+export { createClient, type Gateway } from "./client.js";
 export { PollError } from "./failure.js";
 export { hasEnded, type PollOptions } from "./poll.js";
 export { isProblem } from "./problem.js";
-export { type Connection, type Watched, type WatchOptions } from "./watch.js";
+export { type Watched } from "./session.js";
+export { type SessionsWatch, type WatchedItem, type WatchedSessions } from "./sessions.js";
+export { type Connection, type WatchOptions } from "./watch.js";
 export type {
   Attachment,
   BlendFile,

@@ -1,6 +1,7 @@
 /** Asks again and again, no more often than the gateway wants. Must not know addresses. */
 
-import type { Answer, AskOptions } from "./client.js";
+import { sleep } from "./abort.js";
+import type { Ask } from "./answer.js";
 import { PollError } from "./failure.js";
 import { ageOf, Pace } from "./pace.js";
 import type { Phase, Session, SessionItem } from "./schema.js";
@@ -26,9 +27,6 @@ export interface PollOptions {
   /** How to wait, for tests: resolves after so many milliseconds, or once `signal` is aborted. */
   wait?: ((milliseconds: number, signal?: AbortSignal) => Promise<void>) | undefined;
 }
-
-/** Makes one request. */
-export type Ask<T> = (options: AskOptions) => Promise<Answer<T>>;
 
 /** What one request brought: data that are new, or a failure that will pass, or no news. */
 export type Turn<T> =
@@ -104,17 +102,4 @@ async function outcome<T>(
   } catch (cause) {
     return new PollError(undefined, cause);
   }
-}
-
-export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal?.addEventListener("abort", done);
-    if (signal?.aborted) done();
-  });
 }

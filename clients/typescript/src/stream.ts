@@ -1,6 +1,7 @@
 /** One connection to a stream of events, given up when it is silent. Must not know sessions. */
 
-import type { AskOptions } from "./client.js";
+import { within } from "./abort.js";
+import type { Open } from "./answer.js";
 import { EventParser, type ServerEvent } from "./events.js";
 import { PollError } from "./failure.js";
 
@@ -9,13 +10,6 @@ export interface Silence {
   first: number;
   later: number;
 }
-
-/** Makes one request for the stream; `data` is its body. */
-export type Open = (options: AskOptions) => Promise<{
-  data?: ReadableStream<Uint8Array> | null | undefined;
-  error?: unknown;
-  response: Response;
-}>;
 
 /** The connection is there: told before its first event. Never sent by the gateway. */
 export const OPEN = "open";
@@ -38,8 +32,8 @@ export async function* connect(
   if (lastId) headers["Last-Event-ID"] = lastId;
   const told = (type: string): ServerEvent => ({ type, data: "", id: lastId, retry: undefined });
   let reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  const asked = open({ headers, signal: connection.signal });
   try {
-    const asked = open({ headers, signal: connection.signal });
     const { data, error, response } = await within(silence.first, asked, signal);
     if (response.status === 204) return yield told(END);
     const isStream = /^text\/event-stream\b/i.test(response.headers.get("content-type") ?? "");
@@ -56,30 +50,9 @@ export async function* connect(
     throw cause instanceof PollError ? cause : new PollError(undefined, cause);
   } finally {
     connection.abort();
-    // Node.js forgets to pass an abort on once it has collected the request: this is heard.
-    reader?.cancel().catch(() => {});
+    // Node.js forgets to pass an abort on once it has collected the request: this is heard. An
+    // answer that comes too late, or is no stream, has a body to be left as well.
+    const leave = ({ data }: Awaited<ReturnType<Open>>) => (reader ?? data)?.cancel();
+    asked.then(leave).catch(() => {});
   }
-}
-
-/** What `step` gives within so many seconds; rejects after them, or once `signal` is aborted. */
-function within<T>(
-  seconds: number,
-  step: Promise<T>,
-  signal: AbortSignal | undefined,
-): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const end = (act: () => void) => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", leave);
-      act();
-    };
-    const leave = () => end(() => reject(signal?.reason));
-    const timer = setTimeout(() => reject(new Error(`Nothing for ${seconds} s`)), seconds * 1000);
-    signal?.addEventListener("abort", leave);
-    if (signal?.aborted) leave();
-    step.then(
-      (value) => end(() => resolve(value)),
-      (error: unknown) => end(() => reject(error)),
-    );
-  });
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventParser, type ServerEvent } from "../dist/events.js";
+import { EventParser, MOST, type ServerEvent } from "../dist/events.js";
 
 /** What a stream tells that comes in these pieces. */
 function read(...pieces: (string | Uint8Array)[]): ServerEvent[] {
@@ -56,4 +56,40 @@ test("only a number tells when to come back", () => {
   const retries = read("retry: 3000\n\ndata: x\n\nretry: 1s\nretry: -1\nretry:\ndata: y\n\n");
   assert.deepEqual(retries.map(({ retry }) => retry), [3000, 3000]);
   assert.equal(read("data: x\n\n")[0]?.retry, undefined);
+});
+
+test("an event has a bound, in one line or in many, and what no line ends is bounded too", () => {
+  const longest = `data: ${"x".repeat(MOST - 6)}`;
+  assert.equal(read(longest, "\n\n")[0]?.data.length, MOST - 6);
+  const beyond: [what: string, pieces: string[]][] = [
+    ["one line", [longest, "x"]],
+    ["one line in pieces", Array(9).fill("x".repeat(MOST / 8))],
+    ["a comment", [`:${"x".repeat(MOST)}`]],
+    ["many lines", Array(9).fill(`data:${"x".repeat(MOST / 8)}\n`)],
+  ];
+  for (const [what, pieces] of beyond) {
+    assert.throws(() => read(...pieces), RangeError, what);
+  }
+  const many = Array(9).fill(`data:${"x".repeat(MOST / 8)}\n\n`);
+  assert.equal(read(...many).length, 9, "each has its own");
+});
+
+test("a long line that comes in many pieces is looked at once", () => {
+  const { split, matchAll } = String.prototype;
+  let looked = 0;
+  const count = <A extends unknown[], R>(of: (this: string, ...given: A) => R) =>
+    function (this: string, ...given: A): R {
+      looked += this.length;
+      return of.apply(this, given);
+    };
+  const piece = "x".repeat(1000);
+  const pieces = ["data: ", ...Array<string>(2000).fill(piece), "\n\n"];
+  try {
+    String.prototype.split = count(split) as typeof split;
+    String.prototype.matchAll = count(matchAll) as typeof matchAll;
+    assert.equal(read(...pieces)[0]?.data.length, 2_000_000);
+  } finally {
+    Object.assign(String.prototype, { split, matchAll });
+  }
+  assert.ok(looked >= 2_000_000 && looked < 2 * 2_000_000, String(looked));
 });

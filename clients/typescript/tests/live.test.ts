@@ -118,6 +118,43 @@ test("the watcher sees a session move, and a problem that will not pass", async 
   );
 });
 
+test("a page of sessions is watched over one stream, and other ids join it", async () => {
+  const heard: string[] = [];
+  const watching = createClient(url, {
+    fetch: async (request) => {
+      const response = await fetch(request);
+      heard.push(`${new URL(request.url).pathname} ${response.status}`);
+      return response;
+    },
+  });
+  const page = watching.watchSessions([1005, 42, 300001]);
+  const parts: number[] = [];
+  let last;
+  for await (const now of page) {
+    last = now;
+    assert.equal(now.connection, "live");
+    const [moving] = now.items;
+    const rendered = moving?.session?.partsRendered ?? -1;
+    if (rendered !== parts.at(-1)) parts.push(rendered);
+    if (parts.length === 3 && page.ids.length === 3) page.set([1008, ...page.ids]);
+    if (now.items.length === 4 && now.items[0]?.session) break;
+  }
+  assert.deepEqual(last?.items.map(({ id, isFinal }) => [id, isFinal]), [
+    [1008, true],
+    [1005, false],
+    [42, true],
+    [300001, true],
+  ]);
+  assert.ok(isProblem(last?.items[3]?.failure?.problem, "session_not_found"));
+  assert.deepEqual(heard, ["/sessions/events 200", "/sessions/events 200"]);
+});
+
+test("a page of ended sessions ends", async () => {
+  const seen = [];
+  for await (const { items } of gateway.watchSessions([42, 300001])) seen.push(items);
+  assert.deepEqual(seen.at(-1)?.map(({ isFinal }) => isFinal), [true, true]);
+});
+
 test("the watcher of an ended session ends", async () => {
   const seen = [];
   for await (const { session } of gateway.watchSession(42)) seen.push(session?.progress.phase);

@@ -66,8 +66,8 @@ export async function answers(): Promise<void> {
     error.code === "session_lost";
   }
 
-  const page = await gateway.getProblem("session_not_found");
-  if (page.data) holds<Equal<typeof page.data, ProblemPage>>();
+  const meaning = await gateway.getProblem("session_not_found");
+  if (meaning.data) holds<Equal<typeof meaning.data, ProblemPage>>();
   // @ts-expect-error: there is no such code
   await gateway.getProblem("session_lost");
 
@@ -88,6 +88,13 @@ export async function answers(): Promise<void> {
     holds<Equal<typeof session, Session | null>>();
     holds<Equal<typeof connection, "live" | "polling" | "reconnecting">>();
     failure?.problem?.code satisfies Code | undefined;
+  }
+  const page = gateway.watchSessions([1, 2]);
+  page.set([...page.ids, 3]);
+  for await (const { items, connection } of page) {
+    holds<Equal<(typeof items)[number]["session"], Session | null>>();
+    holds<Equal<typeof connection, "live" | "polling" | "reconnecting">>();
+    items[0]?.failure?.problem?.code satisfies Code | undefined;
   }
 }
 

@@ -1,7 +1,8 @@
 /** The watcher against a server that streams by script, over a real port. It never really waits. */
 
 import assert from "node:assert/strict";
-import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
+import { getEventListeners } from "node:events";
+import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
@@ -14,31 +15,19 @@ import {
   type WatchOptions,
 } from "renderfarm-gateway-client";
 
-type Reply = (response: ServerResponse) => void;
-
-const STREAM = { "Content-Type": "text/event-stream; charset=utf-8" };
-const session = (phase: string) => ({ id: 1005, progress: { phase } });
-const problem = (status: number, code: string, retryable: boolean) =>
-  ({ title: "Title", detail: "Detail.", status, code, retryable });
-const event = (type: string, data: unknown, id = "") =>
-  `event: ${type}\n${id && `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`;
-const told = (phase: string, id: string) => event("session", session(phase), id);
-
-/** A stream that says all this and ends. */
-const stream = (...said: string[]): Reply => (response) =>
-  void response.writeHead(200, STREAM).end(["retry: 3000\n\n", ...said].join(""));
-/** A stream that says all this and then nothing more. */
-const silent = (...said: string[]): Reply => (response) => {
-  response.writeHead(200, STREAM).flushHeaders();
-  for (const part of said) response.write(part);
-};
-const json = (status: number, body: unknown, headers = {}): Reply => (response) =>
-  void response
-    .writeHead(status, { "Content-Type": "application/json", ...headers })
-    .end(JSON.stringify(body));
-const polled = (phase: string, tag: string, maxAge = 5): Reply =>
-  json(200, session(phase), { ETag: tag, "Cache-Control": `max-age=${maxAge}`, Age: "2" });
-const hangUp: Reply = (response) => void response.socket?.destroy();
+import { connect } from "../dist/stream.js";
+import {
+  event,
+  hangUp,
+  json,
+  polled,
+  problem,
+  serving,
+  silent,
+  stream,
+  told,
+  type Reply,
+} from "./scripted.js";
 
 interface Heard {
   seen: string[];
@@ -61,33 +50,24 @@ async function watch(
   look: (watched: Watched) => void = () => {},
 ): Promise<Heard> {
   const heard: Heard = { seen: [], watched: [], waits: [], asked: [], headers: [], thrown: null };
-  const left = [...replies];
-  const server = createServer((request, response) => {
-    heard.asked.push(request.url ?? "");
-    heard.headers.push(request.headers);
-    (left.shift() ?? hangUp)(response);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  try {
-    const gateway = createClient(`http://127.0.0.1:${port}`, { headers: { "X-API-Key": "k" } });
+  const { paths, headers } = await serving(replies, async (url) => {
+    const gateway = createClient(url, { headers: { "X-API-Key": "k" } });
     const all = gateway.watchSession(1005, {
       wait: async (milliseconds) => void heard.waits.push(milliseconds / 1000),
       maxFailures: 20,
       ...options,
     });
-    for await (const watched of all) {
-      heard.watched.push(watched);
-      heard.seen.push(short(watched));
-      look(watched);
+    try {
+      for await (const watched of all) {
+        heard.watched.push(watched);
+        heard.seen.push(short(watched));
+        look(watched);
+      }
+    } catch (error) {
+      heard.thrown = error;
     }
-  } catch (error) {
-    heard.thrown = error;
-  } finally {
-    server.closeAllConnections();
-    server.close();
-  }
-  return heard;
+  });
+  return { ...heard, asked: paths, headers };
 }
 
 const EVENTS = "/sessions/1005/events";
@@ -252,6 +232,84 @@ test("after a minute of polls a stream is tried again, one time at first", async
   const streams = asked.flatMap((path, at) => (path === EVENTS ? [at] : []));
   assert.deepEqual(streams, [0, 1, 11]);
   assert.equal(seen.at(-1), "polling completed");
+});
+
+test("polls last longer each time, ten minutes at most, and a stream that comes starts anew", async () => {
+  const polls = (count: number) =>
+    Array.from({ length: count }, (_, n) => polled("rendering", `"${n}"`, 100)); // 98 s of waits
+  const periods = [2, 3, 4, 6, 8, 8]; // of 60, 120, 240, 480, 600 and 600 seconds
+  const { asked, waits } = await watch([
+    hangUp,
+    ...periods.flatMap((count) => [hangUp, ...polls(count)]),
+    stream(told("rendering", "a")),
+    hangUp,
+    hangUp,
+    ...polls(2),
+    stream(told("completed", "b")),
+  ], { maxFailures: Infinity });
+  const lengths = asked.map((path) => (path === EVENTS ? "|" : ".")).join("").split("|");
+  assert.deepEqual(lengths.map(({ length }) => length), [0, 0, ...periods, 0, 0, 2, 0]);
+  assert.ok(waits.length > 0);
+});
+
+test("a signal that lives long has one listener at a time, however many requests there were", async () => {
+  const stop = new AbortController();
+  const most: number[] = [];
+  const polls = Array.from({ length: 100 }, (_, n) => polled("rendering", `"${n}"`));
+  await watch([hangUp, hangUp, ...polls], { signal: stop.signal }, ({ session }) => {
+    most.push(getEventListeners(stop.signal, "abort").length);
+    if (session && most.length > 60) stop.abort();
+  });
+  assert.ok(most.length > 60 && Math.max(...most) <= 1, String(most));
+  assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+});
+
+test("a stream that is given up is not left open", async () => {
+  let closed = 0;
+  const left: Reply = (response) => {
+    response.on("close", () => (closed += 1));
+    silent(told("rendering", "a"))(response);
+  };
+  await watch([left, left, stream(told("completed", "b"))], { silence: { first: 60, later: 0.02 } });
+  assert.equal(closed, 2);
+});
+
+test("an answer that is no stream, or that comes too late, has its body left", async () => {
+  const left: string[] = [];
+  const answer = (type: string) => ({
+    data: new ReadableStream({ cancel: () => void left.push(type) }), // says nothing
+    response: new Response("", { headers: { "Content-Type": type } }),
+  });
+  const silence = { first: 0.02, later: 60 };
+  const page = connect(async () => answer("text/html"), "", silence, undefined);
+  await assert.rejects(page.next(), PollError);
+  let come = () => {};
+  const late = new Promise<void>((resolve) => (come = resolve));
+  const open = () => late.then(() => answer("text/event-stream"));
+  await assert.rejects(connect(open, "", silence, undefined).next(), PollError);
+  come();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(left, ["text/html", "text/event-stream"]);
+});
+
+test("a stream says that it is nothing to keep, but not where that is refused", async () => {
+  /** As in Cloudflare Workers. */
+  class Refusing extends Request {
+    constructor(input: RequestInfo | URL, init?: RequestInit) {
+      if (init?.cache) throw new Error("The 'cache' field on 'RequestInitializerDict' is not implemented.");
+      super(input, init);
+    }
+  }
+  const caches: RequestCache[] = [];
+  const fetch = async ({ cache }: Request): Promise<Response> => {
+    caches.push(cache);
+    return new Response(told("completed", "a"), { headers: { "Content-Type": "text/event-stream" } });
+  };
+  for (const own of [Request, Refusing]) {
+    const gateway = createClient("http://127.0.0.1", { fetch, Request: own });
+    for await (const { session } of gateway.watchSession(1005)) assert.equal(session?.id, 1005);
+  }
+  assert.deepEqual(caches, ["no-store", "default"]);
 });
 
 test("the stream that is tried again is kept when it comes", async () => {
