@@ -66,14 +66,17 @@ def recorder_of(settings: Settings) -> Recorder | None:
 
 
 def upstream_secrets(settings: Settings) -> list[str]:
-    """What a call to the farm is signed with."""
+    """What a call to the farm is signed with, and what a proxy is told."""
     given = (
         settings.consumer_key,
         settings.consumer_secret,
         settings.oauth_token,
         settings.oauth_token_secret,
+        settings.upstream_proxy,
     )
-    return [secret.get_secret_value() for secret in given if secret is not None]
+    proxy = _proxy(settings)
+    told = [proxy.authorization.rpartition(" ")[2]] if proxy and proxy.authorization else []
+    return [*(secret.get_secret_value() for secret in given if secret is not None), *told]
 
 
 def gateway_of(

@@ -16,6 +16,8 @@ def add_to(verbs: Verbs) -> None:
     )
     doctor.add_argument("--id", default="1", help="the session to ask for; need not exist (1)")
     doctor.add_argument("--json", action="store_true", help="one JSON document instead of lines")
+    about = "ask instead whether the farm does all that the gateway counts on"
+    doctor.add_argument("--farm", action="store_true", help=about)
     add_settings(doctor)
     doctor.set_defaults(run=_doctor)
 
@@ -29,4 +31,6 @@ def _doctor(parsed: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"rfgw doctor: id {error}", file=sys.stderr)
         return WRONG
-    return run_doctor(lambda: loaded(parsed).settings, session, as_json=parsed.json)
+    return run_doctor(
+        lambda: loaded(parsed).settings, session, as_json=parsed.json, of_farm=parsed.farm
+    )

@@ -6,12 +6,13 @@ Knows which check comes when. Must not know how a check is made.
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from app.cli.doctor.advice import about_files, about_port, about_settings
+from app.cli.doctor.compatibility import FARM_CHECKS, examine_farm
 from app.cli.doctor.finding import Finding, skipped
 from app.cli.doctor.signed_call import CHECKS, examine_call
-from app.cli.doctor.way import examine_way, target
+from app.cli.doctor.way import Target, examine_way, target
 from app.cli.exit_codes import FAILED, WRONG
 from app.config.addresses import forward_proxy
 from app.config.environment import SettingsError
@@ -19,13 +20,15 @@ from app.config.settings import Settings
 from app.wiring import group_of
 
 
-def run_doctor(load: Callable[[], Settings], session: int, *, as_json: bool) -> int:
-    """Examine everything and tell it on standard output.
+def run_doctor(
+    load: Callable[[], Settings], session: int, *, as_json: bool, of_farm: bool = False
+) -> int:
+    """Examine everything and tell it on standard output; ``of_farm``: whether a farm is compatible.
 
     Gives 0 if nothing failed, 1 if something did, 2 if the settings are wrong.
     """
     findings: list[Finding] = []
-    for finding in _examine(load, session):
+    for finding in (_examine_farm if of_farm else _examine)(load, session):
         findings.append(finding)
         if not as_json:
             sys.stdout.write(finding.line() + "\n")
@@ -38,26 +41,48 @@ def run_doctor(load: Callable[[], Settings], session: int, *, as_json: bool) -> 
 
 
 def _examine(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
-    try:
-        settings = load()
-    except SettingsError as error:
-        for line in str(error).splitlines():
-            yield Finding("settings", "FAIL", line)
-        everything = ("port", "files", "cache", "dns", "tcp", "tls", *CHECKS)
-        yield from skipped("the settings are wrong", *everything)
+    others = ("port", "files", "cache", "dns", "tcp", "tls", *CHECKS)
+    settings = yield from _about_settings(load, others)
+    if settings is None:
         return
     yield from about_settings(settings)
     yield about_port(settings.hosts, settings.port)
     yield about_files(settings.upstream_concurrency)
     yield _about_cache(settings)
-    ca_file = str(settings.upstream_ca_file) if settings.upstream_ca_file else None
-    secret = settings.upstream_proxy
-    proxy = None if secret is None else forward_proxy(secret.get_secret_value())
-    to = target(settings.upstream_url, ca_file, settings.upstream_connect_timeout, proxy)
-    if (yield from examine_way(to)):
+    if (yield from examine_way(_target(settings))):
         yield from asyncio.run(examine_call(settings, session))
     else:
         yield from skipped("the farm cannot be reached", *CHECKS)
+
+
+def _examine_farm(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
+    settings = yield from _about_settings(load, ("dns", "tcp", "tls", *FARM_CHECKS))
+    if settings is None:
+        return
+    if (yield from examine_way(to := _target(settings))):
+        yield from examine_farm(settings, session, to)
+    else:
+        yield from skipped("the farm cannot be reached", *FARM_CHECKS)
+
+
+def _about_settings(
+    load: Callable[[], Settings], others: tuple[str, ...]
+) -> Generator[Finding, None, Settings | None]:
+    """The settings, or None if they are wrong, what is wrong with them, and what is left out."""
+    try:
+        return load()
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            yield Finding("settings", "FAIL", line)
+    yield from skipped("the settings are wrong", *others)
+    return None
+
+
+def _target(settings: Settings) -> Target:
+    ca_file = str(settings.upstream_ca_file) if settings.upstream_ca_file else None
+    secret = settings.upstream_proxy
+    proxy = None if secret is None else forward_proxy(secret.get_secret_value())
+    return target(settings.upstream_url, ca_file, settings.upstream_connect_timeout, proxy)
 
 
 def _about_cache(settings: Settings) -> Finding:

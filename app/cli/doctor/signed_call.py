@@ -101,6 +101,11 @@ class Caller:
             deadline=min(settings.upstream_deadline, LONGEST),
         )
 
+    @property
+    def url(self) -> str:
+        """Where calls are posted."""
+        return self.farm.signer.url(self.farm.base, GetSession.method)
+
     async def ask(self, signer: Signer) -> Error:
         """One call, by a guard and a gateway that remember nothing; None if it was answered."""
         guard = Guard(Breaker(lambda state: None))
@@ -123,7 +128,7 @@ async def examine_call(settings: Settings, session: int) -> list[Finding]:
         if error is not None and error.fault_code == INVALID_SIGNATURE:
             call = await _try_readings(caller)
         else:
-            call = _about_call(error, caller.farm.signer, len(caller.attempts))
+            call = about_call(error, caller.farm.signer, len(caller.attempts))
         return [clock, call, about_latency(last, settings.upstream_deadline)]
     finally:
         await caller.farm.aclose()
@@ -154,7 +159,8 @@ def about_latency(last: Attempt, deadline: float) -> Finding:
     return Finding("latency", "ok", says)
 
 
-def _about_call(error: Error, signer: Signer, attempts: int) -> Finding:
+def about_call(error: Error, signer: Signer, attempts: int) -> Finding:
+    """What came of a call that took so many attempts."""
     told = _signed(signer)
     if error is None or isinstance(error, ACCEPTED):
         what = "answered" if error is None else f"answered with fault {error.fault_code}"
