@@ -125,6 +125,7 @@ def build_services(
     metrics.read_gauges(
         cache_entries=lambda: len(store),
         cache_bytes=lambda: store.nbytes,
+        cache_failures=lambda: len(gateway.failures),
         flights=lambda: len(gateway.single_flight),
         calls=lambda: farm.bulkhead.held,
         queued=lambda: farm.bulkhead.waiting,

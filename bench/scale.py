@@ -8,20 +8,22 @@ import asyncio
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from app.cache.memory import MemoryStore
 from app.core import errors
 from app.core.cache_entry import StaleWindows
-from app.core.call import Faults
+from app.core.call import Call
 from app.core.fetch_result import FetchResult
 from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
 from app.resources.sessions import GetSession
 from bench.options import Options
 from bench.report import Report
+
+T = TypeVar("T")
 
 LIFETIME = 5.0
 WARM = 60.0
@@ -39,13 +41,13 @@ class World:
     outcomes: dict[str, int] = field(default_factory=dict)
 
     async def call(
-        self, method: str, arguments: Mapping[str, Any], *, faults: Faults, background: bool
-    ) -> object:
+        self, call: Call, *, read: Callable[[object], Awaitable[T]], background: bool = False
+    ) -> T:
         """A session that renders, or nothing."""
         self.calls += 1
         if not self.up:
             raise errors.UpstreamUnreachable("refused")
-        return {"id": arguments["sessionId"], "state": "active"}
+        return await read({"id": call.arguments["sessionId"], "state": "active"})
 
     def count(self, outcome: str) -> None:
         """One request was answered so."""

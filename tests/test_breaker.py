@@ -1,17 +1,24 @@
 """The breaker: tables of what opens and closes it, and a model that foretells every state."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.upstream.circuit_breaker import HOLD, MAX_HOLD, PROBE_WAIT, Breaker, Verdict
+from app.upstream.circuit_breaker import (
+    HOLD,
+    MAX_HOLD,
+    MOST_SUBJECTS,
+    PROBE_WAIT,
+    Breaker,
+    RecentOutcomes,
+    Verdict,
+)
 from app.upstream.retry import SPAN, Window
 
-ANSWER, FAILURE, ODD = Verdict.ANSWER, Verdict.FAILURE, Verdict.ODD
+ANSWER, FAILURE, UNREACHABLE = Verdict.ANSWER, Verdict.FAILURE, Verdict.UNREACHABLE
 UNSIGNED, UNKNOWN = Verdict.UNSIGNED, Verdict.UNKNOWN
 
 
@@ -27,15 +34,25 @@ def teach(breaker: Breaker, verdict: Verdict, now: float, subject: str = "") -> 
 def opened(now: float = 100.0) -> Breaker:
     breaker = Breaker(uniform=even)
     for _ in range(5):
-        teach(breaker, FAILURE, now)
+        teach(breaker, UNREACHABLE, now)
     assert breaker.state == "open"
     return breaker
 
 
 # --- What opens it ---------------------------------------------------------------------------
 
-A, F, U, N = ("a", ANSWER), ("f", FAILURE), ("u", UNSIGNED), ("n", UNKNOWN)
-X, Y, Z = ("x", ODD), ("y", ODD), ("z", ODD)
+A, F, U, N = ("a", ANSWER), ("f", UNREACHABLE), ("u", UNSIGNED), ("n", UNKNOWN)
+X, Y, Z = ("x", FAILURE), ("y", FAILURE), ("z", FAILURE)
+
+
+def different(verdict: Verdict, count: int) -> list[tuple[str, Verdict]]:
+    """So many calls that ended like this, each about something else."""
+    return [(f"{verdict.name} {number}", verdict) for number in range(count)]
+
+
+def between(failures: list[tuple[str, Verdict]]) -> list[tuple[str, Verdict]]:
+    """The failures, with a good answer before each."""
+    return [taught for failure in failures for taught in (A, failure)]
 
 
 @pytest.mark.parametrize(
@@ -57,12 +74,17 @@ X, Y, Z = ("x", ODD), ("y", ODD), ("z", ODD)
         ([X] * 50 + [F] * 4, "closed"),
         ([X] * 50 + [F] * 5, "open"),
         ([X, Y, F, F, Z], "open"),
-        ([A, F] * 9 + [A], "closed"),
-        ([A, F] * 10, "open"),
-        ([A] * 11 + [F, F, A] * 4 + [F], "closed"),
-        ([A, A, F] * 50, "closed"),
-        ([A, F, F] * 7, "open"),
+        (different(FAILURE, 4), "closed"),
+        (different(FAILURE, 5), "open"),
+        ([A, F] * 50, "closed"),
         ([A, X] * 50, "closed"),
+        ([A, X, A, Y, A, Z] * 50, "closed"),
+        (different(ANSWER, 5) + between(different(FAILURE, 4)), "closed"),
+        (different(ANSWER, 4) + between(different(FAILURE, 5)), "open"),
+        (different(ANSWER, 5) + between(different(FAILURE, 5)), "closed"),
+        (different(ANSWER, 5) + between(different(FAILURE, 6)), "open"),
+        (different(ANSWER, 4) + between(different(UNREACHABLE, 5)), "open"),
+        (different(ANSWER, 4) + between(different(FAILURE, 4) * 50), "closed"),
     ],
 )
 def test_what_is_taught_decides_whether_it_opens(
@@ -75,13 +97,32 @@ def test_what_is_taught_decides_whether_it_opens(
     assert breaker.state == state
 
 
-@pytest.mark.parametrize(("seconds", "state"), [(0.4, "open"), (1.1, "closed")])
+@pytest.mark.parametrize(("seconds", "state"), [(0.4, "open"), (1.3, "closed")])
 def test_a_half_that_failed_opens_it_only_within_ten_seconds(seconds: float, state: str) -> None:
     breaker = Breaker(uniform=even)
     for number in range(20):
         if breaker.state == "closed":
-            teach(breaker, FAILURE if number % 2 else ANSWER, 100.0 + number * seconds)
+            verdict = FAILURE if number % 2 else ANSWER
+            teach(breaker, verdict, 100.0 + number * seconds, str(number))
     assert breaker.state == state
+
+
+def test_what_answers_again_has_failed_no_longer() -> None:
+    recent = RecentOutcomes()
+    for number in range(10):
+        recent.add(str(number), number < 5, 100.0)
+    assert recent.half_failed()
+    recent.add("0", failed=False, now=100.0)
+    assert not recent.half_failed()
+
+
+def test_few_outcomes_are_remembered_and_none_for_long() -> None:
+    recent = RecentOutcomes()
+    for number in range(5 * MOST_SUBJECTS):
+        recent.add(str(number), failed=True, now=100.0)
+    assert len(recent) == MOST_SUBJECTS
+    recent.add("other", failed=False, now=100.0 + SPAN)
+    assert (len(recent), recent.half_failed()) == (1, False)
 
 
 # --- How it comes back -----------------------------------------------------------------------
@@ -102,11 +143,11 @@ def test_a_probe_with_an_answer_closes_it_and_the_past_is_forgotten(verdict: Ver
     teach(breaker, verdict, 105.0)
     assert (breaker.state, breaker.wait(105.0)) == ("closed", 0)
     for _ in range(4):
-        teach(breaker, FAILURE, 105.0)
+        teach(breaker, UNREACHABLE, 105.0)
     assert breaker.state == "closed"
 
 
-@pytest.mark.parametrize(("verdict", "wait"), [(FAILURE, HOLD), (ODD, 0), (UNKNOWN, 0)])
+@pytest.mark.parametrize(("verdict", "wait"), [(UNREACHABLE, HOLD), (FAILURE, 0), (UNKNOWN, 0)])
 def test_a_probe_that_failed_holds_and_one_that_taught_nothing_makes_room_for_the_next(
     verdict: Verdict, wait: float
 ) -> None:
@@ -115,27 +156,38 @@ def test_a_probe_that_failed_holds_and_one_that_taught_nothing_makes_room_for_th
     assert (breaker.state, breaker.wait(105.0)) == ("open", wait)
 
 
-def test_odd_faults_of_three_subjects_make_a_failed_probe() -> None:
-    breaker = opened(100.0)
-    for subject in "xyz":
+@pytest.mark.parametrize("opening", [[F] * 5, different(FAILURE, 5)])
+def test_failures_of_three_subjects_make_a_failed_probe(opening: list[tuple[str, Verdict]]) -> None:
+    breaker = Breaker(uniform=even)
+    for subject, verdict in opening:
+        teach(breaker, verdict, 100.0, subject)
+    for subject in "xyyz":
         assert breaker.wait(105.0) == 0
-        teach(breaker, ODD, 105.0, subject)
+        teach(breaker, FAILURE, 105.0, subject)
     assert breaker.wait(105.0) == HOLD
+
+
+def test_one_bad_subject_does_not_keep_it_open() -> None:
+    breaker = opened(100.0)
+    for _ in range(50):
+        teach(breaker, FAILURE, 105.0, "bad")
+    teach(breaker, ANSWER, 105.0, "good")
+    assert breaker.state == "closed"
 
 
 def test_calls_from_before_it_opened_neither_close_nor_prolong_it() -> None:
     breaker = Breaker(uniform=even)
     old = [breaker.begin() for _ in range(9)]
     for ticket in old[:5]:
-        breaker.end(ticket, FAILURE, 100.0)
-    breaker.end(old[5], ANSWER, 104.0)
-    breaker.end(old[6], FAILURE, 104.0)
+        breaker.end(ticket, UNREACHABLE, 100.0, "")
+    breaker.end(old[5], ANSWER, 104.0, "")
+    breaker.end(old[6], FAILURE, 104.0, "")
     assert (breaker.state, breaker.wait(104.0)) == ("open", 1.0)
     probe = breaker.begin()
-    breaker.end(old[7], ANSWER, 105.0)
-    breaker.end(old[8], UNKNOWN, 105.0)
+    breaker.end(old[7], ANSWER, 105.0, "")
+    breaker.end(old[8], UNKNOWN, 105.0, "")
     assert breaker.wait(105.0) == PROBE_WAIT
-    breaker.end(probe, ANSWER, 105.0)
+    breaker.end(probe, ANSWER, 105.0, "")
     assert breaker.wait(105.0) == 0
 
 
@@ -145,7 +197,7 @@ def holds(breaker: Breaker, now: float, count: int) -> list[float]:
     for _ in range(count):
         lasted.append(breaker.wait(now))
         now += lasted[-1]
-        teach(breaker, FAILURE, now)
+        teach(breaker, UNREACHABLE, now)
     return lasted
 
 
@@ -158,7 +210,7 @@ def test_the_hold_begins_anew_with_the_next_outage() -> None:
     holds(breaker, 100.0, 11)
     teach(breaker, ANSWER, 900.0)
     for _ in range(5):
-        teach(breaker, FAILURE, 1000.0)
+        teach(breaker, UNREACHABLE, 1000.0)
     assert breaker.wait(1000.0) == HOLD
 
 
@@ -166,13 +218,13 @@ def test_the_hold_begins_anew_with_the_next_outage() -> None:
 def test_after_half_a_minute_the_farm_is_asked_within_six_seconds(edge: Any) -> None:
     breaker, now = Breaker(uniform=edge), 100.0
     for _ in range(5):
-        teach(breaker, FAILURE, now)
+        teach(breaker, UNREACHABLE, now)
     while now < 130.0:
         wait = breaker.wait(now)
         assert 4.0 <= wait <= 6.0
         now += wait
         if now < 130.0:
-            teach(breaker, FAILURE, now)
+            teach(breaker, UNREACHABLE, now)
     assert now <= 136.0
 
 
@@ -180,8 +232,8 @@ def test_every_new_state_is_told_once() -> None:
     told: list[str] = []
     breaker = Breaker(told.append, even)
     for _ in range(5):
-        teach(breaker, FAILURE, 100.0)
-    teach(breaker, FAILURE, 105.0)
+        teach(breaker, UNREACHABLE, 100.0)
+    teach(breaker, UNREACHABLE, 105.0)
     teach(breaker, UNKNOWN, 110.0)
     teach(breaker, ANSWER, 110.0)
     teach(breaker, ANSWER, 110.0)
@@ -200,10 +252,10 @@ def test_a_window_looks_back_ten_seconds_and_keeps_no_more() -> None:
 # --- A model of it ---------------------------------------------------------------------------
 
 
-@dataclass
-class Event:
+class Event(NamedTuple):
     at: float
-    failures: int
+    subject: str
+    verdict: Verdict
 
 
 class Model(RuleBasedStateMachine):
@@ -222,8 +274,7 @@ class Model(RuleBasedStateMachine):
 
     def clear(self) -> None:
         self.events: list[Event] = []
-        self.row: list[tuple[Verdict, str]] = []
-        self.counted = 0
+        self.row: list[Event] = []
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 4.9, 5.0, 10.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
@@ -240,7 +291,7 @@ class Model(RuleBasedStateMachine):
         return self.state == "closed" or (self.state == "open" and self.now >= self.until)
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), verdict=st.sampled_from(Verdict), subject=st.sampled_from("wxyz"))
+    @rule(data=st.data(), verdict=st.sampled_from(Verdict), subject=st.sampled_from("abcdefghijkl"))
     def a_call_ends(self, data: Any, verdict: Verdict, subject: str) -> None:
         which = data.draw(st.integers(0, len(self.out) - 1))
         ticket, epoch = self.out.pop(which)
@@ -249,26 +300,32 @@ class Model(RuleBasedStateMachine):
             self.learn(verdict, subject)
 
     def learn(self, verdict: Verdict, subject: str) -> None:
+        event = Event(self.now, subject, verdict)
         if verdict in (ANSWER, UNSIGNED):
             if self.state == "probing":
-                self.events = []
+                self.clear()
                 self.state = "closed"
-            self.row, self.counted = [], 0
-            self.events.append(Event(self.now, 0))
+            self.row = []
+            self.events.append(event)
             return
         if verdict is not UNKNOWN:
-            self.row.append((verdict, subject))
-            odd = [name for kind, name in self.row if kind is ODD]
-            certain = len(self.row) - (len(odd) if len(set(odd)) < 3 else 0)
-            self.events.append(Event(self.now, certain - self.counted))
-            new, self.counted = certain - self.counted, certain
-            recent = [e for e in self.events if int(e.at) > int(self.now) - 10]
-            half = len(recent) >= 20 and sum(e.failures for e in recent) * 2 >= len(recent)
-            if new and (certain >= 5 or half or self.state == "probing"):
+            self.row.append(event)
+            self.events.append(event)
+            if self.failed():
                 self.open()
                 return
         if self.state == "probing":
             self.state = "open"
+
+    def failed(self) -> bool:
+        unreachable = sum(event.verdict is UNREACHABLE for event in self.row)
+        subjects = {event.subject for event in self.row}
+        if self.state == "probing":
+            return bool(unreachable) or len(subjects) >= 3
+        last = {e.subject: e.verdict for e in self.events if e.at > self.now - 10}
+        bad = sum(verdict in (FAILURE, UNREACHABLE) for verdict in last.values())
+        half = len(last) >= 10 and 2 * bad >= len(last)
+        return unreachable >= 5 or (len(self.row) >= 5 and len(subjects) >= 3) or half
 
     def open(self) -> None:
         if self.state == "closed":
@@ -277,6 +334,7 @@ class Model(RuleBasedStateMachine):
             self.hold = min(self.hold * 2, MAX_HOLD)
         self.state, self.until = "open", self.now + self.hold
         self.epoch += 1
+        self.clear()
 
     @invariant()
     def it_is_as_the_model_says(self) -> None:

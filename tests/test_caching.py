@@ -304,14 +304,83 @@ def test_after_a_refusal_the_old_answer_never_comes_back(
 
 
 @pytest.mark.parametrize("number", [101_001, 100_001, 104_001, 400_001, 999_001, 501_001, 706_001])
-def test_other_failures_are_never_kept(gateway: httpx.Client, farm: Farm, number: int) -> None:
+def test_other_failures_are_never_kept(
+    wound: httpx.Client, clock: Clock, farm: Farm, number: int
+) -> None:
     for calls in (1, 2):
-        answer = get(gateway, number)
+        answer = get(wound, number)
         assert answer.status_code in (400, 502)
         assert answer.headers["cache-control"] == "no-store"
         assert "stored" not in answer.headers.get("cache-status", "")
         assert "age" not in answer.headers
         assert farm.calls() == calls
+        clock.passed += 1
+
+
+@pytest.mark.parametrize("number", [999_001, 501_001, 702_001, 703_001, 705_001, 706_001, 707_001])
+def test_a_failure_is_remembered_for_its_session_alone(
+    wound: httpx.Client, clock: Clock, farm: Farm, number: int
+) -> None:
+    first = get(wound, number)
+    clock.passed += 0.4
+    again = get(wound, number)
+    assert (first.headers["retry-after"], first.json()["retryAfterMs"]) == ("1", 1000)
+    assert (again.headers["retry-after"], again.json()["retryAfterMs"]) == ("1", 600)
+    assert told(again) == "rfgw"
+    same = ("type", "title", "status", "code", "detail", "instance", "upstream", "retryable")
+    assert [again.json()[name] for name in same] == [first.json()[name] for name in same]
+    assert farm.calls() == 1
+    assert get(wound, 1008).status_code == 200
+    metrics = wound.get("/metrics").text
+    assert 'rfgw_upstream_not_asked_total{cause="failing"} 1.0' in metrics
+    assert "rfgw_cache_failures 1.0" in metrics
+
+
+def test_the_pause_after_failures_doubles_and_one_success_ends_it(
+    wound: httpx.Client, clock: Clock, farm: Farm
+) -> None:
+    html: list[dict[str, object]] = [{"do": "html"}] * 6
+    farm.next(*html)
+    waits = []
+    for _ in html:
+        answer = get(wound, RENDERING)
+        waits.append(answer.json()["retryAfterMs"] / 1000)
+        clock.passed += waits[-1]
+    assert waits == [1, 2, 4, 8, 16, 30]
+    assert get(wound, RENDERING).status_code == 200
+    assert "rfgw_cache_failures 0.0" in wound.get("/metrics").text
+    clock.passed += 5 + 700  # nothing is left that could stand in
+    farm.next({"do": "html"})
+    assert get(wound, RENDERING).json()["retryAfterMs"] == 1000
+
+
+def test_while_a_failure_is_remembered_the_kept_answer_stands_in(
+    wound: httpx.Client, clock: Clock, farm: Farm
+) -> None:
+    assert get(wound, RENDERING).status_code == 200
+    clock.passed += 100
+    forwarded = []
+    for tries in range(25):
+        farm.next({"do": "html"})
+        answer = get(wound, RENDERING)
+        assert (answer.status_code, answer.headers["age"]) == (200, str(int(clock.passed)))
+        forwarded += [tries / 8] if "fwd=stale" in told(answer) else []
+        farm.next()
+        assert get(wound, 300_000 + tries).status_code == 404, "the farm answers everybody else"
+        clock.passed += 0.125
+    assert forwarded == [0, 1, 3]
+
+
+def test_a_session_that_failed_is_not_tried_twice(
+    wound: httpx.Client, clock: Clock, farm: Farm
+) -> None:
+    bad: dict[str, object] = {"do": "status", "status": 502}
+    farm.next(bad, bad, bad)
+    get(wound, RENDERING)
+    assert farm.calls() == 2
+    clock.passed += 1
+    get(wound, RENDERING)
+    assert farm.calls() == 3
 
 
 def test_refusals_never_push_real_answers_out(start_gateway: StartGateway, farm: Farm) -> None:
@@ -349,17 +418,18 @@ def test_two_hundred_cold_requests_are_one_call(start_gateway: StartGateway, far
     assert farm.calls() == 1
 
 
-def test_a_failure_is_shared_by_all_who_waited_and_not_kept(
-    start_gateway: StartGateway, farm: Farm
+def test_a_failure_is_shared_by_all_who_waited_and_who_come_next(
+    start_gateway: StartGateway, farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.core.freshness.FIRST_WAIT", 60.0)
     gateway = start_gateway(upstream_deadline=2)  # in which thirty threads all come to ask
     farm.next({"do": "hang"})
     with ThreadPoolExecutor(30) as pool:
         answers = list(pool.map(lambda _: get(gateway, RENDERING), range(30)))
     assert {answer.status_code for answer in answers} == {504}
     assert len({answer.json()["requestId"] for answer in answers}) == 30
+    problem_of(get(gateway, RENDERING), 504, "upstream_timeout")
     assert farm.calls() == 1
-    assert get(gateway, RENDERING).status_code == 200
 
 
 def test_the_first_asker_hanging_up_fails_nobody(gateway: httpx.Client, farm: Farm) -> None:

@@ -92,10 +92,19 @@ async def calling(
         await client.aclose()
 
 
+async def plain(value: object) -> Any:
+    """The answer as it was decoded."""
+    return value
+
+
+async def ask(client: UpstreamClient, **more: Any) -> Any:
+    return await client.call(ASKED, read=plain, **more)
+
+
 async def test_a_call_that_somebody_waits_for_is_tried_again(farm: conftest.Farm) -> None:
     async with calling(farm) as (client, told):
         farm.next(BAD_GATEWAY)
-        answer: Any = await client.call(ASKED)
+        answer: Any = await ask(client)
     assert answer["id"] == 1001
     assert [(attempt.number, attempt.outcome) for attempt in told.attempts] == [
         (1, "http_502"),
@@ -107,7 +116,7 @@ async def test_a_call_in_the_background_is_not(farm: conftest.Farm) -> None:
     async with calling(farm) as (client, told):
         farm.next(BAD_GATEWAY)
         with pytest.raises(errors.UpstreamNoAnswer, match="http_502") as failed:
-            await client.call(ASKED, background=True)
+            await ask(client, background=True)
     assert [attempt.outcome for attempt in told.attempts] == ["http_502"]
     assert (failed.value.method, failed.value.arguments) == (ASKED.method, ASKED.arguments)
     assert farm.calls() == 1
@@ -121,10 +130,10 @@ async def test_a_pause_that_begins_before_the_retry_prevents_it(farm: conftest.F
     async with calling(farm, wait) as (client, told):
         farm.next(BAD_GATEWAY)
         with pytest.raises(errors.UpstreamNoAnswer) as failed:
-            await client.call(ASKED)
+            await ask(client)
         assert failed.value.asked
         with pytest.raises(errors.UpstreamUnavailable, match="paused") as refused:
-            await client.call(ASKED)
+            await ask(client)
         assert not refused.value.asked
     assert farm.calls() == len(told.attempts) == 1
     assert told.causes == ["paused"]
@@ -135,10 +144,10 @@ async def test_who_must_not_ask_is_told_so_even_if_all_places_are_taken(
 ) -> None:
     async with calling(farm, calls=1) as (client, told), client.bulkhead.place():
         with pytest.raises(errors.Overloaded):
-            await client.call(ASKED)
+            await ask(client)
         client.guard.pause(60, client.clock())
         with pytest.raises(errors.UpstreamUnavailable):
-            await client.call(ASKED)
+            await ask(client)
     assert told.causes == ["queue_full", "paused"]
     assert told.attempts == []
 
@@ -147,7 +156,7 @@ async def test_a_pause_that_begins_while_waiting_for_a_place_is_kept(farm: conft
     async with calling(farm, calls=1) as (client, told):
         client.bulkhead = Bulkhead(calls=1, queue=1, wait=5)
         async with client.bulkhead.place():
-            waiting = asyncio.create_task(client.call(ASKED))
+            waiting = asyncio.create_task(ask(client))
             await asyncio.sleep(0)
             client.guard.pause(60, client.clock())
         with pytest.raises(errors.UpstreamUnavailable):
@@ -171,7 +180,7 @@ async def test_large_answers_are_decoded_one_at_a_time() -> None:
         async with calling(raw, drift=drift) as (client, _):
             ids = range(1001, 1009)
             answers: Any = await asyncio.gather(
-                *(client.call(GetSession(id=number)) for number in ids)
+                *(client.call(GetSession(id=number), read=plain) for number in ids)
             )
     assert [answer["id"] for answer in answers] == list(ids)
     assert len(met) == 8 * 199
@@ -183,14 +192,28 @@ async def test_a_call_that_is_cut_short_is_observed_and_frees_its_place(
 ) -> None:
     async with calling(farm, calls=1) as (client, told):
         farm.next({"do": "hang"})
-        task = asyncio.create_task(client.call(ASKED))
+        task = asyncio.create_task(ask(client))
         while not await asyncio.to_thread(farm.calls):
             pass
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await client.call(ASKED)
+        await ask(client)
     assert [attempt.outcome for attempt in told.attempts] == ["aborted", "ok"]
+
+
+async def test_an_answer_of_no_use_is_a_failure_to_the_breaker(farm: conftest.Farm) -> None:
+    async def read(value: object) -> Any:
+        raise errors.UpstreamMismatch("other_id")
+
+    async with calling(farm) as (client, told):
+        for number in range(1001, 1006):
+            with pytest.raises(errors.UpstreamMismatch) as failed:
+                await client.call(GetSession(id=number), read=read)
+            assert failed.value.arguments == {"sessionId": number}
+        with pytest.raises(errors.UpstreamUnavailable, match="breaker_open"):
+            await ask(client)
+    assert [attempt.outcome for attempt in told.attempts] == ["ok"] * 5
 
 
 @pytest.mark.parametrize(
@@ -199,12 +222,13 @@ async def test_a_call_that_is_cut_short_is_observed_and_frees_its_place(
         *[(KNOWN[code](fault_code=code), Verdict.ANSWER) for code in KNOWN if code != 104],
         (KNOWN[104](fault_code=104), Verdict.UNSIGNED),
         (errors.UpstreamRefusedCredentials("http_status"), Verdict.ANSWER),
-        (errors.UpstreamFault(fault_code=0), Verdict.ODD),
-        (errors.UpstreamFault(fault_code=-1), Verdict.ODD),
+        (errors.UpstreamFault(fault_code=0), Verdict.FAILURE),
+        (errors.UpstreamFault(fault_code=-1), Verdict.FAILURE),
         (errors.UpstreamUnavailable("http_status"), Verdict.UNKNOWN),
         (errors.UpstreamTimeout("deadline"), Verdict.FAILURE),
         (errors.UpstreamUnreadable("not_xml"), Verdict.FAILURE),
-        (errors.UpstreamUnreachable("refused"), Verdict.FAILURE),
+        (errors.UpstreamMismatch("other_id"), Verdict.FAILURE),
+        (errors.UpstreamUnreachable("refused"), Verdict.UNREACHABLE),
         (errors.UpstreamNoAnswer("http_status"), Verdict.FAILURE),
     ],
     ids=repr,
@@ -229,7 +253,7 @@ async def test_a_call_that_could_not_be_sent_found_the_farm_unreachable(
     with raw_farm(b"", tls=server_tls("proper") if tls else None) as farm, scene(farm):
         async with calling(farm) as (client, _):
             with pytest.raises(errors.UpstreamUnreachable, match=cause):
-                await client.call(ASKED)
+                await ask(client)
 
 
 @pytest.mark.parametrize(
@@ -247,4 +271,4 @@ async def test_a_call_that_was_sent_found_no_answer(does: Any, cause: str) -> No
     with raw_farm(does) as farm:
         async with calling(farm) as (client, _):
             with pytest.raises(errors.UpstreamNoAnswer, match=cause):
-                await client.call(ASKED)
+                await ask(client)

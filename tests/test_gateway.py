@@ -5,8 +5,9 @@ The clock is wound by hand, and the farm is a stand-in for the one method that t
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -25,6 +26,7 @@ from app.core.gateway import Gateway
 from app.core.ports import Instrumentation
 from app.resources.sessions import GetSession
 
+T = TypeVar("T")
 CALL = GetSession(id=42)
 FRESH, SWR, SIE = 5.0, 30.0, 600.0
 
@@ -52,7 +54,9 @@ class Farm:
         self.held: list[asyncio.Future[None]] = []
         self.crashes: list[BaseException] = []
 
-    async def call(self, call: Call, *, background: bool = False) -> object:
+    async def call(
+        self, call: Call, *, read: Callable[[object], Awaitable[T]], background: bool = False
+    ) -> T:
         assert (call.method, call.arguments) == ("community.getSession", {"sessionId": 42})
         self.calls += 1
         self.background = background
@@ -71,9 +75,9 @@ class Farm:
         if self.mood == "rejecting":
             raise errors.UpstreamRejectedParameters(fault_code=101)
         if self.mood == "strange":
-            return {"id": 43}
+            return await read({"id": 43})
         state = "completed" if self.ended else "active"
-        return {"id": 42, "state": state, "title": self.title, **self.more}
+        return await read({"id": 42, "state": state, "title": self.title, **self.more})
 
 
 class Crashes(Instrumentation):
@@ -171,10 +175,11 @@ async def test_a_failure_is_shared_and_not_kept() -> None:
 
 
 async def test_an_answer_for_another_id_is_not_kept() -> None:
-    gateway, farm, _ = build()
+    gateway, farm, clock = build()
     farm.mood = "strange"
     assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "UpstreamMismatch")
     farm.mood = "healthy"
+    clock.now += 1.0
     assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "")
 
 
@@ -335,6 +340,7 @@ async def test_a_bug_is_told_and_a_kept_answer_stands_in() -> None:
     farm.mood = "buggy"
     assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "Crashed")
     farm.mood = "healthy"
+    clock.now += 1.0
     await gateway.fetch(CALL)
     clock.now += FRESH + SWR
     farm.mood = "buggy"

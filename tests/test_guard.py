@@ -63,7 +63,7 @@ def test_nothing_is_refused_at_first() -> None:
 def test_an_open_breaker_refuses_at_once_and_says_how_long() -> None:
     guard = new_guard()
     for _ in range(5):
-        teach(guard, Verdict.FAILURE, NOW)
+        teach(guard, Verdict.UNREACHABLE, NOW)
     assert why(guard, NOW + 1) == ("breaker_open", HOLD - 1)
     with pytest.raises(UpstreamUnavailable):
         guard.begin(NOW + 1)
@@ -101,7 +101,7 @@ def test_an_answer_ends_no_pause() -> None:
     guard = new_guard()
     ticket = guard.begin(NOW)
     guard.pause(60.0, NOW)
-    guard.end(ticket, Verdict.ANSWER, NOW)
+    guard.end(ticket, Verdict.ANSWER, NOW, "")
     assert why(guard, NOW) == ("paused", 60.0)
 
 
@@ -110,7 +110,7 @@ def test_of_several_reasons_the_longest_is_told() -> None:
     tickets = [guard.begin(NOW) for _ in range(5)]
     guard.pause(2.0, NOW)
     for ticket in tickets:
-        guard.end(ticket, Verdict.FAILURE, NOW)
+        guard.end(ticket, Verdict.UNREACHABLE, NOW, "")
     assert why(guard, NOW) == ("breaker_open", HOLD)
     guard.pause(60.0, NOW)
     assert why(guard, NOW) == ("paused", 60.0)
@@ -122,27 +122,36 @@ def test_after_three_refused_signatures_one_call_in_half_a_minute_is_made() -> N
         now = NOW + tenth / 10
         if guard.refusal(now) is None:
             made.append(tenth / 10)
-            teach(guard, Verdict.UNSIGNED, now)
+            teach(guard, Verdict.UNSIGNED, now, str(tenth))
     assert made == [0.0, 0.1, 0.2, 30.2, 60.2, 90.2]
 
 
 def test_only_one_of_many_callers_tries_the_signature_again() -> None:
     guard = new_guard()
-    for _ in range(3):
-        teach(guard, Verdict.UNSIGNED, NOW)
+    for subject in "xyz":
+        teach(guard, Verdict.UNSIGNED, NOW, subject)
     guard.begin(NOW + UNSIGNED_HOLD)
     assert why(guard, NOW + UNSIGNED_HOLD) == ("signature_refused", UNSIGNED_HOLD)
 
 
 def test_an_accepted_signature_ends_the_row_and_the_hold() -> None:
     guard = new_guard()
-    for verdict in (Verdict.UNSIGNED, Verdict.UNSIGNED, Verdict.ANSWER, Verdict.UNSIGNED):
-        teach(guard, verdict, NOW)
+    for subject, verdict in zip("xyaz", [Verdict.UNSIGNED] * 4, strict=True):
+        teach(guard, Verdict.ANSWER if subject == "a" else verdict, NOW, subject)
     assert why(guard, NOW) is None
-    teach(guard, Verdict.UNSIGNED, NOW)
-    teach(guard, Verdict.UNSIGNED, NOW)
-    teach(guard, Verdict.ANSWER, NOW + UNSIGNED_HOLD)
+    teach(guard, Verdict.UNSIGNED, NOW, "x")
+    teach(guard, Verdict.UNSIGNED, NOW, "y")
+    teach(guard, Verdict.ANSWER, NOW + UNSIGNED_HOLD, "x")
     assert why(guard, NOW + UNSIGNED_HOLD) is None
+
+
+def test_one_session_whose_signature_is_refused_holds_nobody_else() -> None:
+    guard = new_guard()
+    for subject in "xy" * 50:
+        teach(guard, Verdict.UNSIGNED, NOW, subject)
+    assert why(guard, NOW) is None
+    teach(guard, Verdict.UNSIGNED, NOW, "z")
+    assert why(guard, NOW) == ("signature_refused", UNSIGNED_HOLD)
 
 
 # --- Retries ---------------------------------------------------------------------------------
@@ -178,7 +187,7 @@ def test_a_farm_that_may_not_be_asked_is_not_asked_again() -> None:
 def test_a_probe_is_not_tried_again() -> None:
     guard = new_guard()
     for _ in range(5):
-        teach(guard, Verdict.FAILURE, NOW)
+        teach(guard, Verdict.UNREACHABLE, NOW)
     guard.begin(NOW + HOLD)
     assert guard.retry(NOW + HOLD, NOW + 2 * HOLD) is None
 
@@ -221,7 +230,7 @@ class Model(RuleBasedStateMachine):
         self.out: list[int] = []
         self.calls = self.retries = 0
         self.paused_until = 0.0
-        self.unsigned = 0
+        self.unsigned: set[str] = set()
         self.held_since: float | None = None
 
     @rule(seconds=st.floats(0.01, 40.0))
@@ -236,7 +245,7 @@ class Model(RuleBasedStateMachine):
                     self.guard.begin(self.now)
                 return
             assert self.now >= self.paused_until
-            if self.unsigned >= 3:
+            if len(self.unsigned) >= 3:
                 assert self.held_since is None or self.now >= self.held_since + UNSIGNED_HOLD
                 self.held_since = self.now
             self.out.append(self.guard.begin(self.now))
@@ -247,9 +256,9 @@ class Model(RuleBasedStateMachine):
         for _ in range(min(count, len(self.out))):
             self.guard.end(self.out.pop(), verdict, self.now, subject)
             if verdict is Verdict.UNSIGNED:
-                self.unsigned += 1
+                self.unsigned.add(subject)
             elif verdict is Verdict.ANSWER:
-                self.unsigned, self.held_since = 0, None
+                self.unsigned, self.held_since = set(), None
 
     @rule(count=st.integers(1, 40))
     def calls_fail_at_first(self, count: int) -> None:

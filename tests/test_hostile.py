@@ -39,12 +39,14 @@ from tests.running import client_of, running, serving
 from tests.test_canary import KEY, SECRET, TOKEN, TOKEN_SECRET, WORD, Sent, leaks
 from tests.test_http import problem_of
 
-COLD, STALE, OTHER = 2000, 4000, 6000
+COLD, STALE, OTHER, THIRD = 2000, 4000, 6000, 3000
 """Numbers of sessions begin here, by what they are for: each play has its own."""
 KEPT = 1008
 """A session that every gateway keeps."""
 AT_ONCE = 6
 """Rows played at the same time: most of them wait."""
+WAIT = 60
+"""Seconds for which a failure is remembered at first: longer than a play takes."""
 SLACK = 5.0
 """Seconds beyond the deadline: what takes longer hangs."""
 
@@ -100,7 +102,7 @@ class RoutedRequest:
     counted: Counter[str]
     hit: httpx.Response  # another session that is kept
     other: httpx.Response  # another session that nobody has asked for
-    again: httpx.Response  # the same session, after the fault
+    again: httpx.Response  # the same session, right after the fault
 
 
 def taken(requests: list[bytes]) -> list[bytes]:
@@ -133,6 +135,7 @@ class Stage:
                 seconds = time.monotonic() - started
             heard, counted = lane.farm.asked.count(number) - heard, lane.counted() - counted
             others = lane.get(KEPT), lane.get(OTHER - COLD + number), lane.get(number)
+            lane.get(THIRD - COLD + number)  # most sessions are well: the breaker has no part in it
             for given in (answer, *others):
                 self.answers.append(f"{given.headers}\n{given.text}")
             self.requests += taken(lane.farm.requests)
@@ -206,6 +209,7 @@ def staged(directory: Path) -> Iterator[Stage]:
         stage = Stage(stack, write_authority(directory / "authority.pem"))
         for kind in CERTIFICATES:
             server_tls(kind)  # here and not in a thread: it silences a warning for a moment
+        patch.setattr("app.core.freshness.FIRST_WAIT", float(WAIT))
         logs.configure("debug", "json")
         patch.setattr(logging.getLogger(), "handlers", [Keeper(stage.lines)])
         # Each gateway would configure anew, while others log.
@@ -309,10 +313,30 @@ def assert_others(seen: RoutedRequest) -> None:
         assert seen.again.status_code == (503 if seen.kept is None else 200)
         return
     assert seen.other.json()["id"] == OTHER - COLD + seen.number
-    if seen.row.code in REPLACING:
+    if is_of_the_session(seen.row) and seen.kept is None:
+        assert_told_again(seen)
+    elif seen.row.code in REPLACING:
         assert seen.again.status_code == seen.answer.status_code
     else:
         assert seen.again.json()["id"] == seen.number, "the failure is not kept"
+
+
+def is_of_the_session(row: Row) -> bool:
+    """Whether it is a failure after the call was sent."""
+    return row.code not in ("", *REFUSED, "upstream_unavailable") and row.heard != 0
+
+
+def assert_told_again(seen: RoutedRequest) -> None:
+    """The failure is remembered: the same problem at once, and when to come back."""
+    told, again = (
+        problem_of(answer, answer.status_code, seen.row.code)
+        for answer in (seen.answer, seen.again)
+    )
+    assert again["upstream"] == told["upstream"]
+    assert seen.again.headers["cache-status"] == "rfgw"
+    if told["retryable"]:
+        assert told["retryAfterMs"] == 1000 * WAIT
+        assert 0 < again["retryAfterMs"] <= 1000 * WAIT
 
 
 def test_the_run_tells_no_secret_nonce_or_signature_and_none_of_the_farms_words(run: Run) -> None:

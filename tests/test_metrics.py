@@ -60,6 +60,7 @@ def bare(path: str, method: str = "GET", **fields: str) -> tuple[str, str, dict[
 
 
 MISS = {cache("miss"), attempts("ok"), "rfgw_cache_entries"}
+FAILURE = "rfgw_cache_failures"
 EVENTS: list[tuple[str, tuple[str, str, dict[str, str]], dict[str, object] | None, set[str]]] = [
     ("a miss", bare("/sessions/1008"), None, {requests(200), *MISS}),
     ("a hit", bare("/sessions/1008"), None, {requests(200), cache("hit")}),
@@ -78,23 +79,23 @@ EVENTS: list[tuple[str, tuple[str, str, dict[str, str]], dict[str, object] | Non
     ("a kept refusal", bare("/sessions/300001"), None, {requests(404), cache("negative")}),
     (
         "a failure", bare("/sessions/1006"), {"do": "malformed"},
-        {requests(502), cache("failed"), attempts("not_xml")},
+        {requests(502), cache("failed"), attempts("not_xml"), FAILURE},
     ),
     (
-        "a retry", bare("/sessions/1006"), {"do": "status", "status": 502},
+        "a retry", bare("/sessions/1009"), {"do": "status", "status": 502},
         {requests(200), *MISS, attempts("http_502"), "rfgw_upstream_retries_total"},
     ),
     (
         "the gateway's own key refused", bare("/sessions/1004"), {"do": "fault", "code": 400},
         {
-            requests(502), cache("failed"), attempts("fault"),
+            requests(502), cache("failed"), attempts("fault"), FAILURE,
             'rfgw_upstream_credentials_refused_total{fault_code="400"}',
         },
     ),
     (
         "another session's answer", bare("/sessions/1005"), {"do": "wrong_id"},
         {
-            requests(502), cache("failed"), attempts("ok"),
+            requests(502), cache("failed"), attempts("ok"), FAILURE,
             'rfgw_upstream_misread_total{cause="other_id"}',
         },
     ),

@@ -130,9 +130,9 @@ def test_the_body_limit_is_a_setting_and_exact(
 ) -> None:
     gateway = start_gateway(upstream_max_body=limit)
     fits = session().ljust(limit)
-    farm.next(body(fits + " "), body(fits))
+    farm.next(body(fits + " "), body(fits.replace("1001", "1002")))
     problem_of(gateway.get("/sessions/1001"), 502, "upstream_unreadable")
-    assert gateway.get("/sessions/1001").status_code == 200
+    assert gateway.get("/sessions/1002").status_code == 200
 
 
 def test_a_limit_above_the_usual_lets_a_larger_answer_through(
@@ -513,7 +513,7 @@ def test_five_failures_in_a_row_and_the_farm_is_left_alone(
     steps: list[dict[str, object]] = [{"do": "html"}] * 5
     farm.next(*steps)
     began = time.monotonic()
-    for number in (1001, 1002, 1001, 1001, 1003):
+    for number in (1001, 1002, 1003, 1005, 1006):
         problem_of(gateway.get(f"/sessions/{number}"), 502, "upstream_unreadable")
     farm.forget()
     answer = gateway.get("/sessions/1004")
@@ -538,14 +538,22 @@ def test_a_refusal_is_an_answer_and_opens_nothing(
     assert gateway.get("/sessions/1001").status_code == 200
 
 
-@pytest.mark.parametrize(("subjects", "asked"), [(1, 12), (2, 12), (3, 5), (12, 5)])
-def test_a_strange_fault_counts_only_if_several_sessions_have_it(
-    start_gateway: StartGateway, farm: Farm, subjects: int, asked: int
+@pytest.mark.parametrize("kind", [999, 501, 702, 703, 705, 706, 707, 708])
+@pytest.mark.parametrize(("sessions", "asked"), [(1, 1), (2, 2), (4, 4), (12, 5)])
+def test_what_comes_instead_of_an_answer_counts_only_if_several_sessions_have_it(
+    start_gateway: StartGateway,
+    farm: Farm,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: int,
+    sessions: int,
+    asked: int,
 ) -> None:
+    monkeypatch.setattr("app.core.freshness.FIRST_WAIT", WITHIN)
     gateway = start_gateway()
     for number in range(12):
-        gateway.get(f"/sessions/{999000 + number % subjects}")
+        gateway.get(f"/sessions/{1000 * kind + number % sessions}")
     assert farm.calls() == asked
+    assert gateway.get("/sessions/1001").status_code == (200 if asked == sessions else 503)
 
 
 def test_after_three_refused_signatures_the_farm_is_left_alone(

@@ -27,6 +27,9 @@ Pace = Literal["active", "queued", "waiting", "terminal"]
 Faults = Mapping[int, type[GatewayError]]
 """What the farm's fault codes mean."""
 
+READ_IN_THREAD = 500
+"""Things of an answer, such as thumbnails: reading that many takes milliseconds."""
+
 NO_FAULTS: Faults = MappingProxyType({})
 
 Drift = Callable[[str], None]
@@ -143,3 +146,17 @@ def read_answer(
     except UpstreamError as error:
         misread(error.cause)
         raise
+
+
+def render_answer(
+    call: Call, value: object, drift: Drift, misread: Callable[[str], None]
+) -> tuple[bytes, Pace]:
+    """What ``read_answer`` gives, as JSON, and how soon it is expected to change."""
+    answer = read_answer(call, value, drift, misread)
+    return answer.__pydantic_serializer__.to_json(answer, by_alias=True), call.pace(answer)
+
+
+def is_large(value: object) -> bool:
+    """Whether an answer is to be read beside the event loop, not in it."""
+    parts = value.values() if isinstance(value, dict) else ()
+    return sum(len(part) for part in parts if isinstance(part, dict | list)) > READ_IN_THREAD

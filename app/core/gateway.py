@@ -9,27 +9,18 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.core import errors
 from app.core.cache_entry import CacheEntry, EntryState
-from app.core.call import Call, Pace, read_answer
+from app.core.call import Call, Pace, is_large, render_answer
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
-from app.core.freshness import FreshnessPolicy, Uniform
-from app.core.ports import (
-    Coordinator,
-    Instrumentation,
-    OnUpdate,
-    SharedResult,
-    Store,
-    Upstream,
-)
+from app.core.freshness import FailureCache, FreshnessPolicy, Uniform
+from app.core.ports import Coordinator, Instrumentation, OnUpdate, SharedResult, Store, Upstream
 from app.core.single_flight import SingleFlight
 
 REVALIDATE_AT_MOST_EVERY = 1.0
 """Seconds: a request's ``no-cache`` makes no younger answer be asked for again."""
-
-READ_IN_THREAD = 500
-"""Things of an answer, such as thumbnails: reading that many takes milliseconds."""
 
 SAME = 0.1
 """Seconds by which the ages of one answer may differ from process to process."""
@@ -50,6 +41,7 @@ class Gateway:
     instrumentation: Instrumentation = field(default_factory=Instrumentation)
     coordinator: Coordinator | None = None
     uniform: Uniform = random.uniform
+    failures: FailureCache = field(default_factory=FailureCache, init=False)
     single_flight: SingleFlight[SharedResult] = field(init=False)
     _listeners: list[OnUpdate] = field(default_factory=list, init=False)
     _healthy_at: float = field(default=0.0, init=False)  # when the farm last answered anything
@@ -85,7 +77,7 @@ class Gateway:
             return await self._ask(call, REVALIDATE_AT_MOST_EVERY if wish.no_cache else math.inf)
         if wish.only_if_cached:
             return self._kept(call, entry, state)
-        may_ask = entry.may_ask(now, self._healthy_at)
+        may_ask = entry.may_ask(now, self._healthy_at) and not self.failures.recall(call.key, now)
         if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
             return await self._ask_or(call, entry, "request", REVALIDATE_AT_MOST_EVERY)
         if state is EntryState.FRESH:
@@ -108,7 +100,11 @@ class Gateway:
         return FetchResult(entry, refusal(call, entry), hit=True, detail=detail)
 
     async def _ask(self, call: Call, max_age: float = math.inf) -> FetchResult:
-        """Nothing is kept: wait for the farm, whatever it says."""
+        """Nothing is kept: wait for the farm, whatever it says, or said just now."""
+        if failure := self.failures.recall(call.key, self.clock()):
+            failure.method, failure.arguments = call.method, call.arguments
+            self.instrumentation.not_asked("failing")
+            return FetchResult(error=failure)
         task, joined = self._join(call, max_age=max_age)
         try:
             shared = await asyncio.shield(task)
@@ -182,7 +178,7 @@ class Gateway:
             result = await self.coordinator.fetch(call.key, good, ask)
         except errors.UpstreamError as error:
             error.method, error.arguments = call.method, call.arguments
-            self._failed(call.key)
+            self._failed(call.key, error)
             raise
         if result.how != "asked":
             self.keep(call.key, result.entry)
@@ -196,13 +192,16 @@ class Gateway:
         """
         asked_at = self.clock()
         try:
-            value = await self.upstream.call(call, background=background)
-            read = asyncio.to_thread(self._read, call, value) if _is_large(value) else None
-            body, pace = await read if read else self._read(call, value)
+            body, pace = await self.upstream.call(
+                call,
+                read=partial(self._read, call),
+                background=background or call.key in self.failures,  # which is tried once, too
+            )
             entry = self.freshness.answer(asked_at, body, pace, self.uniform)
         except errors.Refused as refused:
             entry = self.freshness.refusal(asked_at, refused, self.uniform)
-        except errors.UpstreamError:
+        except errors.UpstreamError as error:
+            self.failures.remember(call.key, error, self.clock())  # the group learns how long
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
             self.instrumentation.crash(error)
@@ -211,14 +210,15 @@ class Gateway:
         self.keep(call.key, entry)
         return entry
 
-    def _read(self, call: Call, value: object) -> tuple[bytes, Pace]:
+    async def _read(self, call: Call, value: object) -> tuple[bytes, Pace]:
         """The answer as it is kept, and how soon it is expected to change."""
         told = self.instrumentation
-        answer = read_answer(call, value, told.drift, told.misread)
-        return answer.__pydantic_serializer__.to_json(answer, by_alias=True), call.pace(answer)
+        render = partial(render_answer, call, value, told.drift, told.misread)
+        return await asyncio.to_thread(render) if is_large(value) else render()
 
     def keep(self, key: str, entry: CacheEntry) -> None:
         """A new answer is here, from the farm or from another process."""
+        self.failures.forget(key)
         if entry.lifetime > 0:
             self.store.put(key, entry)
         else:
@@ -226,7 +226,8 @@ class Gateway:
         for on_update in self._listeners:
             on_update(key, entry)
 
-    def _failed(self, key: str) -> None:
+    def _failed(self, key: str, error: errors.UpstreamError) -> None:
+        self.failures.remember(key, error, self.clock())
         kept = self.store.get(key)
         if kept is not None:
             self.store.put(key, kept._replace(failed_at=self.clock()))
@@ -234,12 +235,6 @@ class Gateway:
     async def aclose(self) -> None:
         """End the flights."""
         await self.single_flight.aclose()
-
-
-def _is_large(value: object) -> bool:
-    """Whether an answer is to be read beside the event loop, not in it."""
-    parts = value.values() if isinstance(value, dict) else ()
-    return sum(len(part) for part in parts if isinstance(part, dict | list)) > READ_IN_THREAD
 
 
 def refusal(call: Call, entry: CacheEntry) -> errors.Refused | None:

@@ -5,6 +5,7 @@ web framework or status codes.
 """
 
 import asyncio
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -30,14 +31,16 @@ class Performer:
 
     async def _perform(self, call: Call) -> BaseModel:
         try:
-            value = await self._upstream.call(call)
-            told = self._instrumentation
-            return read_answer(call, value, told.drift, told.misread)
+            return await self._upstream.call(call, read=partial(self._read, call))
         except errors.GatewayError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
             self._instrumentation.crash(error)
             raise errors.Crashed("bug") from None
+
+    async def _read(self, call: Call, value: object) -> BaseModel:
+        told = self._instrumentation
+        return read_answer(call, value, told.drift, told.misread)
 
     def _ended(self, task: asyncio.Task[BaseModel]) -> None:
         self._under_way.discard(task)

@@ -1,10 +1,12 @@
 """What the core needs of other packages: the protocols that they fulfil, and instrumentation."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
+
+T = TypeVar("T")
 
 OnUpdate = Callable[[str, CacheEntry], None]
 """Called with every new answer and its call's key: the same as before, another, or a refusal."""
@@ -54,10 +56,16 @@ class Instrumentation:
 
 
 class Upstream(Protocol):
-    """What the gateway asks: raises errors.Refused or errors.UpstreamError, nothing else."""
+    """What the gateway asks."""
 
-    async def call(self, call: Call, *, background: bool = False) -> object:
-        """The decoded answer of one upstream call. In the ``background`` nobody waits for it."""
+    async def call(
+        self, call: Call, *, read: Callable[[object], Awaitable[T]], background: bool = False
+    ) -> T:
+        """What ``read`` makes of the decoded answer of one upstream call.
+
+        In the ``background`` nobody waits for it, and it is tried once. Raises errors.Refused or
+        errors.UpstreamError, and what ``read`` raises.
+        """
 
 
 class Store(Protocol):

@@ -30,6 +30,9 @@ class Metrics:
         )
         self.cache_entries = self._gauge("rfgw_cache_entries", "Answers that are kept.")
         self.cache_bytes = self._gauge("rfgw_cache_bytes", "Bytes that kept answers take.")
+        self.cache_failures = self._gauge(
+            "rfgw_cache_failures", "Calls whose last failure is remembered."
+        )
         self.flights = self._gauge("rfgw_flights", "Questions to the farm under way.")
         self.flights_joined = self._counter(
             "rfgw_flights_joined", "Times that a question was wanted while it was under way."
@@ -63,7 +66,7 @@ class Metrics:
         self.not_asked = self._counter(
             "rfgw_upstream_not_asked",
             "Calls that were not made, by cause: queue_full, queue_wait, paused, "
-            "signature_refused, breaker_open.",
+            "signature_refused, breaker_open, failing.",
             "cause",
         )
         self.misread = self._counter(

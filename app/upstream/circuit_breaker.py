@@ -4,17 +4,22 @@ Knows verdicts and time, which is an argument. Must not know HTTP, XML, who asks
 """
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 from typing import Literal
 
 from app.core.errors import UpstreamUnavailable
-from app.upstream.retry import RetryPolicy, Window
+from app.upstream.retry import SPAN, RetryPolicy
 
 ROW = 5
 """So many failures in a row open the breaker."""
-MIN_CALLS = 20
-"""Of so many calls within the window or more, a half that failed opens it too."""
+DIFFERENT = 3
+"""Subjects that must have met a failure in a row before it is taken for the farm's own."""
+MIN_SUBJECTS = 10
+"""Of so many different subjects within SPAN or more, a half that failed opens it too."""
+MOST_SUBJECTS = 1000
+"""Subjects whose last outcome is remembered: the newest."""
 HOLD = 5.0
 """Seconds that the breaker stays open, +- JITTER."""
 MAX_HOLD = 30.0
@@ -24,16 +29,14 @@ Until then the hold stays short: after an outage of half a minute the farm is ba
 """
 JITTER = 0.2
 """So that several workers do not come back in step."""
-ODD_SUBJECTS = 3
-"""A fault without a meaning counts once so many subjects in a row have met one."""
 PROBE_WAIT = 1.0
 """Seconds that a caller is told to wait while the probe is out."""
 
 DEFAULT_PAUSE = 5.0
 """Seconds, when the farm asks for a pause and does not say how long: what clients are told too."""
-UNSIGNED_ROW = 3
-"""Refused signatures in a row after which the farm is asked once in UNSIGNED_HOLD seconds."""
 UNSIGNED_HOLD = 30.0
+"""Seconds in which the farm is asked once, after it refused signatures of DIFFERENT subjects in a
+row."""
 
 BreakerState = Literal["closed", "open", "probing"]
 
@@ -43,9 +46,40 @@ class Verdict(Enum):
 
     ANSWER = "it answers, yes or no"
     UNSIGNED = "it answers, and does not take the signature"
-    FAILURE = "it gives no usable answer"
-    ODD = "a fault that may be the subject's or the farm's"
+    UNREACHABLE = "no connection to it can be made: the farm's own failure"
+    FAILURE = "no usable answer: the subject's failure, until different ones have met it"
     UNKNOWN = "nothing"
+
+
+class RecentOutcomes:
+    """How each subject of the last SPAN seconds fared last: one that is asked often is one."""
+
+    def __init__(self) -> None:
+        self._latest: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+        self._failures = 0
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def add(self, subject: str, failed: bool, now: float) -> None:
+        """A call about ``subject`` ended."""
+        if subject in self._latest:
+            self._drop(subject)
+        self._latest[subject] = (now, failed)
+        self._failures += failed
+        while len(self) > MOST_SUBJECTS or now - self._oldest()[1] >= SPAN:
+            self._drop(self._oldest()[0])
+
+    def half_failed(self) -> bool:
+        """Whether a half of them failed, if they are many enough to tell."""
+        return len(self) >= MIN_SUBJECTS and 2 * self._failures >= len(self)
+
+    def _oldest(self) -> tuple[str, float]:
+        subject = next(iter(self._latest))
+        return subject, self._latest[subject][0]
+
+    def _drop(self, subject: str) -> None:
+        self._failures -= self._latest.pop(subject)[1]
 
 
 class Breaker:
@@ -68,13 +102,12 @@ class Breaker:
         self._forget()
 
     def _forget(self) -> None:
-        self._calls, self._failures = Window(), Window()
+        self._recent = RecentOutcomes()
         self._end_row()
 
     def _end_row(self) -> None:
-        self._row = 0
-        self._odd: set[str] = set()
-        self._held_back = 0
+        self._row = self._unreachable = 0
+        self._subjects: set[str] = set()
 
     def wait(self, now: float) -> float:
         """Seconds until a call may begin; 0: now."""
@@ -91,44 +124,40 @@ class Breaker:
             self._turn("probing")
         return self._openings
 
-    def end(self, ticket: int, verdict: Verdict, now: float, subject: str = "") -> None:
-        """A call ended. ``subject`` tells calls apart whose faults have no meaning."""
+    def end(self, ticket: int, verdict: Verdict, now: float, subject: str) -> None:
+        """A call ended. ``subject`` is what it was about, as text."""
         if ticket != self._openings:
             return
         if verdict in (Verdict.ANSWER, Verdict.UNSIGNED):
-            self._answered(now)
+            self._answered(now, subject)
         elif verdict is not Verdict.UNKNOWN:
-            self._calls.add(now)
-            self._failed(self._failures_in(verdict, subject), now)
+            self._failed(verdict, now, subject)
         if self.state == "probing":
             self._turn("open")  # a probe that taught nothing: the next call is one again
 
-    def _answered(self, now: float) -> None:
+    def _answered(self, now: float, subject: str) -> None:
         if self.state == "probing":
             self._forget()
             self._turn("closed")
         self._end_row()
-        self._calls.add(now)
+        self._recent.add(subject, False, now)
 
-    def _failures_in(self, verdict: Verdict, subject: str) -> int:
-        """How many failures have become certain: odd faults are held back until they are many."""
-        if verdict is Verdict.FAILURE:
-            return 1
-        self._held_back += 1
-        if len(self._odd) < ODD_SUBJECTS:
-            self._odd.add(subject)
-        if len(self._odd) < ODD_SUBJECTS:
-            return 0
-        certain, self._held_back = self._held_back, 0
-        return certain
-
-    def _failed(self, count: int, now: float) -> None:
-        self._row += count
-        self._failures.add(now, count)
-        calls = self._calls.total(now)
-        many = calls >= MIN_CALLS and 2 * self._failures.total(now) >= calls
-        if count and (self.state == "probing" or self._row >= ROW or many):
+    def _failed(self, verdict: Verdict, now: float, subject: str) -> None:
+        self._row += 1
+        self._unreachable += verdict is Verdict.UNREACHABLE
+        if len(self._subjects) < DIFFERENT:
+            self._subjects.add(subject)
+        self._recent.add(subject, True, now)
+        if self._is_outage():
             self._open(now)
+
+    def _is_outage(self) -> bool:
+        """Whether what failed proves something of the farm, and not of one subject alone."""
+        different = len(self._subjects) >= DIFFERENT
+        if self.state == "probing":
+            return different or self._unreachable > 0
+        in_a_row = self._unreachable >= ROW or (different and self._row >= ROW)
+        return in_a_row or self._recent.half_failed()
 
     def _open(self, now: float) -> None:
         if self.state == "closed":
@@ -138,6 +167,7 @@ class Breaker:
         jitter = self._uniform(1 - JITTER, 1 + JITTER)
         self._until = now + min(self._hold * jitter, MAX_HOLD)
         self._openings += 1
+        self._forget()
         self._turn("open")
 
     def _turn(self, state: BreakerState) -> None:
@@ -152,7 +182,7 @@ class Guard:
         self._breaker = breaker
         self._retry = retry or RetryPolicy()
         self._paused_until = 0.0
-        self._unsigned = 0
+        self._unsigned: set[str] = set()
         self._unsigned_until = 0.0
 
     def refusal(self, now: float) -> UpstreamUnavailable | None:
@@ -175,19 +205,21 @@ class Guard:
         """A call begins: the ticket to ``end`` it with. Raises UpstreamUnavailable instead."""
         if refusal := self.refusal(now):
             raise refusal
-        if self._unsigned >= UNSIGNED_ROW:
+        if len(self._unsigned) >= DIFFERENT:
             self._unsigned_until = now + UNSIGNED_HOLD
         self._retry.begin(now)
         return self._breaker.begin()
 
-    def end(self, ticket: int, verdict: Verdict, now: float, subject: str = "") -> None:
+    def end(self, ticket: int, verdict: Verdict, now: float, subject: str) -> None:
         """A call ended, its retry included. ``subject`` is what it was about, as text."""
         if verdict is Verdict.UNSIGNED:
-            self._unsigned += 1
-            if self._unsigned >= UNSIGNED_ROW:
+            if len(self._unsigned) < DIFFERENT:
+                self._unsigned.add(subject)
+            if len(self._unsigned) >= DIFFERENT:
                 self._unsigned_until = now + UNSIGNED_HOLD
         elif verdict is Verdict.ANSWER:
-            self._unsigned, self._unsigned_until = 0, 0.0
+            self._unsigned.clear()
+            self._unsigned_until = 0.0
         self._breaker.end(ticket, verdict, now, subject)
 
     def pause(self, seconds: float | None, now: float) -> float:

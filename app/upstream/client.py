@@ -7,10 +7,10 @@ JSON.
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from app.core import errors
 from app.core.call import Call, OAuthStep, VisitorCall
@@ -34,10 +34,12 @@ from app.upstream.transport import Hear, Message, Received, Transport
 from app.upstream.visitor_messages import UserSigning, visitor_message
 from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
 
+T = TypeVar("T")
+
 VERDICTS: tuple[tuple[type[errors.GatewayError], Verdict], ...] = (
     (errors.UpstreamUnavailable, Verdict.UNKNOWN),  # it asked for a pause, and gets it
     (errors.Overloaded, Verdict.UNKNOWN),  # our own shortage
-    (errors.UpstreamFault, Verdict.ODD),
+    (errors.UpstreamUnreachable, Verdict.UNREACHABLE),
     (errors.UpstreamRejectedCall, Verdict.ANSWER),
     (errors.UpstreamRefusedCredentials, Verdict.ANSWER),
     (errors.Refused, Verdict.ANSWER),
@@ -82,11 +84,14 @@ class UpstreamClient:
     recorder: Recorder | None = None
     _decoding: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def call(self, call: Call, *, background: bool = False) -> Value:
-        """The decoded answer. Raises errors.Refused or errors.UpstreamError, nothing else.
+    async def call(
+        self, call: Call, *, read: Callable[[Value], Awaitable[T]], background: bool = False
+    ) -> T:
+        """What ``read`` makes of the decoded answer. Raises errors.Refused or errors.UpstreamError.
 
-        The deadline is absolute: it covers the wait for a place, the retry, and a farm that drips.
-        A call in the ``background``, for which nobody waits, is not tried again.
+        ``read`` raises the same if the answer is of no use, or about something else. The deadline
+        is absolute: it covers the wait for a place, the retry, and a farm that drips. A call in
+        the ``background``, for which nobody waits, is not tried again.
         """
         question = Question(call, self.clock() + self.deadline)
         try:
@@ -94,7 +99,7 @@ class UpstreamClient:
                 raise refusal  # at once: who must not ask need not wait for a place
             async with self.bulkhead.place():
                 with self._judged(question):
-                    return await self._tried(question, background)
+                    return await read(await self._tried(question, background))
         except errors.GatewayError as error:
             error.method, error.arguments = call.method, call.told
             if not error.asked:
