@@ -426,7 +426,9 @@ def streaming() -> Any:
 @pytest.fixture(scope="module")
 def impatient(_farm: Farm) -> Iterator[str]:
     """A gateway that waits for a second only."""
-    server = serving(create_app(settings_for(_farm.url)), limits=Limits(receive=1, send=1))
+    server = serving(
+        create_app(settings_for(_farm.url)), limits=Limits(receive=1, send=1, keep_alive=1)
+    )
     with running(server) as url:
         yield url
 
@@ -468,6 +470,24 @@ def test_who_goes_on_asking_stays_connected(farm: Farm) -> None:
             client.sendall(GET + b"\r\n")
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
             time.sleep(0.05)
+
+
+def test_an_idle_connection_outlives_the_time_of_a_request(farm: Farm) -> None:
+    limits = Limits(receive=1, send=1, keep_alive=600)
+    with (
+        running(serving(create_app(settings_for(farm.url)), limits=limits)) as url,
+        connect(url) as idle,
+        connect(url) as silent,
+        connect(url) as begun,
+    ):
+        for client in (idle, begun):
+            client.sendall(GET + b"\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        begun.sendall(GET)
+        assert silent.recv(1) == b"", "it never sent a request"
+        assert begun.recv(1) == b"", "it began one and sent no more"
+        idle.sendall(GET + b"\r\n")
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_slow_answer_is_not_the_clients_fault(impatient: str, farm: Farm) -> None:

@@ -15,8 +15,8 @@ import pytest
 from app.core.cache_entry import CacheEntry, digest
 from app.edge.application import EdgeApplication
 from app.main import create_app
-from app.server.connection import AT_ONCE
 from app.server.deadlines import Limits
+from app.server.request_reader import AT_ONCE
 from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import settings_for
 from tests.programs import WITHIN

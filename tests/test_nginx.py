@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.config.settings import Settings
 from app.edge.api_keys import new_key
 from app.server.deadlines import LIMITS
 from tests.conftest import Farm, StartGateway
@@ -197,7 +198,7 @@ def test_one_of_two_gateways_is_enough(start_nginx: StartNginx, tmp_path: Path, 
 def test_nginx_parts_with_an_idle_connection_before_the_gateway_does() -> None:
     upstream = CONFIGURATION.partition("upstream rfgw {")[2].partition("}")[0]
     (seconds,) = re.findall(r"^ +keepalive_timeout (\d+)s;$", upstream, re.MULTILINE)
-    assert int(seconds) < LIMITS.receive
+    assert int(seconds) < LIMITS.keep_alive == Settings.model_fields["keep_alive"].default
 
 
 def older(directory: Path, names: int, gateway: int, port: int) -> str:

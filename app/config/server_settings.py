@@ -24,6 +24,9 @@ class ServerSettings(SettingsBase):
     shutdown_grace: float = Field(
         5, ge=0, le=10, description="How long requests are still welcome after SIGTERM."
     )
+    keep_alive: float = Field(
+        75, ge=1, le=3600, description="How long a connection may be idle between two requests."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least serious log line that is written."
     )

@@ -7,38 +7,27 @@ the application makes that answer too.
 import asyncio
 from typing import Any
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.server.application import Application
 from app.server.deadlines import Deadlines, Limits
 from app.server.lingering_close import (
-    PASSED_OVER,
     LingeringTransport,
     last_cycle,
     reset,
     without_chunks,
 )
-from app.server.read_buffer import ReadBuffer
 from app.server.request_head import (
-    GUARDED,
-    MALFORMED,
-    MAX_HEAD,
-    TOO_LARGE,
     BodyUnwanted,
-    Framing,
-    RequestRejected,
     check_size,
     origin_form,
     unread,
 )
+from app.server.request_reader import RequestReader
 from app.server.write_buffer import WriteBuffer
 
-AT_ONCE = 8
-"""Requests in a row that a client who pipelines is answered before others have their turn."""
 
-
-class Connection(HttpToolsProtocol):
+class Connection(RequestReader):
     """One connection. The server has to ``check_timeouts`` at it once a second.
 
     Whatever is refused is answered once, in its turn; then nothing more is read as a request. What
@@ -48,14 +37,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *, limits: Limits, **given: Any) -> None:
         super().__init__(**given)  # by the server
         self.application: Application = self.config.loaded_app
-        self.over = False  # whatever still comes is no request
-        self.received = 0  # whole requests
         self._answering: RequestResponseCycle | None = None
-        self._framing = Framing()
-        self._passed = 0  # bytes since it is over
-        self._pending = 0  # bytes of a head that is not whole yet, at most
-        self._bulk = False  # whether the head that is read may be too large
-        self._read_buffer = ReadBuffer()
         self._deadlines = Deadlines(limits, self.loop.time())
 
     # --- What comes ---
@@ -64,68 +46,6 @@ class Connection(HttpToolsProtocol):
         """The client is there."""
         super().connection_made(transport)
         self._write_buffer = WriteBuffer(transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse, or pass over what comes after the end."""
-        if self.over:
-            self._passed += len(data)
-            if self._passed > PASSED_OVER:
-                self.transport.pause_reading()
-            return
-        self._read_buffer.add(data)
-        self._parse()
-
-    def _parse(self) -> None:
-        """Parse one head after the other until a request, or this client, waits for its turn.
-
-        What follows stays unread: it fills the client's buffers, not this process's memory.
-        """
-        if self.transport.is_closing():
-            return
-        stop = self.received + AT_ONCE
-        while self._read_buffer and not self.pipeline and not self.over:
-            if self.received == stop:
-                self.loop.call_soon(self._parse)
-                break
-            self._feed(self._read_buffer.take())
-        if self.over:
-            self._read_buffer.clear()
-        if self._read_buffer:
-            self.flow.pause_reading()
-        elif not self.pipeline:
-            self.flow.resume_reading()
-
-    def _feed(self, piece: bytes) -> None:
-        received = self.received
-        self._bulk = self._pending + len(piece) > MAX_HEAD
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            # The answer is an ordinary one. What follows may be of the other protocol already.
-            self.over = True
-            self.cycle.keep_alive = False
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            if not isinstance(cause, BodyUnwanted):
-                self._refuse(cause.status if isinstance(cause, RequestRejected) else MALFORMED)
-        else:
-            # Of the next head, at most this piece has come; most often it is nothing.
-            more = self._pending + len(piece)
-            self._pending = more if self.received == received else min(len(piece), MAX_HEAD)
-            if self._pending > 2 * MAX_HEAD:  # the parser keeps a field until it is whole
-                self._refuse(TOO_LARGE)
-
-    def on_message_begin(self) -> None:
-        """A head begins. What ASGI wants to know waits until ASGI is asked."""
-        self.url = b""
-        self.headers = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A whole field. The blanks behind a value are none of it (RFC 9112 section 5)."""
-        name, value = name.lower(), value.rstrip(b" \t")
-        self.headers.append((name, value))
-        if name in GUARDED:
-            self._framing.read(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let the application answer."""
@@ -151,8 +71,7 @@ class Connection(HttpToolsProtocol):
         if self._under_way():
             self.cycle.more_body = False
             self.cycle.message_event.set()
-        self.received += 1
-        self._framing.begin()
+        super().on_message_complete()
 
     # --- What goes ---
 
@@ -227,8 +146,13 @@ class Connection(HttpToolsProtocol):
 
     def check_timeouts(self, now: float) -> None:
         """Close the connection if its client has let us wait too long, by the loop's time."""
-        unsent, busy = self.transport.get_write_buffer_size(), self._under_way()
-        passed = self._deadlines.passed(now, received=self.received, unsent=unsent, answering=busy)
+        passed = self._deadlines.passed(
+            now,
+            received=self.received,
+            begun=self.begun,
+            unsent=self.transport.get_write_buffer_size(),
+            answering=self._under_way(),
+        )
         if passed is not None:
             self._abandon()
             if passed == "send":

@@ -1,4 +1,4 @@
-"""How long a client may take: for a whole request, and without taking what is ready for it."""
+"""How long a client may take: for a whole request, between two, and to take its answer."""
 
 from typing import Literal, NamedTuple
 
@@ -7,9 +7,11 @@ class Limits(NamedTuple):
     """Seconds that a client may take."""
 
     receive: float = 10.0
-    """For a whole request, counted from the connection's start or the end of the last answer."""
+    """For a whole request, counted from the connection's start or the request's first byte."""
     send: float = 30.0
     """Without taking anything of what is ready for it."""
+    keep_alive: float = 75.0
+    """From the end of an answer to the first byte of the next request."""
 
 
 LIMITS = Limits()
@@ -25,23 +27,29 @@ class Deadlines:
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
         self._since = now
-        self._last = (0, 0)
+        self._last = (0, False, 0)
 
     def passed(
-        self, now: float, *, received: int, unsent: int, answering: bool
-    ) -> Literal["receive", "send"] | None:
+        self, now: float, *, received: int, begun: bool, unsent: int, answering: bool
+    ) -> Literal["receive", "send", "keep_alive"] | None:
         """Which deadline has passed.
 
-        ``received`` are the whole requests so far, ``unsent`` the bytes that wait to be sent; an
-        answer that is still being made (``answering``) is not the client's delay.
+        ``received`` are the whole requests so far, and a further one may have ``begun``; ``unsent``
+        are the bytes that wait to be sent. An answer that is still being made (``answering``) is
+        not the client's delay.
         """
-        before_received, before_unsent = self._last
-        self._last = (received, unsent)
+        before_received, before_begun, before_unsent = self._last
+        self._last = (received, begun, unsent)
         progress = unsent < before_unsent or (unsent and not before_unsent)
-        if (answering and not unsent) or received != before_received or progress:
+        # The first request of a connection has no more time for having begun late.
+        begins = begun and not before_begun and received > 0
+        if (answering and not unsent) or received != before_received or progress or begins:
             self._since = now
-        elif unsent:
+            return None
+        if unsent:
             return "send" if now - self._since >= self._limits.send else None
-        elif now - self._since >= self._limits.receive:
-            return "receive"
-        return None
+        is_idle = received > 0 and not begun
+        limit = self._limits.keep_alive if is_idle else self._limits.receive
+        if now - self._since < limit:
+            return None
+        return "keep_alive" if is_idle else "receive"

@@ -41,6 +41,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     settings = loaded(parsed).settings
 
     from app.main import create_app, create_worker
+    from app.server.deadlines import Limits
     from app.server.listeners import ListenError, address, listeners
     from app.server.server import Config
     from app.server.supervisor import serve
@@ -59,7 +60,12 @@ def _serve(parsed: argparse.Namespace) -> int:
             logs.event("listening", **address(listener))
         if sys.stderr is not None and sys.stderr.isatty():
             sys.stderr.write(_glance(settings, [url_of(**address(each)) for each in opened]))
-        config = Config(build, workers=settings.workers, grace=settings.shutdown_grace)
+        config = Config(
+            build,
+            workers=settings.workers,
+            grace=settings.shutdown_grace,
+            limits=Limits(keep_alive=settings.keep_alive),
+        )
         serve(config, opened, multiprocess.fold if multiprocess else None, parsed.early)
     return 0
 
