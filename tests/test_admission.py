@@ -163,7 +163,7 @@ def test_a_preflight_needs_no_key_and_allows_to_send_one(keyed: httpx.Client) ->
 def test_a_stream_ends_when_its_key_is_taken_back(
     key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.edge.api_keys.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
     gateway = start_gateway(api_keys_file=tmp_path / "keys", fresh_active=1)
     _, line = new_key("site-a")
     with gateway.stream("GET", "/sessions/1005/events", headers={"x-api-key": key}) as stream:
@@ -211,7 +211,7 @@ def test_with_keys_answers_are_private_and_kept_ones_come_from_the_front(
 def test_keys_are_exchanged_while_it_runs(
     key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.edge.api_keys.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
     gateway = start_gateway(api_keys_file=tmp_path / "keys")
     assert gateway.get("/sessions/1008", headers={"x-api-key": key}).status_code == 200
     other, line = new_key("site-a")

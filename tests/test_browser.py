@@ -24,6 +24,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    Route,
     expect,
     sync_playwright,
 )
@@ -33,6 +34,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.gateway import Gateway
 from app.edge.api_keys import new_key
 from app.main import create_app
+from app.sandbox.data import LIVES
 from app.sandbox.server import create_farm, farm_server
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import Wrapped, client_of, running, serving
@@ -397,6 +399,53 @@ def test_the_frontend_guide_s_loop_asks_the_farm_once_while_the_answer_is_fresh(
       await watch(1006, () => ++shown === 3 && stop.abort(), stop.signal);
     }}""")
     assert calls == [(5000, 1), (3000, 1), (1000, 1)]
+
+
+@pytest.fixture
+def forty(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One session that moves, and 39 that the sandbox knows for the time of a test."""
+    ids = list(range(2001, 2040))
+    for id in ids:
+        monkeypatch.setitem(LIVES, id, ("active", 100))
+    return [1005, *ids]
+
+
+def test_the_frontend_guide_s_page_of_forty_is_live_and_a_fetch_beside_it_answers(
+    open_page: OpenPage, start_gateway: StartGateway, foreign_url: str, forty: list[int]
+) -> None:
+    """Over HTTP/1.1, where seven streams would stand still; a refused first try is waited out."""
+    gateway = start_gateway(fresh_active=0.2)
+    url = str(gateway.base_url).rstrip("/")
+    tried: list[str] = []
+    page = open_page(foreign_url).page
+
+    def route(route: Route) -> None:
+        tried.append(route.request.url)
+        route.fulfill(status=502) if len(tried) <= 2 else route.continue_()
+
+    page.route(f"{url}/sessions/events?*", route)
+    told = page.evaluate(f"""async () => {{
+      const setTimeout = (act, milliseconds) => (waits.push(milliseconds), queueMicrotask(act));
+      const waits = [];
+      {guide_snippets(url)}
+      const seen = new Map();
+      const beside = await new Promise((resolve) => {{
+        let moved = 0;
+        const stop = watchPage({forty}, (id, session) => {{
+          moved += seen.has(id) ? 1 : 0;
+          seen.set(id, session.progress.phase);
+          if (seen.size < 40 || moved < 2) return;
+          Promise.all(Array.from({{ length: 5 }}, () => getSession(42))).then((sessions) => {{
+            stop();
+            resolve(sessions.map(({{ id }}) => id));
+          }});
+        }});
+      }});
+      return [[...seen.keys()].sort(), beside, waits];
+    }}""")
+    assert told[:2] == [forty, [42] * 5]
+    first, second = told[2]
+    assert 500 <= first <= 1000 <= second <= 2000, "it waits longer each time, spread by chance"
 
 
 def test_a_tag_that_a_page_sets_itself_forces_no_refresh_with_max_age_0(

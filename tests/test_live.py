@@ -25,7 +25,9 @@ def parts() -> tuple[Subscriptions, Farm, Clock]:
 
 async def on_answer(subscriber: Subscriber) -> Update | None:
     async with asyncio.timeout(5):
-        return await subscriber.next()
+        told = await subscriber.next()
+    assert told is None or told[0] == CALL.key
+    return told and told[1]
 
 
 def is_silent(subscriber: Subscriber) -> bool:
@@ -129,6 +131,32 @@ async def test_who_comes_later_hears_what_is_known(
             assert await on_answer(second) is update
 
 
+async def test_of_several_calls_a_slow_reader_gets_the_newest_of_each(
+    parts: tuple[Subscriptions, Farm, Clock],
+) -> None:
+    subscriptions, _, _ = parts
+    other = GetSession(id=43)
+    with subscriptions.reader("a") as subscriber:
+        assert is_silent(subscriber)
+        for call in (CALL, other):
+            subscriber.begin(call.key, Update(ENTRY))
+            subscriptions.add(subscriber, call)
+        for digest in ("two", "three", "four"):
+            subscriptions.on_answer(CALL.key, ENTRY._replace(digest=digest))
+        subscriptions.on_answer(other.key, ENTRY._replace(digest="five"))
+        assert len(subscriptions) == 1
+        async with asyncio.timeout(5):
+            told = [await subscriber.next() for _ in range(4)]
+        assert told == [
+            (CALL.key, Update(ENTRY)),
+            (other.key, Update(ENTRY)),
+            (CALL.key, Update(ENTRY._replace(digest="four"))),
+            (other.key, Update(ENTRY._replace(digest="five"))),
+        ]
+        assert is_silent(subscriber)
+    assert subscriptions._topics == {}
+
+
 async def test_there_is_room_for_so_many_in_all_and_of_one_client(
     parts: tuple[Subscriptions, Farm, Clock],
 ) -> None:
@@ -157,8 +185,19 @@ async def test_when_the_last_has_left_nothing_is_left_behind(
         assert len(asyncio.all_tasks() - before) == 1
     assert subscriptions._topics == {}
     assert not subscriptions._clients
+    assert not subscriptions._subscribers
     await asyncio.wait(asyncio.all_tasks() - before, timeout=5)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_reader_that_has_left_watches_nothing_more(
+    parts: tuple[Subscriptions, Farm, Clock],
+) -> None:
+    subscriptions, _, _ = parts
+    with subscriptions.reader("a") as subscriber:
+        pass
+    subscriptions.add(subscriber, CALL)
+    assert subscriptions._topics == {}
 
 
 async def test_at_the_end_everyone_hears_that_there_is_no_more(

@@ -148,6 +148,7 @@ def test_operations_have_names_and_tags_of_their_own() -> None:
         "getSessions",
         "listProblems",
         "streamSessionEvents",
+        "streamSessions",
     ]
     described = {tag["name"] for tag in DOCUMENT["tags"] if tag["description"]}
     for operation in OPERATIONS.values():

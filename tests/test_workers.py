@@ -77,10 +77,10 @@ def client_of_each(address: str, stack: ExitStack) -> dict[str, httpx.Client]:
 
 
 class Watcher:
-    """One stream, and what it has brought so far."""
+    """One stream, and what it has brought so far of session 1005."""
 
-    def __init__(self, http: httpx.Client, worker: str, stack: ExitStack) -> None:
-        answer = stack.enter_context(http.stream("GET", "/sessions/1005/events"))
+    def __init__(self, http: httpx.Client, worker: str, stack: ExitStack, path: str) -> None:
+        answer = stack.enter_context(http.stream("GET", path))
         assert (answer.status_code, worker_of(answer)) == (200, worker)
         self.events: list[Event] = []
         threading.Thread(target=self._read, args=[answer], daemon=True).start()
@@ -88,22 +88,29 @@ class Watcher:
     def _read(self, answer: httpx.Response) -> None:
         self.events.extend(parsed(answer.iter_lines()))
 
-    def seen(self) -> set[str]:
-        """The answers' tags."""
-        return {event.id for event in list(self.events)}
+    def seen(self) -> set[int]:
+        """How far the session was."""
+        told = [event.data.get("session", event.data) for event in list(self.events)]
+        return {session["partsRendered"] for session in told if session["id"] == 1005}
 
 
 def test_watchers_of_both_workers_hear_of_every_change_for_one_call_a_lifetime(
     directory: Path, farm: Farm
 ) -> None:
+    paths = ["/sessions/1005/events", "/sessions/events?ids=42,1005"]
     with two_workers(directory, farm) as (program, address), ExitStack() as stack:
         clients = client_of_each(address, stack)
-        subscribers = [Watcher(http, worker, stack) for worker, http in clients.items()]
+        for http in clients.values():
+            assert http.get("/sessions/42").is_success  # and is asked for no more
+        subscribers = [
+            Watcher(http, worker, stack, path)
+            for (worker, http), path in zip(clients.items(), paths, strict=True)
+        ]
         until(lambda: all(subscriber.seen() for subscriber in subscribers))
         began, before = time.monotonic(), farm.calls()
         already = set.union(*(subscriber.seen() for subscriber in subscribers))
 
-        def heard_by_all() -> set[str]:
+        def heard_by_all() -> set[int]:
             return set.intersection(*(subscriber.seen() for subscriber in subscribers)) - already
 
         until(lambda: len(heard_by_all()) >= 4)

@@ -5,18 +5,20 @@ Knows how items are put together from kept bytes. Must not know what the items a
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from fastapi import Request, Response
 
-from app.api.problems import CODES
+from app.api.problems import CODES, Problems
 from app.api.projection import Fields, project
 from app.api.replies import JSON, Replies, if_none_match, matches, wish_of_request
 from app.core import errors
 from app.core.cache_entry import CacheEntry, digest
 from app.core.call import Call
 from app.core.fetch_result import CacheDirectives, FetchResult
+from app.core.gateway import Gateway
+from app.core.subscriptions import Update
 from app.telemetry.request_context import current_request
 
 AT_ONCE = 8
@@ -50,11 +52,12 @@ class Lists:
         that ends.
         """
         self._replies.check_accept(request)
-        answers = await self._fetch(list(calls.values()), wish_of_request(request))
+        answers = await self._fetch(calls, wish_of_request(request))
         outcomes = {answer.outcome for answer in answers}
         current_request().outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
+        path = request.scope["path"]
         items = [
-            self._item(request, number, name, answer, fields)
+            item_of(self._replies.problems, path, number, name, cut(answer, fields))
             for number, answer in zip(calls, answers, strict=True)
         ]
         tag = digest("\n".join(item.tag for item in items).encode())
@@ -72,45 +75,64 @@ class Lists:
         body = b'{"items":[%b]}' % b",".join(item.body for item in items)
         return Response(body, headers=headers, media_type=JSON)
 
-    async def _fetch(self, calls: Sequence[Call], wish: CacheDirectives) -> list[FetchResult]:
-        """The answers in their order. What takes too long goes on, and fails only its item.
+    async def _fetch(self, calls: Mapping[int, Call], wish: CacheDirectives) -> list[FetchResult]:
+        """The answers in their order."""
+        answers: dict[int, FetchResult] = {}
+        gateway = self._replies.gateway
+        await fetch_each(gateway, calls, wish, self._patience, answers.__setitem__)
+        return [answers[number] for number in calls]
 
-        What is kept costs no switch of tasks: the first asker finds it all.
-        """
-        waiting = iter(calls)
-        answers: dict[str, FetchResult] = {}
 
-        async def ask() -> None:
-            for call in waiting:
-                answers[call.key] = await self._replies.gateway.fetch(call, wish)
+async def fetch_each(
+    gateway: Gateway,
+    calls: Mapping[int, Call],
+    wish: CacheDirectives,
+    patience: float,
+    on_answer: Callable[[int, FetchResult], None],
+) -> None:
+    """Fetch the calls, AT_ONCE at a time, and tell each answer with its number as it comes.
 
-        askers = [asyncio.create_task(ask()) for _ in calls[:AT_ONCE]]
-        done, late = await asyncio.wait(askers, timeout=self._patience)
-        for asker in late:
+    After ``patience`` seconds the others are told as too late; what is under way goes on. What is
+    kept costs no switch of tasks: the first asker finds it all.
+    """
+    waiting = iter(calls.items())
+    missing = dict(calls)
+
+    async def ask() -> None:
+        for number, call in waiting:
+            answer = await gateway.fetch(call, wish)
+            del missing[number]
+            on_answer(number, answer)
+
+    askers = [asyncio.create_task(ask()) for _ in range(min(AT_ONCE, len(calls)))]
+    try:
+        done, _ = await asyncio.wait(askers, timeout=patience)
+    finally:
+        for asker in askers:
             asker.cancel()
-        for asker in done:
-            asker.result()  # a bug is a bug of the whole
-        return [answers.get(call.key) or _too_late(call) for call in calls]
+    for asker in done:
+        asker.result()  # a bug is a bug of the whole
+    for number, call in missing.items():
+        on_answer(number, _too_late(call))
 
-    def _item(
-        self, request: Request, number: int, name: str, answer: FetchResult, fields: Fields
-    ) -> Item:
-        if answer.error is None:
-            assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-            entry = project(answer.entry, fields)
-            body = b'{"id":%d,"status":200,"%b":%b,"problem":null}'
-            return Item(body % (number, name.encode(), entry.body), f"{number} {entry.digest}")
-        problem = self._replies.problems.document(
-            CODES[type(answer.error)],
-            current_request().id,
-            error=answer.error,
-            path=f"{request.scope['path']}/{number}",
-        )
-        body = b'{"id":%d,"status":%d,"%b":null,"problem":%b}'
-        told = problem.model_dump_json().encode()
-        return Item(
-            body % (number, problem.status, name.encode(), told), f"{number} {problem.code}"
-        )
+
+def cut(answer: FetchResult | Update, fields: Fields) -> Update:
+    """An answer with the wanted fields alone."""
+    return Update(answer.entry and project(answer.entry, fields), answer.error)
+
+
+def item_of(problems: Problems, path: str, number: int, name: str, update: Update) -> Item:
+    """One item of a list at ``path``: the answer under ``name``, or a problem."""
+    if update.error is None:
+        assert update.entry is not None  # noqa: S101 - no error, so there is an entry
+        body = b'{"id":%d,"status":200,"%b":%b,"problem":null}'
+        words = (number, name.encode(), update.entry.body)
+        return Item(body % words, f"{number} {update.entry.digest}")
+    code, asked_by = CODES[type(update.error)], current_request().id
+    problem = problems.document(code, asked_by, error=update.error, path=f"{path}/{number}")
+    body = b'{"id":%d,"status":%d,"%b":null,"problem":%b}'
+    told = problem.model_dump_json().encode()
+    return Item(body % (number, problem.status, name.encode(), told), f"{number} {problem.code}")
 
 
 def _too_late(call: Call) -> FetchResult:

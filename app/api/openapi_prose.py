@@ -41,7 +41,15 @@ Server-sent events (WHATWG HTML, section 9.2). `{event}`: the data is one line o
 the id is its `ETag`. It comes at once, and after every change. `problem`: a Problem, once, when the
 answer can no longer be had; the stream goes on, and the next `{event}` says that it can be had
 again. `end`: a StreamEnd, the last one. A comment line comes in times of silence."""
-"""What a stream is made of."""
+"""What a stream of one session is made of."""
+
+ITEM_STREAM = """\
+Server-sent events (WHATWG HTML, section 9.2). `{event}`: the data is one line of JSON, a {schema}
+as the list has it. It comes for each id at once, and whenever that item changes: a new answer, a
+failure, once, and its end. Its id, at most 1 kB, tells what you have of all ids. `problem`: a
+Problem of the whole stream, which ends with it: the API key was taken back. `end`: a StreamEnd, the
+last one, when no item will change any more. A comment line comes in times of silence."""
+"""What a stream of several is made of."""
 
 LAST_EVENT_ID = {
     "name": "Last-Event-ID",

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 
 from app.api.batch import Lists
+from app.api.item_stream import ItemStream
 from app.api.problems import Problems
 from app.api.projection import Fields
 from app.api.replies import Replies
@@ -18,8 +19,8 @@ from app.core.subscriptions import Subscriptions
 class Responders:
     """Makes a ``Responder`` for each request. ``private`` keeps shared caches downstream out of it.
 
-    A list is answered within ``patience`` seconds. ``count_event`` is called with the name of each
-    event that is sent.
+    A list, and the first item of each id of a stream, come within ``patience`` seconds.
+    ``count_event`` is called with the name of each event that is sent.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Responders:
     ) -> None:
         self.replies = Replies(gateway, subscriptions, problems, private=private)
         self.lists = Lists(self.replies, patience)
-        self.streams = EventStreams(gateway, subscriptions, problems, count_event)
+        self.streams = EventStreams(
+            gateway, subscriptions, problems, count_event, patience=patience
+        )
 
     @property
     def open_streams(self) -> int:
@@ -60,6 +63,10 @@ class Responder:
     def stream(self, event: str, call: Call) -> Response:
         """The answer to one call now and after each change, as events of this name."""
         return EventStream(self._responders.streams, event, call)
+
+    def stream_many(self, name: str, calls: Mapping[int, Call], fields: Fields = ()) -> Response:
+        """The items of ``many``, each now and after each change, as events."""
+        return ItemStream(self._responders.streams, name, calls, fields)
 
 
 async def _responder(request: Request) -> Responder:

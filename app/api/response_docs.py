@@ -7,7 +7,7 @@ from typing import Any
 
 from app.api.error_codes import Code
 from app.api.error_meanings import MEANINGS
-from app.api.openapi_prose import STREAM
+from app.api.openapi_prose import ITEM_STREAM, STREAM
 from app.api.problems import PROBLEM_JSON
 from app.api.sse import EVENT_STREAM
 
@@ -59,21 +59,28 @@ def list_responses() -> dict[int | str, dict[str, Any]]:
 
 
 def stream_responses(event: str, schema: str, *codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The responses of a route that streams by Watch: ``event`` carries the named ``schema``.
+    """The responses of a route that streams one call: ``event`` carries the named ``schema``."""
+    return _stream(STREAM, event, schema, *codes, *FETCH_CODES)
 
-    OpenAPI 3.1 has no words for a stream's items: ``x-events`` names the schema of each.
-    """
+
+def item_stream_responses(schema: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that streams several calls: ``schema`` is that of each item."""
+    codes = Code.INVALID_REQUEST, Code.NOT_ACCEPTABLE, Code.OVERLOADED, Code.NOT_CACHED
+    return _stream(ITEM_STREAM, "item", schema, *codes)
+
+
+def _stream(words: str, event: str, schema: str, *codes: Code) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI 3.1 has no words for a stream's items: ``x-events`` names the schema of each."""
     data = {event: schema, "problem": "Problem", "end": "StreamEnd"}
     stream = {
-        "schema": {"type": "string", "description": STREAM.format(event=event, schema=schema)},
+        "schema": {"type": "string", "description": words.format(event=event, schema=schema)},
         "x-events": {name: {"$ref": f"#/components/schemas/{kind}"} for name, kind in data.items()},
     }
-    codes = (*codes, Code.RATE_LIMITED, Code.TOO_MANY_STREAMS, *FETCH_CODES)
     return {
         200: {
             "description": "The events, until there are no more.",
             "content": {EVENT_STREAM: stream},
         },
         204: {"description": "There will be no more events: do not come again."},
-        **problem_responses(*codes),
+        **problem_responses(*codes, Code.RATE_LIMITED, Code.TOO_MANY_STREAMS),
     }

@@ -1,10 +1,11 @@
-"""A watched call as server-sent events (WHATWG HTML section 9.2): news becomes frames.
+"""Watched calls as server-sent events (WHATWG HTML section 9.2): updates become frames.
 
 Knows the event stream's grammar and its connection. Must not know what is watched, nor how often
 the farm is asked for it.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Literal
 
@@ -18,9 +19,9 @@ from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES, Problems
 from app.api.replies import cache_status, matches, wish_of_request
 from app.core import errors
-from app.core.cache_entry import CacheEntry
 from app.core.call import Call
-from app.core.fetch_result import FetchResult
+from app.core.fetch_result import NO_DIRECTIVES, FetchResult
+from app.core.freshness import Uniform
 from app.core.gateway import Gateway
 from app.core.subscriptions import Subscriber, Subscriptions, Update
 from app.telemetry.request_context import current_request
@@ -38,8 +39,9 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx: pass each frame on as it comes
 ]
 
-RETRY = b"retry: 3000\n\n"
-"""Milliseconds after which a browser that lost its stream asks for it again."""
+RETRY = 1500, 3000
+"""Milliseconds after which a browser that lost its stream asks for it again, from and to: spread,
+so that the readers of a process that has ended do not come back all at once."""
 HEARTBEAT = b":\n\n"
 HEARTBEAT_EVERY = 12.0
 """Seconds of silence, at most: proxies close what is silent for long."""
@@ -55,7 +57,10 @@ END = b"event: end\ndata: %b\n\n" % StreamEnd(reason="final").model_dump_json().
 
 
 class EventStreams:
-    """What every stream needs. ``count`` hears the name of each event that is sent."""
+    """What every stream needs. ``count`` hears the name of each event that is sent.
+
+    What is asked for when a stream of several calls begins is answered within ``patience`` seconds.
+    """
 
     def __init__(
         self,
@@ -63,89 +68,82 @@ class EventStreams:
         subscriptions: Subscriptions,
         problems: Problems,
         count: Callable[[str], None],
+        *,
+        patience: float,
         heartbeat_every: float = HEARTBEAT_EVERY,
+        uniform: Uniform = random.uniform,
     ) -> None:
         self.gateway = gateway
         self.subscriptions = subscriptions
         self.problems = problems
         self.count = count
+        self.patience = patience
         self.heartbeat_every = heartbeat_every
+        self.uniform = uniform
         self.streams = 0
 
 
-class EventStream(Response):
-    """The events of one call for one reader. What goes wrong before the first is a problem.
+class ServerSentEvents(Response):
+    """Events for one reader. What goes wrong before the first is a problem.
 
     Each frame waits until the connection takes more: a slow reader gets the newest event next,
     however many there were meanwhile.
     """
 
-    def __init__(self, live: EventStreams, name: str, call: Call) -> None:
+    is_over = False
+    """Whether no more events are expected: what was watched has become final."""
+
+    def __init__(self, live: EventStreams) -> None:
         super().__init__()
         self._live = live
-        self._name = name
-        self._call = call
+
+    async def begin(self, request: Request, subscriber: Subscriber) -> Response | None:
+        """Have the reader watch. An answer, if one is to be sent in place of the stream."""
+        raise NotImplementedError
+
+    def frame(self, key: str, update: Update, scope: Scope) -> bytes:
+        """The event of an update of the call with this key; empty if it is no news."""
+        raise NotImplementedError
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request of ``scope``. Raises errors.GatewayError if it must not watch."""
         request = Request(scope)
-        headers = request.headers
-        if not quality(",".join(headers.getlist("accept")), EVENT_STREAM):
+        if not quality(",".join(request.headers.getlist("accept")), EVENT_STREAM):
             raise errors.NotAcceptable
-        gateway = self._live.gateway
-        kept = None
-        if wish_of_request(request).only_if_cached:  # before the hub, which asks the farm
-            kept = await gateway.fetch(self._call, KEPT_ONLY)
-            if kept.error is not None:
-                await self._problem(kept, kept.error, scope)(scope, receive, send)
+        with self._live.subscriptions.reader(client_of(scope)) as subscriber:
+            instead = await self.begin(request, subscriber)
+            if instead is not None:
+                await instead(scope, receive, send)
                 return
-        with self._live.subscriptions.watch(self._call, client_of(scope)) as subscriber:
-            answer = kept or await gateway.fetch(self._call)
-            if answer.error is not None:
-                await self._problem(answer, answer.error, scope)(scope, receive, send)
-                return
-            assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-            last = headers.get("last-event-id", "").encode("latin-1")
-            known = bool(last) and matches(last, answer.entry.digest)
-            over = known and answer.entry.final  # 204 tells a browser not to come again
-            fields = [NO_STORE, VARY] if over else HEADERS
-            await send({"type": START, "status": 204 if over else 200, "headers": fields})
-            if not over and current_request().method != "HEAD":
+            await send({"type": START, "status": 200, "headers": HEADERS})
+            if current_request().method != "HEAD":
                 gone = asyncio.create_task(_await_end(receive, subscriber))
                 self._live.streams += 1
                 try:
-                    await self._tell(answer.entry, subscriber, scope, send, known=known)
+                    await self.tell(subscriber, scope, send)
                 finally:
                     self._live.streams -= 1
                     gone.cancel()
             await send({"type": BODY, "body": b""})
 
-    def _problem(self, answer: FetchResult, error: errors.GatewayError, scope: Scope) -> Response:
-        """What is sent instead of a stream that cannot begin."""
-        words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
-        return self._live.problems.of(error, scope, words)
-
-    async def _tell(
-        self, entry: CacheEntry, subscriber: Subscriber, scope: Scope, send: Send, *, known: bool
-    ) -> None:
-        """The entry, unless it is ``known``, and then all news, until there will be no more."""
-        await _write(send, RETRY)
-        update: Update | None = Update(entry)
-        told = entry.digest if known else ""
-        while update is not None:
+    async def tell(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
+        """All updates that are news, until there will be no more."""
+        await _write(send, b"retry: %d\n\n" % self._live.uniform(*RETRY))
+        while (told := await self._next(subscriber, scope, send)) is not None:
             if not is_authorized(scope):
-                await _write(send, self._frame(Update(None, errors.Unauthorized()), scope))
+                await _write(send, self.problem(errors.Unauthorized(), scope))
                 return
-            if update.state != told:
-                told = update.state
-                await _write(send, self._frame(update, scope))
-            if update.entry is not None and update.entry.final:
+            frame = self.frame(*told, scope)
+            if frame:
+                await _write(send, frame)
+            if self.is_over:
                 self._live.count("end")
                 await _write(send, END)
                 return
-            update = await self._next(subscriber, scope, send)
 
-    async def _next(self, subscriber: Subscriber, scope: Scope, send: Send) -> Update | None:
+    async def _next(
+        self, subscriber: Subscriber, scope: Scope, send: Send
+    ) -> tuple[str, Update] | None:
         """The next update. A key that has been taken back is noticed with the next comment."""
         while True:
             try:
@@ -153,24 +151,67 @@ class EventStream(Response):
                     return await subscriber.next()
             except TimeoutError:
                 if not is_authorized(scope):
-                    return Update(None, errors.Unauthorized())
+                    return "", Update(None, errors.Unauthorized())
                 await _write(send, HEARTBEAT)
 
-    def _frame(self, update: Update, scope: Scope) -> bytes:
-        """JSON has no line ends of its own, so that one data line holds it."""
+    def problem(self, error: errors.GatewayError, scope: Scope) -> bytes:
+        """The event that tells of an error. JSON has no line ends, so one data line holds it."""
+        problem = self._live.problems.document(
+            CODES[type(error)], current_request().id, error=error, path=scope["path"]
+        )
+        self._live.count("problem")
+        return b"event: problem\ndata: %b\n\n" % problem.model_dump_json().encode()
+
+    def refusal(self, answer: FetchResult, error: errors.GatewayError, scope: Scope) -> Response:
+        """What is sent in place of a stream that cannot begin."""
+        words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
+        return self._live.problems.of(error, scope, words)
+
+
+class EventStream(ServerSentEvents):
+    """The events of one call: each has its entity tag as id, and the whole answer as data."""
+
+    def __init__(self, live: EventStreams, name: str, call: Call) -> None:
+        super().__init__(live)
+        self._name = name
+        self._call = call
+        self._state = ""  # what the reader knows
+
+    async def begin(self, request: Request, subscriber: Subscriber) -> Response | None:
+        """A problem if there is no answer to begin with; 204 if the reader knows the last one."""
+        kept_only = wish_of_request(request).only_if_cached
+        wish = KEPT_ONLY if kept_only else NO_DIRECTIVES
+        answer = await self._live.gateway.fetch(self._call, wish)
+        if answer.error is not None:
+            return self.refusal(answer, answer.error, request.scope)
+        assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
+        last = request.headers.get("last-event-id", "").encode("latin-1")
+        if last and matches(last, answer.entry.digest):
+            if answer.entry.final:
+                return no_more()
+            self._state = answer.entry.digest
+        subscriber.begin(self._call.key, Update(answer.entry))
+        self._live.subscriptions.add(subscriber, self._call)
+        return None
+
+    def frame(self, key: str, update: Update, scope: Scope) -> bytes:
+        """``session`` or ``problem``, once for each state."""
+        self.is_over = update.entry is not None and update.entry.final
+        if update.state == self._state:
+            return b""
+        self._state = update.state
         if update.error is not None:
-            problem = self._live.problems.document(
-                CODES[type(update.error)],
-                current_request().id,
-                error=update.error,
-                path=scope["path"],
-            )
-            self._live.count("problem")
-            return b"event: problem\ndata: %b\n\n" % problem.model_dump_json().encode()
+            return self.problem(update.error, scope)
         assert update.entry is not None  # noqa: S101 - no error, so there is an entry
         self._live.count(self._name)
         words = (self._name.encode(), update.entry.digest.encode(), update.entry.body)
         return b'event: %b\nid: "%b"\ndata: %b\n\n' % words
+
+
+def no_more() -> Response:
+    """204 tells a browser not to come again."""
+    fields = {name.decode(): text.decode() for name, text in (NO_STORE, VARY)}
+    return Response(status_code=204, headers=fields)
 
 
 async def _write(send: Send, frame: bytes) -> None:

@@ -1,7 +1,7 @@
 """Who watches which call, and the one poller that asks for all watchers of it."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -34,30 +34,47 @@ class Update(NamedTuple):
 
 
 class Subscriber:
-    """One reader. It holds the newest news and no queue: a slow one misses what is in between."""
+    """One reader of one or several calls.
 
-    def __init__(self, update: Update | None, *, over: bool) -> None:
+    It holds the newest update of each call and no queue: a slow one misses what is in between.
+    """
+
+    def __init__(self, *, over: bool) -> None:
+        self.topics: list[Topic] = []
+        self.is_over = over
         self._bell = asyncio.Event()
-        self._update = update
-        self._over = over
-        if update or over:
+        self._first: deque[tuple[str, Update]] = deque()
+        self._updates: dict[str, Update] = {}
+        if over:
             self._bell.set()
 
-    def tell(self, update: Update) -> None:
-        """There is news, in place of what has not been read yet."""
-        self._update = update
+    def begin(self, key: str, update: Update) -> None:
+        """What the reader is told first of a call, even if there is a newer update by then."""
+        self._first.append((key, update))
+        self._bell.set()
+
+    def tell(self, key: str, update: Update) -> None:
+        """There is an update of a call, in place of the one that has not been read yet."""
+        self._updates[key] = update
         self._bell.set()
 
     def end(self) -> None:
         """There will be no more."""
-        self._over = True
+        self.is_over = True
         self._bell.set()
 
-    async def next(self) -> Update | None:
-        """The newest news, once it is there; None at the end."""
+    async def next(self) -> tuple[str, Update] | None:
+        """A call's key and its newest update, once there is one; None at the end."""
         await self._bell.wait()
-        self._bell.clear()
-        return None if self._over else self._update
+        told = None
+        if self._first:
+            told = self._first.popleft()
+        elif not self.is_over:
+            key = next(iter(self._updates))
+            told = key, self._updates.pop(key)
+        if not (self._first or self._updates or self.is_over):
+            self._bell.clear()
+        return told
 
 
 class Topic:
@@ -77,7 +94,7 @@ class Topic:
         if self.update is None or self.update.state != update.state:
             self.update = update
             for subscriber in self.subscribers:
-                subscriber.tell(update)
+                subscriber.tell(self.call.key, update)
 
 
 class Subscriptions:
@@ -92,6 +109,7 @@ class Subscriptions:
         self._most = most
         self._per_client = per_client
         self._clients: Counter[str] = Counter()
+        self._subscribers: set[Subscriber] = set()
         self._topics: dict[str, Topic] = {}
         self._over = False
         gateway.subscribe(self.on_answer)
@@ -107,8 +125,8 @@ class Subscriptions:
             topic.publish(Update(entry, refusal(topic.call, entry)))
 
     @contextmanager
-    def watch(self, call: Call, client: str) -> Iterator[Subscriber]:
-        """A watcher of ``call`` for the time of the block.
+    def reader(self, client: str) -> Iterator[Subscriber]:
+        """A reader who watches nothing yet, for the time of the block: see ``add``.
 
         Raises errors.Overloaded or errors.TooManyStreams if there is no room for one more.
         """
@@ -116,26 +134,46 @@ class Subscriptions:
             raise errors.Overloaded("watchers", asked=False)
         if self._clients[client] >= self._per_client:
             raise errors.TooManyStreams
-        topic = self._topics.get(call.key) or self._open(call)
-        subscriber = Subscriber(topic.update, over=self._over)
-        topic.subscribers.add(subscriber)
+        subscriber = Subscriber(over=self._over)
+        self._subscribers.add(subscriber)
         self._clients[client] += 1
         try:
             yield subscriber
         finally:
-            topic.subscribers.discard(subscriber)
+            self._subscribers.discard(subscriber)
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-            if not topic.subscribers:
-                self._close(topic)
+            for topic in subscriber.topics:
+                topic.subscribers.discard(subscriber)
+                if not topic.subscribers:
+                    self._close(topic)
+
+    def add(self, subscriber: Subscriber, call: Call) -> None:
+        """From now on the reader watches ``call``, too; what is known of it is told at once.
+
+        A reader that has left meanwhile watches nothing.
+        """
+        if subscriber not in self._subscribers:
+            return
+        topic = self._topics.get(call.key) or self._open(call)
+        topic.subscribers.add(subscriber)
+        subscriber.topics.append(topic)
+        if topic.update is not None:
+            subscriber.tell(call.key, topic.update)
+
+    @contextmanager
+    def watch(self, call: Call, client: str) -> Iterator[Subscriber]:
+        """A reader of ``call`` for the time of the block. Raises as ``reader`` does."""
+        with self.reader(client) as subscriber:
+            self.add(subscriber, call)
+            yield subscriber
 
     def end(self) -> None:
         """This process is about to end: watchers get what they have, and no more."""
         self._over = True
-        for topic in self._topics.values():
-            for subscriber in topic.subscribers:
-                subscriber.end()
+        for subscriber in self._subscribers:
+            subscriber.end()
 
     async def aclose(self) -> None:
         """End the pollers."""

@@ -9,7 +9,7 @@ ROUTERS = (sessions.router,)
 CALLS: tuple[type[Call], ...] = (sessions.GetSession,)
 """What the farm is asked."""
 
-LISTS = {"/sessions": "ids"}
+LISTS = {"/sessions": "ids", "/sessions/events": "ids"}
 """Paths that answer many at once, and the query parameter that lists their ids."""
 
 FAST_ROUTES = {"/sessions": FastRoute("getSession", sessions.GetSession)}

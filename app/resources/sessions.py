@@ -15,7 +15,12 @@ from app.api.openapi_prose import LAST_EVENT_ID, PREFER
 from app.api.problems import Problem
 from app.api.projection import Fields, comma_separated, fields_of
 from app.api.responder import Respond
-from app.api.response_docs import list_responses, reply_responses, stream_responses
+from app.api.response_docs import (
+    item_stream_responses,
+    list_responses,
+    reply_responses,
+    stream_responses,
+)
 from app.core import errors
 from app.core.call import Call, Pace
 from app.resources.ids import MAX_ID, id_reader
@@ -113,6 +118,23 @@ SessionIds = Annotated[
 SessionFields = Annotated[Fields, Depends(fields_of(Session))]
 
 router = APIRouter(tags=["sessions"])
+
+
+@router.get(
+    "/sessions/events",
+    operation_id="streamSessions",
+    summary="Several render sessions while they change",
+    response_class=Response,
+    responses=item_stream_responses("SessionItem"),
+    openapi_extra={"parameters": [LAST_EVENT_ID]},
+)
+async def stream_sessions(ids: SessionIds, fields: SessionFields, respond: Respond) -> Response:
+    """Several render sessions now, and each again after every change, until all have ended.
+
+    For `EventSource`: one connection for a whole page. Each item is what the list has for it. The
+    farm is asked as if each session were watched alone.
+    """
+    return respond.stream_many("session", {id: GetSession(id=id) for id in ids}, fields)
 
 
 @router.get(
