@@ -156,9 +156,12 @@ def cache_status(answer: FetchResult, now: float) -> str:
     return "; ".join(words)
 
 
+HIT_WORDS = "hit; ttl=%d"
+
+
 def hit_words(entry: CacheEntry, now: float) -> str:
     """``hit; ttl=4``: whole seconds of freshness left, negative once stale."""
-    return f"hit; ttl={int(entry.ttl(now) // 1)}"
+    return HIT_WORDS % (entry.ttl(now) // 1)
 
 
 def _joined(request: Request, name: str) -> bytes:

@@ -81,9 +81,9 @@ class EdgeApplication:
         told = self._admit_now(gate, fields, given, client) if gate is not None else []
         if told is None:
             return None
-        head, hit, body = kept
+        start, head, hit, body = kept
         request_id, own = self._own(fields, given)
-        answer = b"".join((head, field_lines([*own, *told]), self._end_of_hit, body))
+        answer = b"".join((start, head, field_lines([*own, *told]), self._end_of_hit, body))
         self._access_log.hit(hit, request_id, began, given.get(b"traceparent"))
         return answer
 

@@ -4,29 +4,34 @@ Knows paths, entries and a clock. Must not know resources. Whatever it does not 
 leaves to the route, which gives the same bytes: both take them from ``Replies.prepared``.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
-from functools import partial
 from typing import NamedTuple
 
-from app.api.replies import Header, Replies, hit_words, matches, takes_json, wish_of
+from app.api.replies import HIT_WORDS, Header, Replies, matches, takes_json, wish_of
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES
 from app.core.gateway import Gateway
 from app.telemetry.access_log import ExpectedHit
 
-MAX_READY = 4096
-"""How many entries have their header fields ready at most; beyond, all are made anew."""
+MAX_READY = 16_384
+"""How many entries have their heads ready at most, about 1 kB each; beyond, all are made anew."""
 
+PreparedAnswer = tuple[bytes, bytes, ExpectedHit, bytes]
+"""Status line and date, the head as far as it is the same for all, who counts it, and the body."""
 
-PreparedAnswer = tuple[bytes, ExpectedHit, bytes]
-"""The head as far as it is the same for every request, who counts it, and the body."""
+STATUS_LINES = b"HTTP/1.1 200 OK\r\ndate: %b\r\n", b"HTTP/1.1 304 Not Modified\r\ndate: %b\r\n"
+"""How the server begins its answers."""
 
-STATUS_LINES = {200: b"HTTP/1.1 200 OK\r\n", 304: b"HTTP/1.1 304 Not Modified\r\n"}
-"""As the server writes them."""
+PLACES = {
+    b"content-length": b"%(length)d",
+    b"age": b"%(age)d",
+    b"etag": b'"%(digest)b"',
+    b"cache-status": b"rfgw; " + HIT_WORDS.replace("%d", "%(ttl)d").encode(),
+}
+"""What differs between the heads of entries with the same lifetime."""
 
 
 class FastRoute(NamedTuple):
@@ -39,8 +44,8 @@ class FastRoute(NamedTuple):
 class PreparedHeads(NamedTuple):
     """The heads of both answers that an entry can give, good until ``until``.
 
-    That is when the date, the entry's age or its ttl reach another whole second. With each goes how
-    it is counted. Holds no body: the entry may be gone from the store by then.
+    That is when the entry's age or its ttl reach another whole second. With each goes how it is
+    counted. Holds no body: the entry may be gone from the store by then.
     """
 
     key: str
@@ -74,6 +79,9 @@ class FastPath:
         self._served = {head.encode(): below for head, below in served.items()}
         self._expect = expect
         self._ready: dict[bytes, PreparedHeads] = {}
+        self._forms: dict[int, tuple[bytes, bytes]] = {}  # by nominal lifetime: there are few
+        self._starts = STATUS_LINES
+        self._starts_until = float("-inf")
 
     def answer(self, path: bytes, given: Mapping[bytes, bytes]) -> PreparedAnswer | None:
         """The answer, or None: the route shall give it.
@@ -99,12 +107,14 @@ class FastPath:
             if entry.ttl(now) <= 0:
                 return None
             ready = self._make_ready(path, key, entry, now)
+        if now >= self._starts_until:
+            self._read_date(now)
         tags = given.get(b"if-none-match")
         if tags is not None and matches(tags, entry.digest):
             if b"prefer" in given:
                 return None  # it may want to wait for a change
-            return ready.not_modified, ready.not_modified_hit, b""
-        return ready.ok, ready.ok_hit, entry.body
+            return self._starts[1], ready.not_modified, ready.not_modified_hit, b""
+        return self._starts[0], ready.ok, ready.ok_hit, entry.body
 
     def _key_of(self, path: bytes) -> str:
         """The call's key; of a path that is none of ours, a key of nothing."""
@@ -113,26 +123,55 @@ class FastPath:
         return "" if below is None else f"{below.call.key_head()}{tail.decode('latin-1')})"
 
     def _make_ready(self, path: bytes, key: str, entry: CacheEntry, now: float) -> PreparedHeads:
-        if len(self._ready) >= MAX_READY:
-            self._ready.clear()
-        status = b"rfgw; " + hit_words(entry, now).encode()
+        before = self._ready.get(path)
+        if before is not None:
+            hits = before.ok_hit, before.not_modified_hit
+        else:
+            hits = self._hits_of(path)
+            if len(self._ready) >= MAX_READY:
+                self._ready.clear()
         age, ttl = entry.age(now), entry.ttl(now)
-        head, _, tail = path.rpartition(b"/")
-        below = self._served[head].operation, tail.decode()
-        wall = time.time()
-        date = (b"date", formatdate(wall, usegmt=True).encode())
-        prepared = partial(self._replies.prepared, entry, now, status)
+        values = {
+            b"length": len(entry.body),
+            b"age": int(age),
+            b"digest": entry.digest.encode(),
+            b"ttl": int(ttl // 1),
+        }
+        ok, not_modified = self._forms.get(entry.nominal) or self._make_forms(entry, now)
+        until = now + min(1 - age % 1, ttl % 1)
         ready = self._ready[path] = PreparedHeads(
             key,
             entry.digest,
             entry.asked_at,
-            now + min(1 - math.modf(age)[0], math.modf(ttl)[0], 1 - math.modf(wall)[0]),
-            STATUS_LINES[200] + field_lines([date, *prepared()[1]]),
-            self._expect(*below, 200),
-            STATUS_LINES[304] + field_lines([date, *prepared(not_modified=True)[1]]),
-            self._expect(*below, 304),
+            until,
+            ok % values,
+            hits[0],
+            not_modified % values,
+            hits[1],
         )
         return ready
+
+    def _hits_of(self, path: bytes) -> tuple[ExpectedHit, ExpectedHit]:
+        head, _, tail = path.rpartition(b"/")
+        below = self._served[head].operation, tail.decode()
+        return self._expect(*below, 200), self._expect(*below, 304)
+
+    def _make_forms(self, entry: CacheEntry, now: float) -> tuple[bytes, bytes]:
+        """The heads of entries with this one's lifetime, with places for what is their own."""
+
+        def form(*, not_modified: bool) -> bytes:
+            _, fields, _ = self._replies.prepared(entry, now, b"", not_modified=not_modified)
+            return field_lines((name, PLACES.get(name, value)) for name, value in fields)
+
+        forms = self._forms[entry.nominal] = form(not_modified=False), form(not_modified=True)
+        return forms
+
+    def _read_date(self, now: float) -> None:
+        """Write the date into what answers begin with, for as long as it is the same second."""
+        wall = time.time()
+        date = formatdate(wall, usegmt=True).encode()
+        self._starts = STATUS_LINES[0] % date, STATUS_LINES[1] % date
+        self._starts_until = now + 1 - wall % 1
 
 
 def field_lines(fields: Iterable[Header]) -> bytes:

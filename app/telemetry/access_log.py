@@ -16,12 +16,17 @@ from app.telemetry.request_context import RequestContext, trace_of
 NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 
+CUT_ID = 9876543210
+"""What stands for the number of a path where a line is cut."""
+
+
 class ExpectedHit(NamedTuple):
     """What is known beforehand of requests that a kept answer serves."""
 
     tally: Tally
-    fields: dict[str, Any]
-    cut: LineTemplate | None  # the same as a line; None: no lines are written
+    fields: dict[str, Any]  # but for the number of the path
+    number: int | None
+    cut: LineTemplate | None  # all of it as a line; None: no lines are written
 
 
 class AccessLog:
@@ -39,12 +44,24 @@ class AccessLog:
         self.clock = clock
         self._requests = requests
         self._form = form
+        self._expected: dict[tuple[str, int], ExpectedHit] = {}  # without numbers
 
     def expect(self, operation: str, last: str, status: int) -> ExpectedHit:
         """What to ``hit`` with when a kept answer serves a path that ends like this."""
-        fields = _fields("GET", operation, last, status, HIT)
+        below = operation, status
+        tally, fields, _, cut = self._expected.get(below) or self._expect_any(*below)
+        number = _number(last)
+        if cut is not None:
+            told = b"null" if number is None else b"%d" % number
+            cut = cut._replace(upto_ms=cut.upto_ms.replace(b"%d" % CUT_ID, told))
+        return ExpectedHit(tally, fields, number, cut)
+
+    def _expect_any(self, operation: str, status: int) -> ExpectedHit:
+        fields = _fields("GET", operation, str(CUT_ID), status, HIT)
         cut = self._form.cut("request", fields) if self._form else None
-        return ExpectedHit(self._requests.hits(operation, status), fields, cut)
+        tally = self._requests.hits(operation, status)
+        expected = self._expected[operation, status] = ExpectedHit(tally, fields, CUT_ID, cut)
+        return expected
 
     def hit(
         self, hit: ExpectedHit, request_id: bytes, began: float, traceparent: bytes | None
@@ -58,7 +75,8 @@ class AccessLog:
             LOG_WRITER.add((hit.cut, request_id, now, now - began))
         else:
             known: dict[str, Any] = {"request_id": request_id.decode(), "trace_id": trace.id}
-            logs.event("request", **known, **hit.fields, ms=round((now - began) * 1000, 3))
+            fields = {**known, **hit.fields, "id": hit.number}
+            logs.event("request", **fields, ms=round((now - began) * 1000, 3))
 
     def routed(self, request: RequestContext) -> None:
         """An answer has ended, or will never be. A stream's latency is that of its beginning."""
@@ -77,11 +95,14 @@ def _fields(method: str, operation: str, last: str, status: int, outcome: str) -
 
     Of the path only a number is logged, and nothing of the query: they may hold anything.
     """
-    number = int(last) if NUMBER.fullmatch(last) else None
     return {
         "method": method,
         "operation": operation,
-        "id": number,
+        "id": _number(last),
         "status": status or None,
         "cache": outcome or None,
     }
+
+
+def _number(last: str) -> int | None:
+    return int(last) if NUMBER.fullmatch(last) else None
