@@ -288,6 +288,7 @@ def test_every_problem_s_example_can_be_seen_in_the_reference(
     for status in (status for status in responses if int(status) >= 400):
         examples = responses[status]["content"]["application/problem+json"]["examples"]
         shown = page.locator(f'tr.response[data-code="{status}"]')
+        shown.locator("select.content-type").select_option("application/problem+json")
         for name, example in examples.items():
             if len(examples) > 1:
                 shown.locator("select.examples-select-element").select_option(name)

@@ -1,11 +1,15 @@
 """``?fields=``: which members are sent, what is refused, and that the tag is theirs."""
 
+import asyncio
+import threading
 from typing import Any
 
 import httpx
 import pytest
+from pydantic_core import from_json, to_json
 
-from app.api.projection import fields_of, project
+from app.api import projection
+from app.api.projection import LARGE, MAX_BYTES, fields_of, prepare, project
 from app.core.cache_entry import CacheEntry, digest
 from app.resources.session_model import Session
 from tests.conftest import Farm
@@ -113,3 +117,76 @@ async def test_a_refusal_and_a_whole_answer_are_left_as_they_are() -> None:
 async def test_the_names_are_the_models_own_computed_ones_included() -> None:
     chosen = fields_of(Session)
     assert await chosen(["progress", "id", "progress"]) == ("id", "progress")
+
+
+def large(name: str) -> CacheEntry:
+    """An entry of a body that is cut beside the event loop."""
+    content = to_json({"title": name, "thumbnails": ["x" * 100] * (LARGE // 100)})
+    return CacheEntry(content, digest(content), 0.0, 1.0, 1)
+
+
+async def test_a_projection_is_made_once_for_a_body_and_its_fields(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[bytes] = []
+
+    def counted(body: bytes) -> Any:
+        read.append(body)
+        return from_json(body)
+
+    monkeypatch.setattr(projection, "from_json", counted)
+    entry = large("once")
+    for _ in range(3):
+        await prepare(entry, ("title",))
+        again = entry._replace(asked_at=5.0)  # the farm has said the same once more
+        assert project(again, ("title",)).body == b'{"title":"once"}'
+    assert len(read) == 1
+    assert project(entry, ("thumbnails",)).body != project(entry, ("title",)).body
+    assert len(read) == 2
+
+
+async def test_a_large_body_is_cut_beside_the_loop_and_a_small_one_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+
+    def noted(body: bytes) -> Any:
+        threads.append(threading.get_ident())
+        return from_json(body)
+
+    monkeypatch.setattr(projection, "from_json", noted)
+    entry = large("beside")
+    await prepare(entry, ("title",))
+    project(entry, ("title",))
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+    small = CacheEntry(b'{"title":1}', digest(b'{"title":1}'), 0.0, 1.0, 1)
+    await prepare(small, ("title",))
+    assert len(threads) == 1
+    await prepare(None, ("title",))
+    await prepare(entry, ())
+    assert len(threads) == 1
+
+
+def test_what_has_been_cut_takes_bounded_memory() -> None:
+    for number in range(2 * MAX_BYTES // LARGE):
+        project(large(str(number)), ("thumbnails",))
+    assert projection._cuts.currsize <= MAX_BYTES
+    assert len(projection._cuts) > 1
+
+
+@pytest.mark.parametrize("path", ["/sessions/42", "/sessions?ids=42"])
+def test_no_route_cuts_a_large_session_in_the_loop(
+    gateway: httpx.Client, farm: Farm, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def never_in_a_loop(body: bytes) -> Any:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        return from_json(body)
+
+    monkeypatch.setattr(projection, "from_json", never_in_a_loop)
+    more = "".join(member(str(i), f"http://a.example/{path}/{i}") for i in range(2000))
+    farm.next(body(session(member("thumbnails", f"<struct>{more}</struct>"), number=42)))
+    answer = gateway.get(path, params={**dict(httpx.URL(path).params), "fields": "id"})
+    assert answer.status_code == 200
+    assert b'{"id":42}' in answer.content

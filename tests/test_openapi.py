@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -65,8 +66,60 @@ def test_the_served_documents_are_the_committed_ones_with_their_own_server(
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {
         **committed,
-        "servers": [{"url": ".", "description": "This gateway."}],
+        "servers": [{"url": str(gateway.base_url).rstrip("/"), "description": "This gateway."}],
     }
+
+
+@pytest.mark.parametrize(
+    ("head", "server"),
+    [
+        (b"Host: gw.example:8080\r\n", "http://gw.example:8080"),
+        (b"Host: [::1]:80\r\n", "http://[::1]:80"),
+        (b"Host: gw.example\r\nX-Forwarded-Proto: HTTPS\r\n", "https://gw.example"),
+        (b"Host: gw.example\r\nX-Forwarded-Proto: gopher\r\n", "http://gw.example"),
+        (b"Host:\r\n", "/"),
+        (b"", "/"),
+    ],
+)
+def test_a_saved_document_says_at_which_address_it_was_asked(
+    gateway: httpx.Client, head: bytes, server: str
+) -> None:
+    address = gateway.base_url.host, gateway.base_url.port or 80
+    version = b"1.1" if head else b"1.0"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(
+            b"GET /openapi.json HTTP/%b\r\n%bConnection: close\r\n\r\n" % (version, head)
+        )
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    body = answer.partition(b"\r\n\r\n")[2]
+    assert json.loads(body)["servers"][0]["url"] == server
+    assert b"\r\nvary: X-Forwarded-Proto\r\n" in answer
+
+
+def test_below_a_prefix_the_server_has_it(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(root_path="/gw")
+    address = str(gateway.base_url).rstrip("/")
+    server = gateway.get("/gw/openapi.json").json()["servers"][0]["url"]
+    assert server == f"{address}/gw"
+
+
+def test_the_names_of_fields_are_one_schema_for_all_operations() -> None:
+    for document in (DOCUMENT, OLDER):
+        asked = [
+            parameter["schema"]["items"]
+            for operation in operations(document)
+            for parameter in operation.get("parameters", ())
+            if parameter["name"] == "fields"
+        ]
+        assert asked == [{"$ref": "#/components/schemas/SessionField"}] * 3
+        names = document["components"]["schemas"]["SessionField"]
+        assert names["enum"] == list(document["components"]["schemas"]["Session"]["properties"])
+
+
+def test_nothing_is_called_or_null_but_what_is_both() -> None:
+    called = {name for name in OLDER["components"]["schemas"] if name.endswith("OrNull")}
+    assert called == {"ProblemOrNull", "SessionOrNull"}
+    assert OLDER["components"]["schemas"]["License"]["nullable"] is True
 
 
 def test_the_committed_documents_name_the_gateway_that_everybody_can_run() -> None:
@@ -234,8 +287,9 @@ def test_every_problem_leads_to_its_page() -> None:
         for status, response in operation["responses"].items():
             assert status.isdigit()
             if int(status) >= 400:
-                content = response["content"]["application/problem+json"]
-                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                for form in ("application/problem+json", "application/json"):
+                    schema = response["content"][form]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Problem"}
                 assert response["links"]["page"]["operationId"] == "getProblem"
 
 

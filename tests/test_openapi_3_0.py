@@ -93,14 +93,14 @@ def test_nothing_stands_beside_a_reference() -> None:
     assert described == {"allOf": [{"$ref": a}], "description": "d"}
 
 
-def test_a_nullable_reference_has_a_schema_of_its_own() -> None:
+def test_what_is_only_referred_to_as_nullable_is_nullable_itself() -> None:
     nullable = {"anyOf": [{"$ref": "#/components/schemas/A"}, {"type": "null"}]}
     schema, described, named = converted(
         nullable, {**nullable, "description": "d"}, A={"type": "object"}, B={"type": "string"}
     )
-    assert schema == {"$ref": "#/components/schemas/AOrNull"}
+    assert schema == {"$ref": "#/components/schemas/A"}
     assert described == {"allOf": [schema], "description": "d"}
-    assert named == {"AOrNull": {"type": "object", "nullable": True}}, "what is unused is left out"
+    assert named == {"A": {"type": "object", "nullable": True}}, "what is unused is left out"
 
 
 def test_a_schema_that_is_used_both_ways_is_kept_twice() -> None:

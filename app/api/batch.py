@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fastapi import Request, Response
 
 from app.api.problems import CODES, Problems
-from app.api.projection import Fields, project
+from app.api.projection import Fields, prepare, project
 from app.api.replies import JSON, Replies, if_none_match, matches, wish_of_request
 from app.core import errors
 from app.core.cache_entry import CacheEntry, digest
@@ -53,6 +53,8 @@ class Lists:
         """
         self._replies.check_accept(request)
         answers = await self._fetch(calls, wish_of_request(request))
+        for answer in answers:
+            await prepare(answer.entry, fields)
         outcomes = {answer.outcome for answer in answers}
         current_request().outcome = outcomes.pop() if len(outcomes) == 1 else MIXED
         path = request.scope["path"]

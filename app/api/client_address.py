@@ -1,7 +1,7 @@
 """Who a client is: an address, behind proxies the one that they vouch for. Pure.
 
 Knows X-Forwarded-For. Must not know keys, limits or settings. ``Forwarded`` (RFC 7239) is not read,
-nor are X-Forwarded-Proto and -Host: nothing here depends on how the gateway was addressed.
+nor is X-Forwarded-Host; X-Forwarded-Proto is for the documents' server alone.
 """
 
 import ipaddress

@@ -17,7 +17,7 @@ from app.api.batch import cut, fetch_each, item_of
 from app.api.error_meanings import MEANINGS
 from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES
-from app.api.projection import Fields
+from app.api.projection import Fields, prepare
 from app.api.replies import wish_of_request
 from app.api.sse import EventStreams, ServerSentEvents, no_more
 from app.core import errors
@@ -62,6 +62,7 @@ class ItemStream(ServerSentEvents):
         for answer in self._answers.values():
             if isinstance(answer.error, errors.NotCached):
                 return self.refusal(answer, answer.error, request.scope)
+            await self.prepare(Update(answer.entry))
         now = {number: mark_of(number, cut(a, self._fields)) for number, a in self._answers.items()}
         return no_more() if all_final and now == self._seen else None
 
@@ -108,6 +109,10 @@ class ItemStream(ServerSentEvents):
     def _is_stale(self, answer: FetchResult) -> bool:
         """Whether it may be older than what a reader has who was here before."""
         return answer.entry is not None and answer.entry.ttl(self._live.gateway.clock()) <= 0
+
+    async def prepare(self, update: Update) -> None:
+        """Cut a large answer."""
+        await prepare(update.entry, self._fields)
 
     def frame(self, key: str, update: Update, scope: Scope) -> bytes:
         """An item, if the reader has not seen it; its id tells all that the reader has seen."""

@@ -5,7 +5,7 @@ Knows the preference's grammar and the hub. Must not know what an answer looks l
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from app.api.field_lists import members
 from app.core import errors
@@ -37,7 +37,7 @@ async def changed(
     call: Call,
     client: str,
     seconds: float,
-    unchanged: Callable[[FetchResult], bool],
+    unchanged: Callable[[FetchResult], Awaitable[bool]],
 ) -> FetchResult | None:
     """What ``call`` is answered with once it is no longer ``unchanged``, or after ``seconds``.
 
@@ -50,7 +50,7 @@ async def changed(
                 async with asyncio.timeout(seconds):
                     while await subscriber.next() is not None:
                         answer = await gateway.fetch(call)
-                        if not unchanged(answer):
+                        if not await unchanged(answer):
                             return answer
             except TimeoutError:
                 pass  # nothing has changed, which is an answer

@@ -14,7 +14,7 @@ from app.api.field_lists import MAX_MEMBERS, members
 from app.api.negotiation import quality
 from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
-from app.api.projection import Fields, project
+from app.api.projection import Fields, prepare, project
 from app.core import errors
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
@@ -62,14 +62,15 @@ class Replies:
         self.check_accept(request)
         tags = if_none_match(request)
 
-        def unchanged(answer: FetchResult) -> bool:
+        async def unchanged(answer: FetchResult) -> bool:
+            await prepare(answer.entry, fields)
             if not tags or answer.error is not None or answer.entry is None:
                 return False
             return matches(tags, project(answer.entry, fields).digest)
 
         answer = await self.gateway.fetch(call, wish_of_request(request))
         applied: list[Header] = []
-        if unchanged(answer) and (seconds := wait_of(_joined(request, "prefer"))):
+        if await unchanged(answer) and (seconds := wait_of(_joined(request, "prefer"))):
             client = client_of(request.scope)
             watched = self._subscriptions, self.gateway, call, client
             later = await changed(*watched, seconds, unchanged)
@@ -78,7 +79,8 @@ class Replies:
             if later is not None:
                 applied = [(b"preference-applied", b"wait=%d" % seconds)]
                 answer = answer if isinstance(later.error, errors.NotCached) else later
-        return self._response(request, answer, fields, applied, not_modified=unchanged(answer))
+        not_modified = await unchanged(answer)
+        return self._response(request, answer, fields, applied, not_modified=not_modified)
 
     def _response(
         self,

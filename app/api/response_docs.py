@@ -9,6 +9,7 @@ from app.api.error_codes import Code
 from app.api.error_meanings import MEANINGS
 from app.api.openapi_prose import ITEM_STREAM, STREAM
 from app.api.problems import PROBLEM_JSON
+from app.api.replies import JSON
 from app.api.sse import EVENT_STREAM
 
 FETCH_CODES = (
@@ -30,14 +31,20 @@ FETCH_CODES = (
 
 
 def problem_responses(*codes: Code) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of these codes, by status."""
+    """The OpenAPI responses of these codes, by status.
+
+    In two forms: a request whose Accept likes plain JSON better gets that.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
     for code in sorted(codes, key=lambda code: MEANINGS[code].status):
         response = responses.setdefault(
             MEANINGS[code].status,
             {
                 "description": "",
-                "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+                "content": {
+                    form: {"schema": {"$ref": "#/components/schemas/Problem"}}
+                    for form in (PROBLEM_JSON, JSON)
+                },
             },
         )
         joined = [response["description"], f"{MEANINGS[code].title} (`{code}`)."]

@@ -101,6 +101,9 @@ class ServerSentEvents(Response):
         """Have the reader watch. An answer, if one is to be sent in place of the stream."""
         raise NotImplementedError
 
+    async def prepare(self, update: Update) -> None:
+        """Do beside the event loop what a frame of the update would hold it with."""
+
     def frame(self, key: str, update: Update, scope: Scope) -> bytes:
         """The event of an update of the call with this key; empty if it is no news."""
         raise NotImplementedError
@@ -133,6 +136,7 @@ class ServerSentEvents(Response):
             if not is_authorized(scope):
                 await _write(send, self.problem(errors.Unauthorized(), scope))
                 return
+            await self.prepare(told[1])
             frame = self.frame(*told, scope)
             if frame:
                 await _write(send, frame)

@@ -13,7 +13,8 @@ Node = dict[str, Any]
 
 SCHEMAS = "#/components/schemas/"
 OR_NULL = "OrNull"
-"""A nullable reference needs a schema of its own: in 3.0, ``nullable`` stands beside ``type``."""
+"""Ends the name of what is nullable in one place and not in another: in 3.0, ``nullable`` stands
+beside ``type``, in the schema itself."""
 
 LISTS = ("allOf", "anyOf", "oneOf")
 KEYWORDS = {
@@ -33,15 +34,31 @@ def as_3_0(document: Node) -> Node:
     converted: Node = _walk(document)
     converted["openapi"] = "3.0.3"
     _info(converted["info"])
+    converted = _named(converted, converted.get("components", {}).get("schemas", {}))
     schemas = converted.get("components", {}).get("schemas", {})
-    for name in _referenced(converted) - schemas.keys():
-        schemas[name] = _or_null(schemas[name.removesuffix(OR_NULL)])
     used = _referenced(converted)
     for name in schemas.keys() - used:
         del schemas[name]
     if schemas:
         converted["components"]["schemas"] = dict(sorted(schemas.items()))
     return converted
+
+
+def _named(document: Node, schemas: Node) -> Node:
+    """The document with a schema for each nullable reference.
+
+    What is never referred to but so is nullable itself, and keeps its name.
+    """
+    wanted = _referenced(document)
+    for name in sorted(wanted - schemas.keys()):
+        plain = name.removesuffix(OR_NULL)
+        schemas[name] = _or_null(schemas[plain])
+        if plain not in wanted:
+            schemas[plain] = schemas.pop(name)
+            text = json.dumps(document).replace(f'"{SCHEMAS}{name}"', f'"{SCHEMAS}{plain}"')
+            document = json.loads(text)
+            schemas = document["components"]["schemas"]
+    return document
 
 
 def _walk(node: Any, key: str = "") -> Any:

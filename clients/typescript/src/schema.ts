@@ -360,6 +360,11 @@ export interface components {
             /** @description How far the session is, derived from all of the above. */
             progress: components["schemas"]["Progress"];
         };
+        /**
+         * @description The name of a member of Session.
+         * @enum {string}
+         */
+        SessionField: "id" | "title" | "state" | "upstreamState" | "userId" | "startFrame" | "endFrame" | "xResolution" | "yResolution" | "partsPerFrame" | "partsTotal" | "partsRendered" | "framesRendered" | "frameRate" | "cpuTimeRendered" | "cpuRendered" | "streamURL" | "thumbnails" | "inputLicense" | "outputLicense" | "timestamps" | "attachments" | "blendFiles" | "progress";
         /** @description What became of one session of a list: either a session or a problem. */
         SessionItem: {
             /** @description The session's number. */
@@ -465,6 +470,7 @@ export type ProblemPage = components['schemas']['ProblemPage'];
 export type ProblemPages = components['schemas']['ProblemPages'];
 export type Progress = components['schemas']['Progress'];
 export type Session = components['schemas']['Session'];
+export type SessionField = components['schemas']['SessionField'];
 export type SessionItem = components['schemas']['SessionItem'];
 export type SessionList = components['schemas']['SessionList'];
 export type State = components['schemas']['State'];
@@ -492,7 +498,7 @@ export interface operations {
                 /** @description The sessions' numbers, comma-separated. One that comes twice counts once. */
                 ids: number[];
                 /** @description The members that are wanted, comma-separated: exactly these are sent, in the usual order, and the `ETag` is theirs. Without it, all are. */
-                fields?: ("id" | "title" | "state" | "upstreamState" | "userId" | "startFrame" | "endFrame" | "xResolution" | "yResolution" | "partsPerFrame" | "partsTotal" | "partsRendered" | "framesRendered" | "frameRate" | "cpuTimeRendered" | "cpuRendered" | "streamURL" | "thumbnails" | "inputLicense" | "outputLicense" | "timestamps" | "attachments" | "blendFiles" | "progress")[];
+                fields?: components["schemas"]["SessionField"][];
             };
             header?: {
                 /** @description The id of the last event that you have, as browsers send it when they come again: what you have is not repeated. */
@@ -540,6 +546,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description API key missing or wrong (`unauthorized`). */
@@ -554,6 +561,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not acceptable (`not_acceptable`). */
@@ -567,6 +575,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -580,6 +589,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Invalid request (`invalid_request`). */
@@ -593,6 +603,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests (`rate_limited`). Too many streams (`too_many_streams`). */
@@ -609,6 +620,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -622,6 +634,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -635,6 +648,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Overloaded (`overloaded`). */
@@ -649,6 +663,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Nothing kept (`not_cached`). */
@@ -663,6 +678,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -671,7 +687,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description The members that are wanted, comma-separated: exactly these are sent, in the usual order, and the `ETag` is theirs. Without it, all are. */
-                fields?: ("id" | "title" | "state" | "upstreamState" | "userId" | "startFrame" | "endFrame" | "xResolution" | "yResolution" | "partsPerFrame" | "partsTotal" | "partsRendered" | "framesRendered" | "frameRate" | "cpuTimeRendered" | "cpuRendered" | "streamURL" | "thumbnails" | "inputLicense" | "outputLicense" | "timestamps" | "attachments" | "blendFiles" | "progress")[];
+                fields?: components["schemas"]["SessionField"][];
             };
             header?: {
                 /** @description `wait=20`, with `If-None-Match`: answer when there is a change, or with 304 after so many seconds, 20 at most (RFC 7240). `Preference-Applied` tells that it was so. */
@@ -732,6 +748,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description API key missing or wrong (`unauthorized`). */
@@ -746,6 +763,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Session not readable (`session_forbidden`). */
@@ -761,6 +779,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Session not found (`session_not_found`). */
@@ -776,6 +795,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not acceptable (`not_acceptable`). */
@@ -789,6 +809,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Session not attached yet (`session_not_attached`). */
@@ -805,6 +826,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -818,6 +840,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Invalid request (`invalid_request`). */
@@ -831,6 +854,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests (`rate_limited`). */
@@ -847,6 +871,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -860,6 +885,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -873,6 +899,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Call rejected by the farm (`upstream_rejected_call`). Credentials refused by the farm (`upstream_refused_credentials`). Fault in the farm (`upstream_fault`). Unreadable answer from the farm (`upstream_unreadable`). Wrong answer from the farm (`upstream_mismatch`). Farm not reachable (`upstream_unreachable`). */
@@ -888,6 +915,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Farm not available (`upstream_unavailable`). Overloaded (`overloaded`). */
@@ -903,6 +931,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Farm too slow (`upstream_timeout`). Nothing kept (`not_cached`). */
@@ -918,6 +947,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -928,7 +958,7 @@ export interface operations {
                 /** @description The sessions' numbers, comma-separated. One that comes twice counts once. */
                 ids: number[];
                 /** @description The members that are wanted, comma-separated: exactly these are sent, in the usual order, and the `ETag` is theirs. Without it, all are. */
-                fields?: ("id" | "title" | "state" | "upstreamState" | "userId" | "startFrame" | "endFrame" | "xResolution" | "yResolution" | "partsPerFrame" | "partsTotal" | "partsRendered" | "framesRendered" | "frameRate" | "cpuTimeRendered" | "cpuRendered" | "streamURL" | "thumbnails" | "inputLicense" | "outputLicense" | "timestamps" | "attachments" | "blendFiles" | "progress")[];
+                fields?: components["schemas"]["SessionField"][];
             };
             header?: {
                 /** @description The `ETag` of an answer that you have: 304 if it is still right. From `fetch`, send `Cache-Control: max-age=0` with it: some browsers else add `no-cache`. */
@@ -978,6 +1008,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description API key missing or wrong (`unauthorized`). */
@@ -992,6 +1023,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not acceptable (`not_acceptable`). */
@@ -1005,6 +1037,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -1018,6 +1051,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Invalid request (`invalid_request`). */
@@ -1031,6 +1065,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests (`rate_limited`). */
@@ -1047,6 +1082,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -1060,6 +1096,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -1073,6 +1110,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Overloaded (`overloaded`). */
@@ -1087,6 +1125,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1144,6 +1183,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description API key missing or wrong (`unauthorized`). */
@@ -1158,6 +1198,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Session not readable (`session_forbidden`). */
@@ -1172,6 +1213,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Session not found (`session_not_found`). */
@@ -1186,6 +1228,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not acceptable (`not_acceptable`). */
@@ -1199,6 +1242,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Session not attached yet (`session_not_attached`). */
@@ -1214,6 +1258,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -1227,6 +1272,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Invalid request (`invalid_request`). */
@@ -1240,6 +1286,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Too many requests (`rate_limited`). Too many streams (`too_many_streams`). */
@@ -1256,6 +1303,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -1269,6 +1317,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -1282,6 +1331,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Call rejected by the farm (`upstream_rejected_call`). Credentials refused by the farm (`upstream_refused_credentials`). Fault in the farm (`upstream_fault`). Unreadable answer from the farm (`upstream_unreadable`). Wrong answer from the farm (`upstream_mismatch`). Farm not reachable (`upstream_unreachable`). */
@@ -1297,6 +1347,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Farm not available (`upstream_unavailable`). Overloaded (`overloaded`). */
@@ -1312,6 +1363,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Farm too slow (`upstream_timeout`). Nothing kept (`not_cached`). */
@@ -1327,6 +1379,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1381,6 +1434,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not acceptable (`not_acceptable`). */
@@ -1394,6 +1448,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -1407,6 +1462,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -1420,6 +1476,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -1433,6 +1490,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1493,6 +1551,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such path (`route_not_found`). */
@@ -1506,6 +1565,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Not acceptable (`not_acceptable`). */
@@ -1519,6 +1579,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -1532,6 +1593,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -1545,6 +1607,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -1558,6 +1621,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1594,6 +1658,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -1607,6 +1672,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -1620,6 +1686,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -1633,6 +1700,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1669,6 +1737,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). It brings a body. */
@@ -1682,6 +1751,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Request too large (`request_too_large`). Its header fields are too many or too long. */
@@ -1695,6 +1765,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal error (`internal_error`). */
@@ -1708,6 +1779,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
             /** @description Shutting down (`shutting_down`). */
@@ -1722,6 +1794,7 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
