@@ -25,7 +25,7 @@ class Member:
         self.asked: list[str] = []
         self.hows: list[str] = []
         self.registry = CollectorRegistry()
-        self.store = MemoryStore(max_entries=100, max_bytes=1_000_000)
+        self.store = MemoryStore(max_entries=100, max_bytes=10_000_000)
         self.coordinator = open_coordinator(
             url,
             name="test",
@@ -44,14 +44,16 @@ class Member:
         if (state, cause) not in self.states[-1:]:
             self.states.append((state, cause))
 
-    async def fetch(self, key: str, until: asyncio.Event | None = None) -> SharedResult:
+    async def fetch(
+        self, key: str, until: asyncio.Event | None = None, body: bytes = BODY
+    ) -> SharedResult:
         """The group's answer for ``key``; who has to ask waits ``until`` the farm is done."""
 
         async def ask() -> CacheEntry:
             self.asked.append(key)
             if until is not None:
                 await until.wait()
-            return CacheEntry(BODY, digest(BODY), time.monotonic(), 60.0, 60)
+            return CacheEntry(body, digest(body), time.monotonic(), 60.0, 60)
 
         result = await self.coordinator.fetch(key, lambda entry: True, ask)
         if result.how == "asked":

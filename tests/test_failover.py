@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.group_member import Member, members, until
-from tests.programs import free_port
+from tests.programs import WITHIN, free_port
 from tests.proxy import proxy
 from tests.valkey import Valkey, clustered, valkey
 
@@ -70,7 +70,11 @@ async def assert_shared(group: list[Member], server: Valkey, key: str) -> None:
 
 
 @pytest.mark.parametrize("is_busy", [True, False])
-async def test_who_is_left_on_a_replica_finds_the_new_primary(pair: Pair, is_busy: bool) -> None:
+async def test_who_is_left_on_a_replica_finds_the_new_primary(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    if is_busy:  # a question finds it out
+        monkeypatch.setattr("app.cluster.redis_connection.WATCH", 100 * WITHIN)
     pair.new.client.replicaof(FIRST, str(pair.port))
     async with members(pair.url, pair.url) as group:
         await assert_shared(group, pair.old, "before")

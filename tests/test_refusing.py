@@ -12,6 +12,7 @@ from app.cli.doctor.finding import Finding
 from app.cli.doctor.shared_cache import DOWN, examine_cache
 from app.cluster.refusals import REFUSALS, refusal_of
 from tests.group_member import members, until
+from tests.programs import WITHIN
 from tests.valkey import Valkey, clustered, valkey
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -104,7 +105,10 @@ async def test_a_cluster_of_one_is_shared(directory: Path) -> None:
             assert (await other.fetch("call")).how == "shared"
 
 
-async def test_a_script_that_is_refused_gives_the_lease_back(directory: Path) -> None:
+async def test_a_script_that_is_refused_gives_the_lease_back(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.redis_connection.WATCH", 100 * WITHIN)
     with valkey(directory) as server:
         answered = asyncio.Event()
         async with members(with_user(server, RIGHTS), server.url) as (one, other):

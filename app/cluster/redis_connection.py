@@ -28,7 +28,7 @@ DEADLINE = 0.02
 LATE_ROW = 5
 """So many late answers in a row end a connection."""
 BACKLOG = 10_000
-"""So many answers outstanding end it too."""
+"""One question more while so many answers are outstanding ends it too."""
 QUIET = 1.0
 """Seconds without a message after which the listening connection is pinged."""
 WATCH = 4.0
@@ -91,6 +91,8 @@ class RedisConnection:
 
     async def ask(self, *commands: Command) -> list[RedisReply]:
         """The server's answers, error answers among them. Raises Unreachable."""
+        if len(self._row) >= BACKLOG:
+            self.give_up("late")
         if not self.is_up:
             raise Unreachable("down")
         replies: asyncio.Future[list[RedisReply] | None] = (
@@ -109,7 +111,7 @@ class RedisConnection:
         await _within_deadline(replies)
         if not replies.done():
             self._late += 1
-            if self._late >= LATE_ROW or len(self._row) > BACKLOG:
+            if self._late >= LATE_ROW:
                 self.give_up("late")
             raise Unreachable("late")
         self._late = 0

@@ -1,0 +1,189 @@
+"""What the shared cache leaves behind, and what a failure must not change for the next one."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
+from app.core.cache_entry import CacheEntry, digest
+from tests.group_member import members, until
+from tests.programs import WITHIN
+from tests.proxy import proxy
+from tests.test_redis import linked, outcome
+from tests.valkey import Valkey, impatient, valkey
+
+pytestmark = pytest.mark.usefixtures("patience")
+
+NEVER = 100 * WITHIN
+"""Seconds: longer than any test."""
+
+
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    with tempfile.TemporaryDirectory() as directory, valkey(Path(directory)) as running:
+        yield running
+
+
+# --- Nothing stays behind ----------------------------------------------------------------------
+
+
+async def test_a_question_leaves_no_task_and_no_lease(server: Valkey) -> None:
+    async with members(server.url) as (one,):
+        before, answered = asyncio.all_tasks(), asyncio.Event()
+        asking = asyncio.create_task(one.fetch("call", answered))
+        await until(lambda: one.counted("total", operation="renew", outcome="ok"))
+        answered.set()
+        await asking
+        await until(lambda: asyncio.all_tasks() <= before)
+        assert server.client.keys("*:lease") == []
+        assert one.coordinator._waiting == {}
+
+
+async def test_a_question_that_fails_or_is_given_up_leaves_no_task_and_no_lease(
+    server: Valkey,
+) -> None:
+    async with members(server.url) as (one,):
+        before = asyncio.all_tasks()
+        asking = asyncio.create_task(one.fetch("call", asyncio.Event()))
+        await until(lambda: one.asked)
+        asking.cancel()
+        await until(lambda: asyncio.all_tasks() <= before)
+        assert server.client.keys("*:lease") == []
+
+
+async def test_a_lease_is_given_back_if_an_answer_was_found(server: Valkey) -> None:
+    async with members(server.url, server.url) as (one, other):
+        await one.fetch("call")
+        await until(lambda: one.counted("total", operation="tell", outcome="ok"))
+        assert (await other.fetch("call")).how == "shared"
+        await until(lambda: one.counted("notices_total", kind="nothing"))
+        assert server.client.keys("*:lease") == []
+
+
+async def test_the_row_of_questions_has_a_bound(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.redis_connection.BACKLOG", 20)
+    monkeypatch.setattr("app.cluster.redis_connection.QUIET", NEVER)
+    async with linked(server.url) as (connection, heard):
+        with server.frozen():
+            asked = [asyncio.create_task(connection.ask(("PING",))) for _ in range(20)]
+            await asyncio.sleep(0)
+            assert await outcome(connection) == "down", "and not late, after a while"
+            ends = await asyncio.gather(*asked, return_exceptions=True)
+            assert {end.outcome for end in ends if isinstance(end, Unreachable)} == {"down"}
+            await until(lambda: heard.states[1:2] == ["late"])
+
+
+async def test_what_could_not_be_told_has_a_bound(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.invalidation.UNTOLD", 3)
+    async with members(server.url) as (one,):
+        server.stop()
+        await until(lambda: one.states[-1][0] == "down")
+        for number in range(5):
+            assert (await one.fetch(f"call{number}")).how == "asked"
+        server.start()
+        await until(lambda: one.states[-1][0] == "up")
+        await until(lambda: one.counted("total", operation="compare", outcome="ok"))
+        assert len(server.client.keys("rfgw:*:call*")) == 3
+
+
+async def test_beyond_a_bound_a_changed_answer_is_dropped_and_not_fetched(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members(server.url, server.url) as (one, other):
+        mine = CacheEntry(b"mine", digest(b"mine"), time.monotonic() - 10, 60.0, 60)
+        other.store.put("call", mine)
+        await until(lambda: not other.coordinator._invalidation._tasks)
+        monkeypatch.setattr("app.cluster.invalidation.AT_ONCE", 0)
+        await one.fetch("call")
+        await until(lambda: other.store.get("call") != mine)
+        assert other.store.get("call") is None
+
+
+# --- The next failure is as the first ----------------------------------------------------------
+
+
+async def late(connection: RedisConnection, server: Valkey, times: int) -> None:
+    """So many answers in a row come too late."""
+    with server.frozen(), impatient():
+        assert [await outcome(connection) for _ in range(times)] == ["late"] * times
+
+
+async def test_late_answers_count_in_a_row_and_not_over_a_lifetime(server: Valkey) -> None:
+    async with linked(server.url) as (connection, heard):
+        for _ in range(3):
+            await late(connection, server, LATE_ROW - 1)
+            assert await outcome(connection) == "ok"
+        assert heard.states == ["up"]
+
+
+async def test_after_each_loss_the_first_try_comes_as_soon_as_after_the_first(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.redis_connection.PAUSES", (0.01, NEVER))
+    with proxy(server.socket) as way:
+        async with linked(way.url) as (_, heard):
+            for losses in (1, 2, 3):
+                way.cut()
+                await until(lambda losses=losses: heard.states.count("up") == losses + 1)  # type: ignore[misc]
+
+
+async def test_who_waits_when_the_connection_ends_asks_for_itself(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.coordinator.LOOK_AGAIN", NEVER)
+    async with members(server.url, server.url, deadline=NEVER) as (one, other):
+        answered = asyncio.Event()
+        asking = asyncio.create_task(one.fetch("call", answered))
+        await until(lambda: one.asked)
+        waiting = asyncio.create_task(other.fetch("call"))
+        await until(lambda: other.counted("total", operation="meet", outcome="ok"))
+        server.stop()
+        await until(waiting.done)
+        assert waiting.result().how == "asked"
+        assert other.hows == ["alone"]
+        answered.set()
+        await asking
+
+
+async def test_a_pause_of_our_own_is_not_the_servers(server: Valkey) -> None:
+    server.client.set("large", b"x" * 1_000_000)  # more than is read in one turn of the loop
+    async with linked(server.url) as (connection, _):
+
+        def pause() -> None:
+            """Until the server has answered, and then for longer than an answer may take."""
+            while not server.client.getdel("asked"):
+                pass
+            time.sleep(0.1)
+
+        ends = []
+        for _ in range(LATE_ROW - 1):  # any will do: the machine may make a pause of its own
+            asyncio.get_running_loop().call_later(0, pause)
+            with impatient(), suppress(Unreachable):
+                ends.append(await connection.ask(("SET", "asked", 1), ("GET", "large")))
+        assert ends
+
+
+async def test_what_a_leaving_process_has_just_learnt_is_shared(server: Valkey) -> None:
+    body = b"x" * 2_000_000  # more than a socket takes at once
+    async with members(server.url, server.url) as (one, other):
+        answered = asyncio.Event()
+        asking = asyncio.create_task(one.fetch("call", answered, body))
+        await until(lambda: one.asked)
+        with server.frozen():
+            answered.set()
+            await asking
+            leaving = asyncio.create_task(one.coordinator.aclose())
+            for _ in range(10):
+                await asyncio.sleep(0)
+        await leaving
+        found = await other.fetch("call")
+        assert (found.how, found.entry.body) == ("shared", body)
