@@ -21,12 +21,6 @@ const cards = new Map<number, Card>();
 const states = new Map<number, Shown>();
 const wall = new Wall(createClient(base), show);
 
-const looking = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    wall.view(Number((target as HTMLElement).dataset["id"]), isIntersecting);
-  }
-});
-
 function show(id: number, shown: Shown): void {
   announce(id, states.get(id), shown);
   states.set(id, shown);
@@ -73,7 +67,6 @@ function arrange(wanted: number[]): void {
   ids = wanted;
   for (const [id, card] of cards) {
     if (ids.includes(id)) continue;
-    looking.unobserve(card.element);
     card.element.remove();
     cards.delete(id);
     states.delete(id);
@@ -84,7 +77,6 @@ function arrange(wanted: number[]): void {
     card.element.dataset["id"] = String(id);
     cards.set(id, card);
     list.append(card.element);
-    looking.observe(card.element);
   }
   wall.set(ids);
   find("empty").hidden = ids.length > 0;

@@ -1,14 +1,13 @@
-/** Asks the gateway for all sessions of the page. Must not know how they look. */
+/** Watches all sessions of the page. Must not know how they look. */
 
 import {
-  hasEnded,
   PollError,
   type Gateway,
   type Session,
-  type SessionItem,
+  type SessionsWatch,
+  type WatchedItem,
+  type WatchedSessions,
 } from "renderfarm-gateway-client";
-
-import { plan, type Seat } from "./plan.js";
 
 /** How news of a session come; `final`: there will be none; `lost`: it cannot be had. */
 export type Connection = "loading" | "live" | "polling" | "reconnecting" | "final" | "lost";
@@ -21,14 +20,13 @@ export interface Shown {
 }
 
 const NOTHING: Shown = { session: null, failure: null, connection: "loading", asOf: null };
-/** Milliseconds: scrolling past a session is no reason to open a stream for it. */
-const SETTLE = 250;
+/** Milliseconds: several that come or go at once are one change. */
+const SETTLE = 50;
 
 export class Wall {
-  #seats: Seat[] = [];
+  #ids: readonly number[] = [];
   #shown = new Map<number, Shown>();
-  #streams = new Map<number, AbortController>();
-  #list: { ids: string; stop: AbortController } | null = null;
+  #page: { watch: SessionsWatch; stop: AbortController } | null = null;
   #timer: number | undefined;
   #asleep = false;
 
@@ -39,31 +37,22 @@ export class Wall {
 
   /** These sessions, in this order. */
   set(ids: readonly number[]): void {
-    const kept = new Map(this.#seats.map((seat) => [seat.id, seat]));
-    this.#seats = ids.map((id) => kept.get(id) ?? { id, inView: false, settled: false });
+    this.#ids = ids;
     for (const id of [...this.#shown.keys()]) if (!ids.includes(id)) this.#shown.delete(id);
     this.#soon();
   }
 
-  /** Whether a session is in the reader's view. */
-  view(id: number, inView: boolean): void {
-    this.#change(id, { inView });
-  }
-
   /** Ask again for one that could not be had. */
   retry(id: number): void {
-    this.#tell(id, { ...NOTHING });
-    this.#change(id, { settled: false });
-  }
-
-  /** A page that nobody sees asks nothing: its connections are for those that are seen. */
-  sleep(asleep: boolean): void {
-    this.#asleep = asleep;
+    this.#tell(id, NOTHING);
+    this.#page?.stop.abort();
+    this.#page = null;
     this.#soon();
   }
 
-  #change(id: number, change: Partial<Seat>): void {
-    this.#seats = this.#seats.map((seat) => (seat.id === id ? { ...seat, ...change } : seat));
+  /** A page that nobody sees asks nothing. What it has missed comes when it is seen again. */
+  sleep(asleep: boolean): void {
+    this.#asleep = asleep;
     this.#soon();
   }
 
@@ -73,84 +62,47 @@ export class Wall {
   }
 
   #arrange(): void {
-    const { streamed, listed } = plan(this.#asleep ? [] : this.#seats);
-    for (const [id, stop] of this.#streams) {
-      if (streamed.includes(id)) continue;
-      this.#streams.delete(id);
-      stop.abort();
-    }
-    for (const id of streamed) if (!this.#streams.has(id)) void this.#stream(id);
-    if (this.#list?.ids === listed.join()) return;
-    this.#list?.stop.abort();
-    this.#list = null;
-    if (listed.length > 0) void this.#poll(listed);
+    const ids = this.#asleep ? [] : this.#ids;
+    if (this.#page) this.#page.watch.set(ids);
+    else if (ids.length > 0) void this.#watch(ids);
   }
 
-  async #stream(id: number): Promise<void> {
+  /** One stream for all, until nothing more will come of any. */
+  async #watch(ids: readonly number[]): Promise<void> {
     const stop = new AbortController();
-    this.#streams.set(id, stop);
     const { signal } = stop;
+    const watch = this.gateway.watchSessions(ids, { signal });
+    const page = (this.#page = { watch, stop });
+    const last = new Map<number, WatchedItem>();
     try {
-      for await (const seen of this.gateway.watchSession(id, { signal })) {
-        if (!signal.aborted) this.#tell(id, seen);
-      }
-      if (signal.aborted) return;
-      this.#tell(id, { connection: "final" });
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#tell(id, { failure: toFailure(error), connection: "lost" });
-    }
-    this.#streams.delete(id);
-    this.#change(id, { settled: true });
-  }
-
-  async #poll(ids: number[]): Promise<void> {
-    const stop = new AbortController();
-    this.#list = { ids: ids.join(), stop };
-    const { signal } = stop;
-    let known: SessionItem[] = [];
-    const onAnswer = (asOf: number) => known.forEach((item) => this.#item(item, asOf));
-    const onFailure = (failure: PollError) =>
-      ids.forEach((id) => this.#tell(id, { failure, connection: "reconnecting" }));
-    try {
-      const options = { signal, onAnswer, onFailure, maxFailures: Infinity };
-      for await (const { items } of this.gateway.pollSessions(ids, options)) {
+      for await (const now of watch) {
         if (signal.aborted) return;
-        known = items;
-        onAnswer(Date.now());
+        for (const item of now.items) {
+          if (last.get(item.id) !== item || !item.isFinal) this.#tell(item.id, shownOf(item, now));
+          last.set(item.id, item);
+        }
       }
     } catch (error) {
       if (signal.aborted) return;
-      const failure = toFailure(error);
-      for (const id of ids) {
-        this.#tell(id, { failure, connection: "lost" });
-        this.#change(id, { settled: true });
-      }
+      const failure = error instanceof PollError ? error : new PollError(undefined, error);
+      for (const id of this.#ids) this.#tell(id, { failure, connection: "lost" });
     }
-    if (this.#list?.stop === stop) this.#list = null;
-  }
-
-  #item({ id, session, problem }: SessionItem, asOf: number): void {
-    if (session) {
-      const settled = hasEnded(session);
-      this.#tell(id, { session, asOf, failure: null, connection: settled ? "final" : "polling" });
-      if (settled) this.#change(id, { settled });
-    } else {
-      const failure = new PollError(undefined, problem);
-      const settled = !failure.retryable;
-      this.#tell(id, { failure, connection: settled ? "lost" : "reconnecting" });
-      if (settled) this.#change(id, { settled });
-    }
+    if (this.#page === page) this.#page = null;
   }
 
   #tell(id: number, news: Partial<Shown>): void {
-    if (!this.#seats.some((seat) => seat.id === id)) return;
+    if (!this.#ids.includes(id)) return;
     const shown = { ...NOTHING, ...this.#shown.get(id), ...news };
     this.#shown.set(id, shown);
     this.show(id, shown);
   }
 }
 
-function toFailure(error: unknown): PollError {
-  return error instanceof PollError ? error : new PollError(undefined, error);
+/** What is new of a session: nothing is taken back that was shown before. */
+function shownOf(item: WatchedItem, { connection, failure }: WatchedSessions): Partial<Shown> {
+  const { session, asOf } = item;
+  const known = session ? { session, asOf } : {};
+  if (item.isFinal) return { ...known, failure: item.failure, connection: item.failure ? "lost" : "final" };
+  const held = item.failure ?? failure;
+  return session || held ? { ...known, failure: held, connection } : known;
 }
