@@ -18,7 +18,7 @@ class Application(Protocol):
     def answer_now(
         self, target: bytes, fields: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
     ) -> bytes | None:
-        """The whole answer to a GET in HTTP/1.1 that keeps its connection and has no body.
+        """The whole answer to a GET without a body, but for whether the connection stays.
 
         ``target`` is in origin form; ``fields`` have lower-case names. None: ask by ASGI. Then
         nothing has been counted or logged.

@@ -17,6 +17,7 @@ from app.server.lingering_close import (
     reset,
     without_chunks,
 )
+from app.server.read_buffer import END_OF_HEAD
 from app.server.request_head import (
     BodyUnwanted,
     check_size,
@@ -25,6 +26,8 @@ from app.server.request_head import (
 )
 from app.server.request_reader import RequestReader
 from app.server.write_buffer import WriteBuffer
+
+CLOSE = b"\r\nconnection: close"
 
 
 class Connection(RequestReader):
@@ -49,12 +52,11 @@ class Connection(RequestReader):
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let the application answer."""
-        version = self.parser.get_http_version()
-        self._framing.check(version)
+        self._framing.check(self.parser.get_http_version())
         check_size(self.url, self.headers, bulk=self._bulk)
         if self.url[:1] != b"/" or b"#" in self.url:
             self.url = origin_form(self.url, self.headers)
-        if version == "1.1" and self._answer_now():
+        if self._answer_now():
             return
         self.scope = unread(self)
         super().on_headers_complete()
@@ -82,20 +84,25 @@ class Connection(RequestReader):
     def _answer_now(self) -> bool:
         """Write the answer that the application has at once, before a scope or a task exists.
 
-        For a GET in HTTP/1.1 without body and upgrade, if nothing is under way, the connection is
-        to stay, and its client takes what it is sent: who does not read waits as ASGI lets it wait.
+        For a GET without body and upgrade, if nothing is under way and the client takes what it is
+        sent: who does not read waits as ASGI lets it wait. The last answer says that it is.
         """
-        if self._under_way() or self.flow.write_paused or self.application.drain.begun:
+        parser = self.parser
+        if self._under_way() or self.flow.write_paused:
             return False
-        if self.parser.get_method() != b"GET" or self._framing.has_body:
-            return False
-        if self.parser.should_upgrade() or not self.parser.should_keep_alive():
+        if parser.get_method() != b"GET" or self._framing.has_body or parser.should_upgrade():
             return False
         answer = self.application.answer_now(self.url, self.headers, self.client)
         if answer is None:
             return False
-        self.transport.write(answer)
         self.server_state.total_requests += 1
+        stays = parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        if stays and not self.application.drain.begun:
+            self.transport.write(answer)
+        else:
+            self.over = True
+            self.transport.write(answer.replace(END_OF_HEAD, CLOSE + END_OF_HEAD, 1))
+            self.transport.close()
         return True
 
     def on_response_complete(self) -> None:
