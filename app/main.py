@@ -23,9 +23,10 @@ from app.docs.demo_page import demo_router
 from app.docs.document_routes import document_router
 from app.docs.problem_pages import problem_router
 from app.docs.swagger_ui import docs_router
-from app.edge.admission import Admission, ConcurrencyLimit
+from app.edge.admission import Admission
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.edge.application import EdgeApplication
+from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath
 from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS
 from app.server.drain import Drain

@@ -16,9 +16,9 @@ import httpx
 from app.api.error_codes import Code
 from app.api.error_meanings import MEANINGS
 from app.api.openapi_prose import HEADERS
+from app.api.route_path import is_open
 from app.docs.openapi import EXAMPLES, as_text, document
 from app.docs.openapi_3_0 import as_3_0
-from app.edge.admission import is_open
 from app.main import create_api, create_app
 from app.sandbox.data import RENDER_BEGIN
 from app.sandbox.server import create_farm, farm_server

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from app.config.environment import SettingsError
-from app.edge.admission import ConcurrencyLimit
 from app.edge.api_keys import new_key
+from app.edge.concurrency_limit import ConcurrencyLimit
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import client_of, running, serving

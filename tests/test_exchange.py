@@ -166,16 +166,16 @@ def test_of_a_flood_of_clients_those_are_told_who_took_the_most() -> None:
         shared.take(f"flood-{number}", 0.0)
     for _ in range(3):
         shared.take("late", 0.0)
-    assert (told := shared.untold(MOST))["late"] == 3
+    assert (told := shared.unpublished(MOST))["late"] == 3
     assert len(told) == MOST
-    assert shared.untold(MOST) == {}
+    assert shared.unpublished(MOST) == {}
 
 
 def test_a_refused_request_is_not_told_and_less_than_is_known_is_not_believed() -> None:
     shared = SharedRateLimit(RateLimit(2, 20))
     for _ in range(5):
         shared.take("a", 0.0)
-    assert shared.untold(MOST) == {"a": 2}
+    assert shared.unpublished(MOST) == {"a": 2}
     shared.learn("a", 0.0, 0.0)
     assert shared.take("a", 0.0).wait == pytest.approx(10)
     shared.learn("a", 40.0, 0.0)

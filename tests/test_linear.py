@@ -15,8 +15,9 @@ from app.api.prefer import wait_of
 from app.api.replies import matches, wish_of
 from app.config.addresses import networks
 from app.core.errors import UpstreamUnreadable
-from app.edge.admission import _ids, _key
+from app.edge.admission import _ids
 from app.edge.common_fields import REQUEST_ID
+from app.edge.credentials import key_of
 from app.resources.sessions import session_id
 from app.resources.wire import integer, number
 from app.server.request_head import RequestRejected, check_host, origin_form
@@ -41,7 +42,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "a list": members,
     "X-Forwarded-For": lambda text: client_address("10.0.0.1", text, PATIENT_PROXIES),
     "X-Request-ID": REQUEST_ID.fullmatch,
-    "Authorization": lambda text: _key(
+    "Authorization": lambda text: key_of(
         [(b"authorization", b"Bearer " + text)], {b"authorization": b"Bearer " + text}
     ),
     "the ids of a list": lambda text: _ids(text, "ids"),

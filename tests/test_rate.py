@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.edge.rate_limit import LOOKS, RateLimit, limit_field
+from app.edge.rate_limit import LOOKS, RateLimit, SharedRateLimit, limit_fields
 
 
 def spend(rate: RateLimit, client: str, now: float) -> int:
@@ -104,7 +104,15 @@ def test_clients_whose_share_is_whole_leave_the_table_first() -> None:
 def test_the_field_is_a_structured_one_in_whole_numbers() -> None:
     rate = RateLimit(600, 60)
     assert rate.policy == b'"default";q=600;w=60'
-    assert limit_field(*rate.take("a", 0.0)[:2]) == b'"default";r=599;t=1'
+    first = limit_fields(rate.policy, rate.take("a", 0.0))
+    assert first == [(b"ratelimit-policy", rate.policy), (b"ratelimit", b'"default";r=599;t=1')]
     for _ in range(149):
         last = rate.take("a", 0.0)
-    assert limit_field(*last[:2]) == b'"default";r=450;t=15'
+    assert limit_fields(rate.policy, last)[1] == (b"ratelimit", b'"default";r=450;t=15')
+
+
+def test_what_is_published_of_a_costly_request_is_what_was_counted() -> None:
+    shared = SharedRateLimit(RateLimit(10, 60))
+    assert shared.take("a", 0.0, cost=50).wait == 0
+    assert shared.take("b", 0.0, cost=3).wait == 0
+    assert shared.unpublished(500) == {"a": 10, "b": 3}

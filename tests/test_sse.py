@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from app.api.client_address import client_of
+from app.api.authorization import client_of
 from app.api.problems import Problems
 from app.api.sse import EventStream, EventStreams
 from app.core.subscriptions import Subscriptions

@@ -6,7 +6,7 @@ nor is X-Forwarded-Host; X-Forwarded-Proto is for the documents' server alone.
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from starlette.types import Scope
@@ -23,17 +23,6 @@ _WITH_PORT = re.compile(r"([0-9.]{7,15}):[0-9]{1,5}|\[([0-9A-Fa-f:.]{2,45})\](?:
 """``203.0.113.7:4711``, ``[2001:db8::1]:80`` or ``[2001:db8::1]``: each connection has its port."""
 MAX_ADDRESS = 64
 """Characters of the longest text that may be an address; IPv6 with a zone needs about 55."""
-
-
-def client_of(scope: Scope) -> str:
-    """Whose request it is: the name that the edge gave it, or the address that it came from."""
-    return str(scope.get("rfgw.client") or (scope.get("client") or (NOBODY,))[0])
-
-
-def is_authorized(scope: Scope) -> bool:
-    """Whether the request's API key is still valid: asked again by answers that last for long."""
-    check: Callable[[], bool] | None = scope.get("rfgw.is_authorized")
-    return check is None or check()
 
 
 class ClientAddresses:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from fastapi import Request, Response
 
-from app.api.client_address import client_of, is_authorized
+from app.api.authorization import KEY_INVALID, client_of, is_authorized
 from app.api.error_meanings import MEANINGS
 from app.api.field_lists import MAX_MEMBERS, members
 from app.api.negotiation import quality
@@ -28,8 +28,6 @@ Prepared = tuple[int, list[Header], bytes]
 """Status, header fields and body of an answer."""
 
 JSON = "application/json"
-
-CHALLENGE = {"www-authenticate": 'Bearer realm="rfgw", error="invalid_token"'}
 
 _CODING = re.compile(rb'(?:--?|;)(?:gzip|br)"\Z')
 """What Apache, nginx modules and others append to the tag of an answer that they compress."""
@@ -74,8 +72,9 @@ class Replies:
             client = client_of(request.scope)
             watched = self._subscriptions, self.gateway, call, client
             later = await changed(*watched, seconds, unchanged)
+            challenge = {"www-authenticate": KEY_INVALID.decode()}
             if not is_authorized(request.scope):  # its key was taken back while it waited
-                return self.problems.of(errors.Unauthorized(), request.scope, CHALLENGE)
+                return self.problems.of(errors.Unauthorized(), request.scope, challenge)
             if later is not None:
                 applied = [(b"preference-applied", b"wait=%d" % seconds)]
                 answer = answer if isinstance(later.error, errors.NotCached) else later

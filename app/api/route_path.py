@@ -8,6 +8,12 @@ from collections.abc import Collection
 
 from starlette.types import Scope
 
+OPEN = {"", "demo", "docs", "health", "metrics", "openapi.json", "openapi-3.0.json", "problems"}
+"""First segments of the paths that are never refused: what explains a refusal has to be readable.
+
+Whatever is not named here needs a key and is counted.
+"""
+
 
 def route_path(scope: Scope) -> str:
     """The path without ``root_path``, cut at a segment's boundary; without a prefix, the path."""
@@ -18,6 +24,11 @@ def route_path(scope: Scope) -> str:
 def first_segment(path: str) -> str:
     """``sessions`` of ``/sessions/42``; empty for ``/`` and for no path at all."""
     return path[1:].partition("/")[0]
+
+
+def is_open(path: str) -> bool:
+    """Whether whoever asks for this path, below any prefix, is answered."""
+    return first_segment(path) in OPEN
 
 
 def at_prefix(scope: Scope, prefix: str, heads: Collection[str]) -> Scope:

@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from app.api.client_address import client_of, is_authorized
+from app.api.authorization import client_of, is_authorized
 from app.api.negotiation import quality
 from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES, Problems

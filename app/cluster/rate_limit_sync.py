@@ -44,7 +44,7 @@ class RateLimitShares(Protocol):
     each: float
     window: float
 
-    def untold(self, most: int) -> dict[str, int]:
+    def unpublished(self, most: int) -> dict[str, int]:
         """What each client has taken since this was last asked, of those who took the most."""
 
     def learn(self, client: str, whole_in: float, now: float) -> None:
@@ -73,7 +73,7 @@ class RateLimitSync:
         """Exchange until cancelled. While the server is out of reach, each process is alone."""
         while True:
             await asyncio.sleep(EVERY)
-            taken = self._shares.untold(MOST)
+            taken = self._shares.unpublished(MOST)
             if taken:
                 with suppress(Unreachable):
                     await self._exchange(taken)

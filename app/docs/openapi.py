@@ -16,8 +16,8 @@ from app.api.error_codes import Code
 from app.api.openapi_prose import HEADERS, INFO, LOCAL, PARAMETERS, SECURITY, TAGS, Node
 from app.api.problems import PROBLEM_JSON, Problem
 from app.api.response_docs import problem_responses
+from app.api.route_path import is_open
 from app.api.sse import StreamEnd
-from app.edge.admission import is_open
 
 EXAMPLES = Path(__file__).with_name("examples.json")
 

@@ -1,7 +1,6 @@
-"""Who may ask, how often, and how many at once: decided before anything is answered.
+"""Who may ask, and how often: decided before anything is answered.
 
-Knows how a key comes with a request (RFC 6750), and the fields that tell of it. Must not know where
-keys are kept, how requests are counted, or what is answered.
+Must not know where keys are kept, how requests are counted, or what is answered.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -9,32 +8,19 @@ from functools import partial
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
+from app.api.authorization import KEY_INVALID, KEY_WANTED
 from app.api.client_address import ClientAddresses
-from app.api.error_codes import Code
-from app.api.problems import Problems
 from app.api.replies import Header
-from app.api.route_path import first_segment, route_path
+from app.api.route_path import is_open, route_path
 from app.core import errors
 from app.edge.api_keys import ApiKeys
-from app.edge.rate_limit import RateLimiter, limit_field
-
-OPEN = {"", "demo", "docs", "health", "metrics", "openapi.json", "openapi-3.0.json", "problems"}
-"""First segments of the paths that are never refused: what explains a refusal has to be readable.
-
-Whatever is not named here needs a key and is counted.
-"""
-
-AUTHORIZATION, API_KEY = b"authorization", b"x-api-key"
-CHALLENGE = b'Bearer realm="rfgw"'
-WRONG_KEY = CHALLENGE + b', error="invalid_token"'
-SEVERAL = b""
-"""Stands for different keys, or one field twice, in one request; it is nobody's key."""
+from app.edge.credentials import key_of
+from app.edge.rate_limit import RateLimiter, limit_fields
 
 OnRefused = Callable[[str], None]
-"""Told why a request was refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
-
+"""Called with why a request is refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
 
 Decision = tuple[errors.GatewayError | None, list[Header]]
 """Why a request is refused, if it is; and the header fields that its answer has to carry."""
@@ -78,7 +64,7 @@ class Admission:
         now = self._clock()
         key = name = None
         if self._keys is not None:
-            key = _key(scope["headers"], given)
+            key = key_of(scope["headers"], given)
             name = None if key is None else self._keys.name_of(key, now)
             if key is not None and name is not None:
                 self._by_key[name] += 1
@@ -87,21 +73,19 @@ class Admission:
                     scope["rfgw.client"] = name
                     return ADMITTED
         client = scope["rfgw.client"] = name or self._clients.of(scope)
-        if is_open(route_path(scope)) or scope["method"] == "OPTIONS":
+        path = route_path(scope)
+        if is_open(path) or scope["method"] == "OPTIONS":
             return ADMITTED
         fields: list[Header] = []
         if self._counter is not None:
             # Guesses of keys are counted too: of the address that they come from.
-            left, whole_in, wait = self._counter.take(client, now, self._cost(scope))
-            fields += [
-                (b"ratelimit-policy", self._counter.policy),
-                (b"ratelimit", limit_field(left, whole_in)),
-            ]
-            if wait > 0:
+            allowance = self._counter.take(client, now, self._cost(path, scope))
+            fields = limit_fields(self._counter.policy, allowance)
+            if allowance.wait > 0:
                 self._refused("rate")
-                return errors.RateLimited("rate", retry_after=wait), fields
+                return errors.RateLimited("rate", retry_after=allowance.wait), fields
         if self._keys is not None and name is None:
-            cause, challenge = ("no_key", CHALLENGE) if key is None else ("wrong_key", WRONG_KEY)
+            cause, challenge = ("no_key", KEY_WANTED) if key is None else ("wrong_key", KEY_INVALID)
             self._refused(cause)
             return errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)]
         return None, fields
@@ -114,31 +98,29 @@ class Admission:
         None if it is not: then nothing was counted, and ``admit`` is to be asked for the reason.
         """
         now = self._clock()
-        name, told = None, list[Header]()
+        name, limit = None, list[Header]()
         if self._keys is not None:
-            key = _key(fields, given)
+            key = key_of(fields, given)
             name = None if key is None else self._keys.name_of(key, now)
             if name is None:
                 return None
         if self._counter is not None:
             asker = name or self._clients.of({"client": client, "headers": fields})
-            left, whole_in, wait = self._counter.take(asker, now)
-            if wait > 0:
+            allowance = self._counter.take(asker, now)
+            if allowance.wait > 0:
                 return None
-            told = [
-                (b"ratelimit-policy", self._counter.policy),
-                (b"ratelimit", limit_field(left, whole_in)),
-            ]
+            limit = limit_fields(self._counter.policy, allowance)
         if name is not None:
             self._by_key[name] += 1
-        return told
+        return limit
 
     def _is_valid(self, key: bytes) -> bool:
         """Whether the key is in the file now."""
         return self._keys is not None and self._keys.name_of(key, self._clock()) is not None
 
-    def _cost(self, scope: Scope) -> int:
-        parameter = self._lists.get(route_path(scope))
+    def _cost(self, path: str, scope: Scope) -> int:
+        """Requests that this one is worth."""
+        parameter = self._lists.get(path)
         if parameter is None:
             return 1
         return max(1, len(_ids(scope["query_string"], parameter)))
@@ -148,76 +130,3 @@ def _ids(query: bytes, parameter: str) -> set[str]:
     """The different ids in a query; a parameter that is repeated goes on where it left off."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     return {one for name, text in pairs if name == parameter for one in text.split(",")}
-
-
-class ConcurrencyLimit:
-    """Requests that are being answered at once: ``most``, and one more is told so at once."""
-
-    def __init__(self, most: int, problems: Problems, refused: OnRefused) -> None:
-        self._most = most
-        self._problems = problems
-        self._refused = refused
-        self._under_way = 0
-
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """``app`` for as many as there are places."""
-        return partial(self._answer, app)
-
-    async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        if is_open(route_path(scope)):
-            await app(scope, receive, send)
-            return
-        if self._under_way >= self._most:
-            self._refused("crowd")
-            full = self._problems.response(Code.OVERLOADED, scope)
-            await full(scope, receive, send)
-            return
-        self._under_way += 1
-        inside = True
-
-        async def leaving(message: Message) -> None:
-            nonlocal inside
-            if inside and _begins_stream(message):
-                inside = False
-                self._under_way -= 1
-            await send(message)
-
-        try:
-            await app(scope, receive, leaving)
-        finally:
-            if inside:
-                self._under_way -= 1
-
-
-def is_open(path: str) -> bool:
-    """Whether whoever asks for this path, below any prefix, is answered."""
-    return first_segment(path) in OPEN
-
-
-def _begins_stream(message: Message) -> bool:
-    """Whether an answer begins that lasts as long as somebody listens."""
-    return message["type"] == "http.response.start" and any(
-        name == b"content-type" and text.startswith(b"text/event-stream")
-        for name, text in message["headers"]
-    )
-
-
-def _key(fields: Sequence[Header], given: Mapping[bytes, bytes]) -> bytes | None:
-    """The key that a request brings: as bearer token (RFC 6750 section 2.1) or by its own field.
-
-    Another scheme of Authorization is another's business: a proxy's, for instance.
-    """
-    named, authorization = given.get(API_KEY), given.get(AUTHORIZATION)
-    if authorization is None and named is None:
-        return None
-    if len(given) != len(fields):
-        names = [name for name, _ in fields]
-        if names.count(API_KEY) > 1 or names.count(AUTHORIZATION) > 1:
-            return SEVERAL
-    if authorization is None:
-        return named
-    scheme, _, token = authorization.partition(b" ")
-    bearer = token.strip(b" ") if scheme.lower() == b"bearer" else None
-    if bearer is None or named is None:
-        return named if bearer is None else bearer
-    return bearer if bearer == named else SEVERAL

@@ -14,8 +14,9 @@ from app.api.replies import Header
 from app.api.route_path import at_prefix, target_below
 from app.core import errors
 from app.core.ports import Instrumentation
-from app.edge.admission import Admission, ConcurrencyLimit, Decision
+from app.edge.admission import Admission, Decision
 from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
+from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath, field_lines
 from app.server.drain import Drain
 from app.telemetry.access_log import AccessLog

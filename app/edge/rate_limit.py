@@ -39,7 +39,7 @@ class RateLimit:
         self.policy = b'"default";q=%d;w=%d' % (quota, window)
         self.window = float(window)  # seconds
         self.each = window / quota
-        self._quota = quota
+        self.quota = quota
         self._max_clients = max_clients
         self._whole_at: OrderedDict[str, float] = OrderedDict()
 
@@ -48,7 +48,7 @@ class RateLimit:
         whole_at = self._whole_at.get(client, now)
         if whole_at < now:
             whole_at = now
-        spent = min(cost, self._quota) * self.each  # more than a whole share can never be had
+        spent = min(cost, self.quota) * self.each  # more than a whole share can never be had
         spare = self.window - (whole_at - now) - spent
         # Half a request of tolerance: sums of fractions must not cost anyone a whole one.
         if spare < -self.each / 2:
@@ -86,22 +86,23 @@ class SharedRateLimit:
     def __init__(self, rate: RateLimit) -> None:
         self.policy, self.each, self.window = rate.policy, rate.each, rate.window
         self._rate = rate
-        self._untold: dict[str, int] = {}
+        self._unpublished: dict[str, int] = {}
 
     def take(self, client: str, now: float, cost: int = 1) -> Allowance:
         """Count a request that is worth ``cost`` ones, unless the client's share is used up."""
         allowance = self._rate.take(client, now, cost)
         if allowance.wait == 0:
-            self._untold[client] = self._untold.get(client, 0) + cost
+            counted = min(cost, self._rate.quota)
+            self._unpublished[client] = self._unpublished.get(client, 0) + counted
         return allowance
 
-    def untold(self, most: int) -> dict[str, int]:
+    def unpublished(self, most: int) -> dict[str, int]:
         """How many requests of which clients were counted since this was last asked.
 
         Of more than ``most`` clients, those with the most requests: a flood of clients with one
         request each displaces itself.
         """
-        counts, self._untold = self._untold, {}
+        counts, self._unpublished = self._unpublished, {}
         if len(counts) <= most:
             return counts
         return dict(nlargest(most, counts.items(), key=lambda item: item[1]))
@@ -111,9 +112,10 @@ class SharedRateLimit:
 
         What was counted here meanwhile comes on top.
         """
-        self._rate.owe(client, now + whole_in + self._untold.get(client, 0) * self.each)
+        self._rate.owe(client, now + whole_in + self._unpublished.get(client, 0) * self.each)
 
 
-def limit_field(left: int, whole_in: float) -> bytes:
-    """The RateLimit field (draft-ietf-httpapi-ratelimit-headers-10, section 4)."""
-    return b'"default";r=%d;t=%d' % (left, ceil(whole_in))
+def limit_fields(policy: bytes, allowance: Allowance) -> list[tuple[bytes, bytes]]:
+    """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, sections 3, 4)."""
+    now = b'"default";r=%d;t=%d' % (allowance.left, ceil(allowance.whole_in))
+    return [(b"ratelimit-policy", policy), (b"ratelimit", now)]
