@@ -9,7 +9,8 @@ import os
 import resource
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +26,19 @@ NOISY = 0.1
 PATH = f"/sessions/{ID}"
 TARGETS = (
     servers.GATEWAY,
+    servers.GATEWAY_WITH_KEYS,
     servers.NAIVE,
     servers.MIDDLEWARE,
     servers.FLASK,
     servers.EXPRESS,
     servers.NGINX,
+    servers.NGINX_LIKE_US,
 )
+CLOSE = {servers.BARE.name, servers.GATEWAY.name, servers.NGINX_LIKE_US.name}
+"""Who is asked in every way; the others over 32 connections, with plain headers."""
+KEY = "rfgw_bench"
+AT_ONCE = 8
+"""Requests that a client who pipelines sends at once."""
 
 
 class Case(NamedTuple):
@@ -38,12 +46,14 @@ class Case(NamedTuple):
 
     status: int
     browser: bool
+    pipelined: int
     connections: int
 
     @property
     def title(self) -> str:
         kind = "a browser's" if self.browser else "plain"
-        return f"{self.status}, {kind} headers, {self.connections} connections"
+        at_once = f", {self.pipelined} requests at once" if self.pipelined > 1 else ""
+        return f"{self.status}, {kind} headers, {self.connections} connections{at_once}"
 
 
 class Variant(NamedTuple):
@@ -55,6 +65,11 @@ class Variant(NamedTuple):
     browser: bool
     headers: dict[str, str]
     paths: Path | None = None
+    pipelined: int = 1
+
+    def joins(self, connections: int) -> bool:
+        """Whether it is asked over so many connections."""
+        return connections == 32 or (self.server.name in CLOSE and self.pipelined == 1)
 
 
 class Slice(NamedTuple):
@@ -91,6 +106,7 @@ def take_once(variant: Variant, connections: int, seconds: int) -> Slice:
         seconds=seconds,
         headers=variant.headers,
         paths=variant.paths,
+        pipelined=variant.pipelined,
     )
     everyone, generator, server = (
         after - since
@@ -111,8 +127,12 @@ def take(variant: Variant, connections: int, seconds: int) -> Slice:
 
 
 def variants_of(server: Server, options: Options) -> Iterator[Variant]:
-    """As 200 and, if the server can, as 304; each with plain and with a browser's headers."""
-    for browser, headers in ((False, {}), (True, CHROME))[: options.fewer(2, 1)]:
+    """As 200 and, if the server can, as 304; who is close to us with a browser's headers, too."""
+    key = {"X-API-Key": KEY} if server.name == servers.GATEWAY_WITH_KEYS.name else {}
+    is_close = server.name in CLOSE
+    if is_close:
+        yield Variant(server.name, server, 200, False, {}, pipelined=AT_ONCE)
+    for browser, headers in ((False, key), (True, CHROME))[: options.fewer(1 + is_close, 1)]:
         yield Variant(server.name, server, 200, browser, headers)
         _, told, _ = fetch(server.port, PATH, headers)
         conditional = headers | {"If-None-Match": told.get("etag", '"none"')}
@@ -130,6 +150,7 @@ def many_ids(stage: Stage, server: Server, many: int) -> Iterator[Variant]:
         yield Variant(f"{kept:,} ids", server, 200, False, {}, paths)
 
 
+TO_BARE = ("to bare 200", "CPU to it", "p99 to it")
 HEAD = ("req/s", "CPU us/request", "p50 us", "p99 us", "lost", "others")
 Slices = list[Slice]
 Taken = dict[Case, dict[str, Slices]]
@@ -140,7 +161,9 @@ def measure(variants: list[Variant], connections: tuple[int, ...], options: Opti
     taken: Taken = defaultdict(lambda: defaultdict(list))
     rounds = product(connections, range(options.fewer(options.rounds, 1)), variants)
     for at_once, _, v in rounds:
-        slices = taken[Case(v.status, v.browser, at_once)][v.name]
+        if not v.joins(at_once):
+            continue
+        slices = taken[Case(v.status, v.browser, v.pipelined, at_once)][v.name]
         slices.append(take(v, at_once, options.fewer(options.slice, 1)))
     return taken
 
@@ -155,14 +178,29 @@ def rate(slices: Slices) -> float:
     return statistics.median(s.rate for s in quiet(slices))
 
 
-def ratio(ours: Slices, theirs: Slices) -> str:
+def rate_of(taken: Slice) -> float:
+    """Requests a second of one slice."""
+    return taken.rate
+
+
+def cpu_of(taken: Slice) -> float:
+    """CPU microseconds a request of one slice."""
+    return taken.cpu
+
+
+def p99_of(taken: Slice) -> float:
+    """The latency, in microseconds, that one request of a hundred exceeds in one slice."""
+    return taken.blast.p99
+
+
+def ratio(ours: Slices, theirs: Slices, of: Callable[[Slice], float] = rate_of) -> str:
     """The median of the ratios within each round in which both were quiet.
 
     With a tilde if no such round was quiet, a dash if either is missing.
     """
     pairs = list(zip(ours, theirs, strict=False))
     clean = [pair for pair in pairs if max(one.others for one in pair) <= NOISY]
-    ratios = [mine.rate / other.rate for mine, other in clean or pairs]
+    ratios = [of(mine) / of(other) for mine, other in clean or pairs]
     doubt = "" if clean else "~"
     return f"{doubt}{statistics.median(ratios):.2f}" if ratios else "-"
 
@@ -187,10 +225,18 @@ def show(report: Report, taken: Taken) -> None:
         bare, gateway = own.get(servers.BARE.name, []), found.get(servers.GATEWAY.name, [])
         ranked = sorted(found.items(), key=lambda pair: -rate(pair[1]))
         rows = (
-            [name, ratio(s, bare), ratio(gateway, s), ratio(s, own.get(name, [])), *numbers(s)]
+            [
+                name,
+                ratio(s, bare),
+                ratio(s, bare, cpu_of),
+                ratio(s, bare, p99_of),
+                ratio(gateway, s),
+                ratio(s, own.get(name, [])),
+                *numbers(s),
+            ]
             for name, s in ranked
         )
-        head = ("variant", "to bare 200", "gateway to it", "to own 200", *HEAD)
+        head = ("variant", *TO_BARE, "gateway to it", "to own 200", *HEAD)
         report.show(case.title, head, rows)
 
 
@@ -200,7 +246,14 @@ def start_all(stage: Stage, targets: list[Target]) -> list[Server]:
     body.write_bytes(answer_json())
     stage.farm()
     bare = stage.start(servers.BARE, BENCH_BODY_FILE=str(body))
-    return [bare, *(stage.start(target, bare.port) for target in targets)]
+    keys = stage.folder() / "keys"
+    keys.write_text(f"bench sha256:{sha256(KEY.encode()).hexdigest()}\n")
+    keyed = {"RFGW_API_KEYS_FILE": str(keys), "RFGW_RATE_LIMIT": "999999/1"}
+    started = [bare]
+    for target in targets:
+        settings = keyed if target is servers.GATEWAY_WITH_KEYS else {}
+        started.append(stage.start(target, bare.port, **settings))
+    return started
 
 
 def run(options: Options) -> Report:
@@ -214,7 +267,8 @@ def run(options: Options) -> Report:
     ids: Taken = {}
     with servers.stage() as stage:
         started = start_all(stage, there)
-        sizes = [f"{s.name} {len(fetch(s.port, PATH)[2]):,}" for s in started]
+        key = {"X-API-Key": KEY}
+        sizes = [f"{s.name} {len(fetch(s.port, PATH, key)[2]):,}" for s in started]
         taken = measure([v for s in started for v in variants_of(s, options)], connections, options)
         if servers.GATEWAY in there:
             ids = measure(

@@ -1,12 +1,14 @@
 """The cost of a hit without sockets: the application called directly, beside a bare ASGI one.
 
-The gateway logs as it does in service, but to nowhere.
+The gateway is asked for bytes, as its connections ask, and by ASGI, as a foreign server asks. It
+logs as it does in service, but to nowhere.
 """
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from operator import sub
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +16,7 @@ from typing import Any, cast
 import uvloop
 
 from app.config.environment import load_settings
+from app.edge.application import EdgeApplication
 from app.main import create_app
 from app.telemetry.log_writer import LOG_WRITER
 from bench import servers
@@ -90,6 +93,14 @@ async def hits(app: App, scope: Message) -> None:
         await app(scope.copy(), receive_nothing, send_nowhere)
 
 
+def hits_now(gateway: EdgeApplication, headers: Headers) -> None:
+    """AT_ONCE requests to the fast path, one after the other."""
+    target, client = f"/sessions/{ID}".encode(), ("127.0.0.1", 50_000)
+    for _ in range(AT_ONCE):
+        if gateway.answer_now(target, headers, client) is None:
+            raise RuntimeError("the gateway has no answer at once")
+
+
 async def start(app: App) -> None:
     """Run the lifespan's first half; the rest ends with the loop."""
     started = asyncio.Event()
@@ -140,15 +151,17 @@ def measure(options: Options, farm_port: int) -> dict[str, list[float]]:
         redirect_stderr(nowhere),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        gateway = cast(App, create_app(load_settings()))
+        edge = create_app(load_settings())
+        gateway = cast(App, edge)
         runner.run(start(gateway))
-        asked: dict[str, tuple[App, Message]] = {"bare": (bare, scope_of(PLAIN))}
+
+        def by_asgi(app: App, headers: Headers) -> Callable[[], None]:
+            return lambda: runner.run(hits(app, scope_of(headers)))
+
+        works: dict[str, Callable[[], None]] = {"bare": by_asgi(bare, PLAIN)}
         for name, headers in runner.run(first(gateway)).items():
-            asked[name] = (gateway, scope_of(headers))
-        works = {
-            name: lambda app=app, scope=scope: runner.run(hits(app, scope))
-            for name, (app, scope) in asked.items()
-        }
+            works[name] = partial(hits_now, edge, headers)
+        works["200, plain, by ASGI"] = by_asgi(gateway, PLAIN)
         taken = interleaved(works, rounds=options.rounds, times=options.fewer(20, 2))
         LOG_WRITER.flush(60)
     return {name: [used / AT_ONCE for used in found] for name, found in taken.items()}

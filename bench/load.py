@@ -72,8 +72,12 @@ def wrk(
     seconds: float,
     headers: Mapping[str, str],
     paths: Path | None = None,
+    pipelined: int = 1,
 ) -> Blast:
-    """Ask as fast as it goes from one thread. `paths` names a file with one path a line."""
+    """Ask as fast as it goes from one thread. `paths` names a file with one path a line.
+
+    Each connection sends `pipelined` requests at once, and the next ones when all are answered.
+    """
     given = [part for pair in headers.items() for part in ("-H", ": ".join(pair))]
     command = [
         "wrk",
@@ -86,7 +90,12 @@ def wrk(
         str(WRK_LUA),
         *given,
     ]
-    command += [f"http://127.0.0.1:{port}{path}", "--", *([str(paths)] if paths else [])]
+    command += [
+        f"http://127.0.0.1:{port}{path}",
+        "--",
+        str(pipelined),
+        *([str(paths)] if paths else []),
+    ]
     told = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=seconds + PATIENCE
     )

@@ -8,7 +8,7 @@ class Options:
     """How long and how much; durations in seconds. `quick` is a smoke run, its numbers not kept."""
 
     quick: bool = False
-    slice: int = 2
+    slice: int = 1
     rounds: int = 5
     outage: int = 60
     flood: int = 100_000

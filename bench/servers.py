@@ -138,13 +138,16 @@ def _gunicorn(port: int, _: Path, __: int) -> list[str]:
     return [str(PEER_PYTHON), *app, *kind, "--log-level", "error"]
 
 
-def _nginx(port: int, folder: Path, origin: int) -> list[str]:
-    text = (PEERS / "nginx.conf").read_text()
-    filled = {"PORT": str(port), "ORIGIN": str(origin), "PREFIX": str(folder)}
-    for word, value in filled.items():
-        text = text.replace(word, value)
-    (folder / "nginx.conf").write_text(text)
-    return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+def _nginx(fields: str) -> Callable[[int, Path, int], list[str]]:
+    def command(port: int, folder: Path, origin: int) -> list[str]:
+        text = (PEERS / "nginx.conf").read_text().replace("FIELDS", fields)
+        filled = {"PORT": str(port), "ORIGIN": str(origin), "PREFIX": str(folder)}
+        for word, value in filled.items():
+            text = text.replace(word, value)
+        (folder / "nginx.conf").write_text(text)
+        return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+    return command
 
 
 def _installed(program: str, path: Path, remedy: str) -> Callable[[], str]:
@@ -158,6 +161,7 @@ GATEWAY = Target(
     lambda port, _, __: [sys.executable, "-m", "app", "serve"],
     lambda: "" if (ROOT / "app" / "main.py").exists() else "app/main.py is not there yet",
 )
+GATEWAY_WITH_KEYS = Target("gateway, keys and a limit", GATEWAY.command, GATEWAY.missing)
 GATEWAY_ON_ALL_CORES = Target(
     "gateway on all cores",
     lambda port, folder, origin: [
@@ -177,7 +181,11 @@ EXPRESS = Target(
     lambda port, _, __: ["node", str(PEERS / "express" / "server.js")],
     _installed("node", PEERS / "express" / "node_modules", "Node and npm ci"),
 )
-NGINX = Target("nginx proxy_cache", _nginx, _installed("nginx", PEERS, "apt-get install nginx"))
+_HAS_NGINX = _installed("nginx", PEERS, "apt-get install nginx")
+NGINX = Target("nginx proxy_cache", _nginx("    access_log off;"), _HAS_NGINX)
+NGINX_LIKE_US = Target(
+    "nginx, same fields and log", _nginx((PEERS / "nginx-fields.conf").read_text()), _HAS_NGINX
+)
 
 
 @dataclass

@@ -1,15 +1,16 @@
--- Asks for its paths in turn, if any are given, and prints the outcome as one line of JSON.
+-- Sends args[1] requests at once, for the paths in the file args[2] in turn, if there is one, and
+-- prints the outcome as one line of JSON.
 local requests = {}
 local turn = 0
 
 function init(args)
    wrk.headers["Host"] = wrk.headers["Host"] or "127.0.0.1"
-   for line in io.lines(args[1] or "/dev/null") do
+   for line in io.lines(args[2] or "/dev/null") do
       requests[#requests + 1] = wrk.format("GET", line)
    end
    if #requests == 0 then requests[1] = wrk.format("GET") end
    if #requests == 1 then
-      local only = requests[1]
+      local only = string.rep(requests[1], tonumber(args[1]))
       request = function() return only end
    else
       request = function()
