@@ -22,6 +22,7 @@ from app.core.call import Call
 from app.docs.demo_page import demo_router
 from app.docs.document_routes import document_router
 from app.docs.problem_pages import problem_router
+from app.docs.status_page import status_router
 from app.docs.swagger_ui import docs_router
 from app.edge.admission import Admission
 from app.edge.api_keys import ApiKeys, ApiKeysError
@@ -162,6 +163,10 @@ def _api(settings: Settings, services: Services) -> FastAPI:
     )
     app.include_router(health_router(services.metrics.exposition, services.drain))
     app.include_router(docs_router(public_url=settings.public_url, version=VERSION))
+    if services.status is not None:
+        app.include_router(
+            status_router(services.status.document, settings.status_keys, version=VERSION)
+        )
     if settings.demo_dir is not None:
         app.include_router(demo_router(settings.demo_dir))
     app.include_router(document_router(app, settings.public_url))

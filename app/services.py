@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from app.telemetry import logs
 from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
 from app.telemetry.multiprocess import MultiprocessMetrics
+from app.telemetry.status import StatusHistory
 from app.upstream.client import UpstreamClient
 from app.upstream.recorder import Recorder
 from app.wiring import (
@@ -33,6 +34,7 @@ from app.wiring import (
     rate_limiter_of,
     recorder_of,
     snapshot_of,
+    status_of,
 )
 
 if TYPE_CHECKING:
@@ -54,11 +56,13 @@ class Services:
     snapshot: Snapshot | None  # None: what is kept ends with the process
     subscriptions: Subscriptions
     responders: Responders
+    status: StatusHistory | None  # None: nobody may see it
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Everything works while the block runs, and is closed in order at its end."""
-        async with self.metrics.shown():
+        sampling = self.status.sampling() if self.status else nullcontext()
+        async with self.metrics.shown(), sampling:
             if self.coordinator is not None:
                 await self.coordinator.start()
             self._read_snapshot()
@@ -143,6 +147,7 @@ def build_services(
         snapshot_of(settings),
         subscriptions,
         responders,
+        status_of(settings, metrics),
     )
 
 

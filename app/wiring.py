@@ -16,6 +16,7 @@ from app.core.ports import Instrumentation
 from app.edge.rate_limit import RateLimit, RateLimiter, SharedRateLimit
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
+from app.telemetry.status import StatusHistory
 from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import UpstreamClient
@@ -180,6 +181,18 @@ def coordinator_of(
         changed=changed,
         rate_limit=rate_limiter if isinstance(rate_limiter, SharedRateLimit) else None,
     )
+
+
+def status_of(settings: Settings, metrics: Metrics) -> StatusHistory | None:
+    """What the status page shows, if anybody may see it."""
+    if not settings.status:
+        return None
+    limits = {
+        "entries": settings.cache_max_entries,
+        "bytes": settings.cache_max_bytes,
+        "shared": settings.cache_url is not None,
+    }
+    return StatusHistory(metrics.families, time.time, limits)
 
 
 def snapshot_of(settings: Settings) -> Snapshot | None:

@@ -341,6 +341,98 @@ def test_the_readme_shows_what_is_there(open_page: OpenPage, gateway_url: str, n
     assert f"docs/images/{name}.png" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def busy_url(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A gateway whose status may be seen, after some traffic, twenty minutes of it by its clock."""
+    moments = [time.time() - 1200]
+    edge = create_app(settings_for(farm.url, status="loopback", log_requests=False))
+    status = edge.app.state.services.status  # type: ignore[attr-defined]
+    monkeypatch.setattr(status, "_now", lambda: moments[0])
+    with running(serving(edge)) as url, client_of(url) as client:
+        for turn in range(60):
+            for _ in range(3 + turn % 7):
+                client.get(f"/sessions/{1001 + turn % 12}")
+            if turn in (20, 21, 45):
+                client.get(f"/sessions/501{turn:03}")
+            if turn == 30:
+                client.get("/sessions/706001")
+            moments[0] += 20
+            status.sample()
+        yield url
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_the_status_page_draws_what_has_happened(
+    open_page: OpenPage, busy_url: str, scheme: Scheme, width: int
+) -> None:
+    visit = open_page(f"{busy_url}/status", width=width, scheme=scheme)
+    page = visit.page
+    expect(page.locator("#state")).to_contain_text("Version")
+    expect(page.locator("#charts svg path").first).to_have_attribute("d", re.compile("M.*L"))
+    expect(page.get_by_role("img", name=re.compile("^Requests: now .*, at most "))).to_be_visible()
+    expect(page.locator("#tiles")).to_contain_text("closed")
+    expect(page.locator("#failures tr").first).to_contain_text("http_status")
+    expect(page.locator("#failures")).to_contain_text("misread")
+    expect(page.get_by_label("API key")).to_be_hidden()
+    visit.picture(f"status-{scheme}-{width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(WORST_CONTRAST) >= 4.5
+    assert visit.complaints == []
+
+
+def test_the_operator_s_guide_shows_the_status_page(open_page: OpenPage, busy_url: str) -> None:
+    visit = open_page(f"{busy_url}/status", width=960, height=1350)
+    expect(visit.page.locator("#tiles")).to_contain_text("Workers")
+    visit.picture("status", whole=False)
+    kept = (DOCS / "images" / "status.png").read_bytes()
+    assert kept.startswith(b"\x89PNG")
+    assert len(kept) < 200_000
+    assert "images/status.png" in (DOCS / "operating.md").read_text(encoding="utf-8")
+
+
+def test_the_status_page_is_live_and_stops_by_the_keyboard(browser: Browser, busy_url: str) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.clock.install()
+        asked: list[str] = []
+        page.on("requestfinished", lambda it: asked.append(it.url) if ".json" in it.url else None)
+        page.goto(f"{busy_url}/status")
+        expect(page.locator("#numbers")).to_be_visible()
+        with page.expect_response("**/status.json"):
+            page.clock.fast_forward(10_000)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Pause")).to_be_focused()
+        page.keyboard.press("Space")
+        expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        before = len(asked)
+        page.clock.fast_forward(60_000)
+        with page.expect_response("**/status.json"):
+            page.keyboard.press("Space")
+        assert len(asked) <= before + 1
+
+
+def test_the_status_page_asks_for_a_key_and_says_what_is_wrong_with_it(
+    open_page: OpenPage, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    (operator, one), (client, other) = new_key("ops"), new_key("site-a")
+    (tmp_path / "keys").write_text(f"{one}\n{other}\n")
+    gateway = start_gateway(status="ops", api_keys_file=tmp_path / "keys")
+    visit = open_page(f"{gateway.base_url}/status")
+    page, state = visit.page, visit.page.locator("#state")
+    expect(state).to_have_text("The numbers are for operators.")
+    for key, told in (("rfgw_no", "No such key."), (client, "This key's owner may not")):
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(state).to_contain_text(told)
+    page.get_by_label("API key").fill(operator)
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#numbers")).to_be_visible()
+    expect(page.get_by_label("API key")).to_be_hidden()
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+    # The browser itself reports every answer that is an error.
+    assert [text for text in visit.complaints if "status of 40" not in text] == []
+
+
 def test_the_landing_page_s_snippet_runs_as_it_stands(
     open_page: OpenPage, gateway_url: str
 ) -> None:

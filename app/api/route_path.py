@@ -9,6 +9,7 @@ from collections.abc import Collection
 from starlette.types import Scope
 
 OPEN = {"", "demo", "docs", "health", "metrics", "openapi.json", "openapi-3.0.json", "problems"}
+OPEN |= {"status"}  # the page, where a key can be given; its numbers are status.json
 """First segments of the paths that are never refused: what explains a refusal has to be readable.
 
 Whatever is not named here needs a key and is counted.

@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from app.config.addresses import UNIX, Network, base_address, networks, origins
-from app.config.base import SettingsBase
+from app.config.base import SettingsBase, env_name
 
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
+LOOPBACK = "loopback"
+KEY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
@@ -33,6 +35,11 @@ class ClientSettings(SettingsBase):
     )
     api_keys_file: Path | None = Field(
         None, description="File of the API keys that clients need; without it, none is needed."
+    )
+    status: str = Field(
+        "",
+        description="Who may see `/status`: `loopback`, this machine alone, or names of API keys, "
+        "comma-separated.",
     )
     rate_limit: str = Field(
         "", description="`600/60`: of one client, 600 requests are taken in 60 seconds."
@@ -79,6 +86,24 @@ class ClientSettings(SettingsBase):
         if text:
             networks(text)
         return text
+
+    @field_validator("status")
+    @classmethod
+    def _are_names(cls, text: str, info: ValidationInfo) -> str:
+        names = [name.strip() for name in text.split(",")]
+        if text and not all(map(KEY_NAME.fullmatch, names)):
+            raise ValueError(f"must be {LOOPBACK}, or names of API keys, comma-separated")
+        keyless = "api_keys_file" in info.data and info.data["api_keys_file"] is None
+        if text not in ("", LOOPBACK) and keyless:
+            raise ValueError(f"names of keys need {env_name('api_keys_file')}")
+        return text
+
+    @property
+    def status_keys(self) -> frozenset[str]:
+        """The names of the keys that open the status page; none: this machine alone sees it."""
+        if self.status in ("", LOOPBACK):
+            return frozenset()
+        return frozenset(name.strip() for name in self.status.split(","))
 
     @property
     def rate(self) -> tuple[int, int] | None:

@@ -3,10 +3,11 @@
 Knows prometheus-client. Must not know who counts or why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
 
 from app.telemetry.cluster_metrics import SharedCacheMetrics
 from app.telemetry.hit_counters import BOUNDS, CallbackCounter, LabelCounter, RequestCounters
@@ -159,6 +160,12 @@ class Metrics:
         self.requests.count_answer(outcome)
         if stale_for > 0:
             self.stale_seconds.inc(stale_for)
+
+    def families(self) -> Iterable[Metric]:
+        """All series, those of other processes added. Raises OSError."""
+        if self._multiprocess is None:
+            return self.registry.collect()
+        return self._multiprocess.families(self.registry)
 
     def exposition(self) -> bytes:
         """All series in the Prometheus text format 0.0.4."""

@@ -74,11 +74,15 @@ class MultiprocessMetrics:
 
     def exposition(self, registry: CollectorRegistry) -> bytes:
         """All series of all processes, those of this one in ``registry`` as they are now."""
+        return generate_latest(SummedCollector(self.families(registry)))
+
+    def families(self, registry: CollectorRegistry) -> list[Metric]:
+        """The same, not yet written."""
         self.save(registry)
         with self._lock(fcntl.LOCK_SH):
             mine = self._directory / f"{os.getpid()}.json"
             others = sorted(set(self.files()) - {mine})
-            return generate_latest(SummedCollector(_read([mine, *others])))
+            return _read([mine, *others])
 
     def fold(self, running: Collection[int | None]) -> None:
         """Add the counts of the processes that are no longer ``running`` to those of the ended."""

@@ -1,0 +1,73 @@
+"""Serves the status page and its numbers. Must not know where the numbers come from.
+
+The page itself holds nothing and is open; its numbers are for an operator: with a key of certain
+names, or for this machine alone. To everybody else they are not there.
+"""
+
+import ipaddress
+from collections.abc import Callable, Collection
+from html import escape
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.docs.swagger_ui import LOCKED, html_page
+
+POLICY = f"{LOCKED}; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'"
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+"""Fields of a request that came through a proxy: its client is somebody else."""
+
+
+def status_router(
+    document: Callable[[], dict[str, Any]], names: Collection[str], *, version: str
+) -> APIRouter:
+    """Routes ``/status`` and ``/status.json``, none of them in the OpenAPI document.
+
+    ``names`` are those of the keys whose owners may read the numbers; if there are none, this
+    machine alone may. Who may not is Starlette's ``HTTPException(404)``.
+    """
+    page = html_page("status.html", {"version": escape(version)}, POLICY)
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/status")
+    async def get_status(request: Request) -> Response:
+        return page.answer(request)
+
+    @router.get("/status.json")
+    async def get_numbers(request: Request) -> Response:
+        allowed = request.scope.get("rfgw.client") in names if names else _is_here(request)
+        if not allowed or _is_foreign(request):
+            raise HTTPException(404)
+        told = {"version": version, **document()}
+        return JSONResponse(told, headers={"Cache-Control": "no-store"})
+
+    return router
+
+
+def _is_here(request: Request) -> bool:
+    """Whether it was asked on this machine, by its own name and through no proxy.
+
+    The name matters, since any page's host may lead here (DNS rebinding).
+    """
+    named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    through = any(name in request.headers for name in FORWARDED)
+    asker = request.client.host if request.client else ""
+    return _is_loopback(asker) and _is_loopback(named) and not through
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether a page of another origin asks, which this machine's browser would let it."""
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site", "none")
+    same = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    return not same or site not in ("same-origin", "none")

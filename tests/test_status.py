@@ -1,0 +1,219 @@
+"""The numbers of the status page: what they are, and who may see them."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.edge.api_keys import new_key
+from app.telemetry.hit_counters import BOUNDS
+from app.telemetry.metrics import Metrics
+from app.telemetry.status import BREAKER, FAILURES, LABELS, StatusHistory
+from tests.conftest import Farm, StartGateway
+from tests.programs import DEMO, RFGW, WITHIN, await_ready, free_port, run, started
+from tests.running import client_of
+
+
+class Moments:
+    """A clock that is wound by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Unix seconds."""
+        return self.now
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def clock() -> Moments:
+    return Moments()
+
+
+@pytest.fixture
+def history(metrics: Metrics, clock: Moments) -> StatusHistory:
+    return StatusHistory(metrics.families, clock, {"entries": 10})
+
+
+def test_rates_and_ratios_are_of_the_time_between_two_samples(
+    history: StatusHistory, metrics: Metrics, clock: Moments
+) -> None:
+    metrics.requests.count("getSession", 200, 0.01)  # before anybody looked
+    history.sample()
+    for outcome in ("hit", "hit", "negative", "miss"):
+        metrics.count_answer(outcome, 0)
+        metrics.requests.count("getSession", 200, 0.01)
+    metrics.requests.count("getSession", 404, 0.01)
+    metrics.count_attempt("ok", 1, 0.01)
+    metrics.count_attempt("deadline", 1, 0.01)
+    clock.now += 10
+    history.sample()
+    clock.now += 10
+    told = history.document()
+    assert told["hour"]["requests"] == {"2xx": 4, "4xx": 1}
+    assert told["hour"]["answers"] == {"hit": 2, "negative": 1, "miss": 1}
+    assert told["hour"]["attempts"] == {"ok": 1, "deadline": 1}
+    assert told["hour"]["hitRatio"] == 0.75
+    first, second = told["points"]
+    assert (first["at"], first["requests"], first["hitRatio"]) == (1010.0, 0.5, 0.75)
+    assert (first["attempts"], first["failed"]) == (0.2, 0.1)
+    assert (second["requests"], second["hitRatio"], second["p95"]) == (0, None, None)
+
+
+def test_quantiles_are_linear_within_their_bucket(history: StatusHistory, metrics: Metrics) -> None:
+    history.sample()
+    for _ in range(100):
+        metrics.requests.count("getSession", 200, 0.05)  # from 0.025 to 0.1
+    told = history.document()["recent"]["requestSeconds"]
+    assert told["p50"] == pytest.approx(0.0625)
+    assert told["p99"] == pytest.approx(0.025 + 0.075 * 0.99)
+    for _ in range(900):
+        metrics.requests.count("getSession", 200, 100.0)
+    assert history.document()["recent"]["requestSeconds"]["p95"] == BOUNDS[-1]
+    assert history.document()["recent"]["attemptSeconds"]["p95"] is None
+
+
+def test_the_last_twenty_failures_are_told_with_their_causes(
+    history: StatusHistory, metrics: Metrics, clock: Moments
+) -> None:
+    metrics.count_attempt("dns", 1, 0.1)  # before anybody looked
+    history.sample()
+    for number in range(FAILURES + 5):
+        clock.now += 10
+        metrics.count_attempt("fault", 1, 0.1)
+        metrics.count_attempt("deadline" if number else "reset", 1, 0.1)
+        history.sample()
+    clock.now += 10
+    metrics.count_not_asked("breaker_open")
+    metrics.count_not_asked("breaker_open")
+    metrics.crashes.inc()
+    history.sample()
+    told = history.document()["failures"]
+    assert len(told) == FAILURES
+    assert {one["cause"] for one in told} == {"deadline", "breaker_open", ""}
+    newest = [one for one in told if one["at"] == clock.now]
+    assert {(one["kind"], one["cause"], one["times"]) for one in newest} == {
+        ("not asked", "breaker_open", 2),
+        ("bug", "", 1),
+    }
+
+
+def test_an_hour_is_remembered_and_no_more(history: StatusHistory, clock: Moments) -> None:
+    for _ in range(500):
+        history.sample()
+        clock.now += 10
+    told = history.document()
+    assert told["now"] - told["since"] == 3610
+    assert len(told["points"]) == 361
+    clock.now -= 9.5
+    assert len(history.document()["points"]) == 360, "half a second is too short for a rate"
+
+
+def test_every_series_that_the_page_reads_is_there(metrics: Metrics) -> None:
+    families = {family.name for family in metrics.families()}
+    read = {series.removesuffix("_total").removesuffix("_bucket") for series in LABELS}
+    assert read | {BREAKER} <= families
+
+
+# Who may see them
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, str, str]:
+    """A file of keys, an operator's key and a client's."""
+    (operator, one), (client, other) = new_key("ops"), new_key("site-a")
+    (tmp_path / "keys").write_text(f"{one}\n{other}\n")
+    return tmp_path / "keys", operator, client
+
+
+def test_it_is_off_by_default(gateway: httpx.Client) -> None:
+    for path in ("/status", "/status.json"):
+        assert gateway.get(path).json()["code"] == "route_not_found"
+
+
+def test_loopback_sees_the_numbers(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(status="loopback")
+    gateway.get("/sessions/1008")
+    answer = gateway.get("/status.json")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["gauges"]["workers"] == 1
+    assert gateway.get("/status.json", headers={"Host": "localhost:8000"}).status_code == 200
+    assert gateway.get("/status.json", headers={"Sec-Fetch-Site": "same-origin"}).is_success
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=127.0.0.1"}, {"Via": "1.1 proxy"},
+        {"X-Real-IP": "127.0.0.1"}, {"Host": "rebound.example"}, {"Host": "127.0.0.1.example"},
+        {"Origin": "https://evil.example"}, {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_numbers_are_not_there_for_others(
+    fields: dict[str, str], start_gateway: StartGateway
+) -> None:
+    answer = start_gateway(status="loopback").get("/status.json", headers=fields)
+    assert (answer.status_code, answer.json()["code"]) == (404, "route_not_found")
+
+
+def test_who_is_not_on_this_machine_does_not_see_them(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(status="loopback", forwarded_allow_ips="127.0.0.1")
+    assert gateway.get("/status.json", headers={"X-Forwarded-For": "10.0.0.1"}).is_client_error
+
+
+def test_only_the_keys_that_are_named_open_them(
+    start_gateway: StartGateway, keys: tuple[Path, str, str]
+) -> None:
+    path, operator, client = keys
+    gateway = start_gateway(status="ops, night", api_keys_file=path)
+    assert gateway.get("/status").status_code == 200
+    assert gateway.get("/status.json").status_code == 401
+    wrong = gateway.get("/status.json", headers={"X-API-Key": f"{operator}x"})
+    assert wrong.status_code == 401
+    others = gateway.get("/status.json", headers={"X-API-Key": client})
+    assert (others.status_code, others.json()["code"]) == (404, "route_not_found")
+    seen = gateway.get("/status.json", headers={"Authorization": f"Bearer {operator}"})
+    assert seen.json()["hour"]["requests"] == {"2xx": 1, "4xx": 3}
+    foreign = {"Authorization": f"Bearer {operator}", "Origin": "https://evil.example"}
+    assert gateway.get("/status.json", headers=foreign).status_code == 404
+
+
+@pytest.mark.parametrize("text", ["everybody!", "ops,", ",", "10.0.0.1", "ops"])
+def test_what_names_no_keys_is_refused(text: str, tmp_path: Path) -> None:
+    done = run(tmp_path, "config", settings={**DEMO, "RFGW_STATUS": text})
+    assert done.returncode == 2
+    assert done.stderr.startswith("RFGW_STATUS: ")
+
+
+@pytest.fixture
+def two_workers(tmp_path: Path, farm: Farm) -> Iterator[httpx.Client]:
+    """A client of a gateway of two processes."""
+    port = free_port()
+    settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
+    options = ("--workers", "2", "--status", "loopback", "--no-log-requests")
+    with started(tmp_path, *RFGW, "serve", *options, settings=settings) as program:
+        await_ready(port)
+        with client_of(f"http://127.0.0.1:{port}") as client:
+            yield client
+        program.terminate()
+
+
+def test_the_numbers_are_of_all_workers(two_workers: httpx.Client) -> None:
+    own = {"Connection": "close"}  # so that either of them answers
+    deadline = time.monotonic() + WITHIN
+    gauges: dict[str, float] = {}
+    while (gauges.get("workers"), gauges.get("cache_entries")) != (2, 2):  # each keeps the session
+        assert time.monotonic() < deadline, gauges
+        assert two_workers.get("/sessions/1008", headers=own).is_success
+        gauges = two_workers.get("/status.json", headers=own).json()["gauges"]
+    lines = two_workers.get("/metrics").text.splitlines()
+    assert "rfgw_cache_entries 2.0" in lines
