@@ -52,6 +52,7 @@ def farm_of(
         guard=Guard(Breaker(instrumentation.breaker)),
         deadline=settings.upstream_deadline,
         now=time.time,
+        clock=time.monotonic,
         user_signing=settings.user_signing,
         instrumentation=instrumentation,
         recorder=recorder,

@@ -187,6 +187,37 @@ def test_a_failure_is_told_to_those_who_wait_and_remembered(
     assert farm.calls() == 1
 
 
+def test_a_failure_is_remembered_by_all_and_one_asks_again(
+    start_group: StartGroup, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.freshness.FIRST_WAIT", WITHIN)
+    group = start_group(3)
+    bad = "/sessions/707001"
+    assert group[0].get(bad).json()["retryAfterMs"] == 1000 * WITHIN
+
+    def remembered() -> bool:
+        return all("rfgw_cache_failures 1.0" in one.get("/metrics").text for one in group)
+
+    until(remembered, "not all remember it")
+    for gateway in group:
+        answer = gateway.get(bad)
+        assert answer.json()["code"] == "upstream_unreadable"
+        assert 0 < answer.json()["retryAfterMs"] <= 1000 * WITHIN
+    assert farm.calls() == 1
+
+
+def test_an_answer_ends_the_failure_that_all_remember(
+    start_group: StartGroup, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.freshness.FIRST_WAIT", 0.01)
+    group = start_group(2)
+    farm.next({"do": "html"})
+    assert group[0].get(DONE).status_code == 502
+    until(lambda: group[1].get(DONE).status_code == 200, "it is never asked again")
+    until(lambda: group[0].get(DONE).status_code == 200, "it is never looked up again")
+    assert farm.calls() == 2
+
+
 def test_one_late_answer_does_not_end_the_right_to_ask(
     start_gateway: StartGateway, server: Valkey
 ) -> None:

@@ -129,7 +129,7 @@ MEANINGS: dict[Code, Meaning] = {
         "Fault in the farm",
         "The render farm reported a fault of its own.",
         "The farm answers with a fault that it does not document; upstream.faultCode tells it.",
-        "Wait as long as Retry-After says.",
+        "Try again later.",
         retry_after=1,
     ),
     Code.UPSTREAM_UNREADABLE: Meaning(
@@ -137,7 +137,7 @@ MEANINGS: dict[Code, Meaning] = {
         "Unreadable answer from the farm",
         "The render farm's answer could not be read.",
         "The answer is cut short, too large, or not XML-RPC: an error page, for example.",
-        "Wait as long as Retry-After says.",
+        "Try again later.",
         retry_after=1,
     ),
     Code.UPSTREAM_MISMATCH: Meaning(
@@ -145,7 +145,7 @@ MEANINGS: dict[Code, Meaning] = {
         "Wrong answer from the farm",
         "The render farm's answer was not about what was asked.",
         "The answer names another id than the one asked for, or none. Nothing of it is kept.",
-        "Wait as long as Retry-After says.",
+        "Try again.",
         retry_after=1,
     ),
     Code.UPSTREAM_UNREACHABLE: Meaning(
@@ -153,7 +153,7 @@ MEANINGS: dict[Code, Meaning] = {
         "Farm not reachable",
         "The render farm could not be reached, or did not answer as it should.",
         "No connection, a broken one, or an HTTP status that XML-RPC does not know.",
-        "Wait as long as Retry-After says.",
+        "Try again later.",
         retry_after=1,
     ),
     Code.UPSTREAM_UNAVAILABLE: Meaning(
@@ -185,7 +185,7 @@ MEANINGS: dict[Code, Meaning] = {
         "Farm too slow",
         "The render farm did not answer in time.",
         "The deadline of the call passed, 5 seconds unless the operator has set another.",
-        "Wait as long as Retry-After says.",
+        "Try again.",
         retry_after=1,
     ),
     Code.NOT_CACHED: Meaning(

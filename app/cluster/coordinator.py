@@ -20,7 +20,7 @@ from app.cluster.redis_connection import RedisConnection, Unreachable
 from app.cluster.shared_store import LeaseResult, SharedStore, SharedStoreMetrics, names_of
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError, UpstreamTimeout
-from app.core.ports import OnUpdate, ResultSource, SharedResult, Store
+from app.core.ports import OnFailure, OnUpdate, ResultSource, SharedResult, Store
 
 LOOK_AGAIN = 0.25
 """Seconds after which a waiting request looks into the store: a notice may have been lost."""
@@ -50,6 +50,7 @@ class RedisCoordinator:
         self.shared_store, self._invalidation = shared_store, invalidation
         self._clock, self._deadline = clock, deadline
         self._observe, self._changed = observe, changed
+        self._on_failure: list[OnFailure] = []
         self._waiting: dict[str, asyncio.Future[Notice | None]] = {}
         self._works: list[Work] = [partial(connection.run, self), *works]
         self._running: list[asyncio.Task[None]] = []
@@ -61,9 +62,10 @@ class RedisCoordinator:
         self._running = [asyncio.create_task(work()) for work in self._works]
         await self._tried.wait()
 
-    def subscribe(self, on_update: OnUpdate) -> None:
-        """Call ``on_update`` with each answer of another process that replaces a kept one."""
+    def subscribe(self, on_update: OnUpdate, on_failure: OnFailure) -> None:
+        """See ports.Coordinator."""
         self._invalidation.subscribe(on_update)
+        self._on_failure.append(on_failure)
 
     async def aclose(self) -> None:
         """Let what is being told go out, and part."""
@@ -160,7 +162,7 @@ class RedisCoordinator:
                 await self.shared_store.renew(key, lease)
 
     def on_message(self, message: bytes) -> None:
-        """A notice came in: for who waits, or about an answer that is kept here."""
+        """A notice came in: for who waits, of a failure, or about an answer that is kept here."""
         notice = self.shared_store.read(message)
         if notice is None:
             return
@@ -168,6 +170,9 @@ class RedisCoordinator:
         if waiting is not None:
             if not waiting.done():
                 waiting.set_result(notice)
+        elif notice.failure is not None:
+            for on_failure in self._on_failure:
+                on_failure(notice.key, notice.failure)
         elif notice.tag:
             self._invalidation.changed(notice.key, notice.tag)
 

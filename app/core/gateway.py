@@ -49,7 +49,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.single_flight = SingleFlight(self.instrumentation.collapsed)
         if self.coordinator is not None:
-            self.coordinator.subscribe(self.keep)
+            self.coordinator.subscribe(self.keep, self.remember)
 
     def subscribe(self, on_update: OnUpdate) -> None:
         """Call ``on_update`` with every new answer, of this process or of another."""
@@ -201,7 +201,7 @@ class Gateway:
         except errors.Refused as refused:
             entry = self.freshness.refusal(asked_at, refused, self.uniform)
         except errors.UpstreamError as error:
-            self.failures.remember(call.key, error, self.clock())  # the group learns how long
+            self.remember(call.key, error)  # the group learns how long
             raise
         except Exception as error:  # noqa: BLE001 - a bug fails one call, and is logged
             self.instrumentation.crash(error)
@@ -226,8 +226,12 @@ class Gateway:
         for on_update in self._listeners:
             on_update(key, entry)
 
-    def _failed(self, key: str, error: errors.UpstreamError) -> None:
+    def remember(self, key: str, error: errors.UpstreamError) -> None:
+        """A call failed, here or in another process."""
         self.failures.remember(key, error, self.clock())
+
+    def _failed(self, key: str, error: errors.UpstreamError) -> None:
+        self.remember(key, error)
         kept = self.store.get(key)
         if kept is not None:
             self.store.put(key, kept._replace(failed_at=self.clock()))

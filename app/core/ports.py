@@ -5,11 +5,15 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
+from app.core.errors import UpstreamError
 
 T = TypeVar("T")
 
 OnUpdate = Callable[[str, CacheEntry], None]
 """Called with every new answer and its call's key: the same as before, another, or a refusal."""
+
+OnFailure = Callable[[str, UpstreamError], None]
+"""Called with a call's key and how it failed; ``retry_after`` tells for how long that holds."""
 
 
 class Attempt(NamedTuple):
@@ -101,8 +105,9 @@ class SharedResult(NamedTuple):
 class Coordinator(Protocol):
     """Coalesces requests between processes: one of them asks the farm, and all have the answer."""
 
-    def subscribe(self, on_update: OnUpdate) -> None:
-        """Call ``on_update`` with each answer of another process that replaces a kept one."""
+    def subscribe(self, on_update: OnUpdate, on_failure: OnFailure) -> None:
+        """Call ``on_update`` with each answer of another process that replaces a kept one, and
+        ``on_failure`` with each failure of another process."""
 
     async def fetch(
         self, key: str, good: Callable[[CacheEntry], bool], ask: Callable[[], Awaitable[CacheEntry]]
