@@ -51,6 +51,10 @@ class Wrapped:
         self.drain = gateway.drain
         self.refusal = gateway.refusal
 
+    def max_body(self, *_: Any) -> int:
+        """None is wanted."""
+        return 0
+
     def answer_now(self, *_: Any) -> None:
         """Nothing, so that the application is asked."""
 

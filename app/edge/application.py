@@ -5,6 +5,7 @@ Knows ASGI. Must not know routes, nor what header fields all answers have.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +26,7 @@ from app.telemetry.request_context import HIT_TIMING, RequestContext, request_co
 START, BODY = "http.response.start", "http.response.body"
 
 CLOSE = {"connection": "close"}
+NO_BODIES: Mapping[tuple[bytes, bytes], int] = MappingProxyType({})
 
 
 class EdgeApplication:
@@ -43,6 +45,7 @@ class EdgeApplication:
         drain: Drain,
         root_path: str = "",
         heads: Collection[str] = (),
+        bodies: Mapping[tuple[bytes, bytes], int] = NO_BODIES,
     ) -> None:
         self.app = app
         self.drain = drain  # for whoever runs this application: to be begun before its end
@@ -52,7 +55,7 @@ class EdgeApplication:
         self._access_log = access_log
         self._admission = admission
         self._concurrency_limit = concurrency_limit
-        self._root_path, self._heads = root_path, heads
+        self._root_path, self._heads, self._bodies = root_path, heads, bodies
         common = CommonFields(origins)
         self._own, self._dressed = common.own, common.dressed
         self._end_of_hit = field_lines([*common.everywhere, HIT_TIMING, JSON_POLICY]) + b"\r\n"
@@ -111,12 +114,19 @@ class EdgeApplication:
         choose = partial(self._application, given, refusal)
         await self._route(scope, receive, send, choose, request_id.decode(), own, began)
 
+    def max_body(self, method: bytes, target: bytes) -> int:
+        """How many bytes of a body this request may bring; 0 if its route wants none."""
+        path = target.partition(b"?")[0]
+        if self._root_path:
+            path = target_below(path, self._root_path, self._heads)
+        return self._bodies.get((method, path), 0)
+
     def refusal(self, status: int) -> ASGIApp:
-        """What answers a request that the server could not read: 400, or 431 (RFC 6585).
+        """What answers a request that the server could not read: 400, 413, or 431 (RFC 6585).
 
         What the rest of such a request is, is anyone's guess: nothing more is to be read from it.
         """
-        code = Code.REQUEST_TOO_LARGE if status == 431 else Code.MALFORMED_REQUEST
+        code = Code.MALFORMED_REQUEST if status == 400 else Code.REQUEST_TOO_LARGE
 
         def problem(scope: Scope) -> ASGIApp:
             return self._problems.response(code, scope, status=status, headers=CLOSE)

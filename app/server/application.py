@@ -24,6 +24,9 @@ class Application(Protocol):
         nothing has been counted or logged.
         """
 
+    def max_body(self, method: bytes, target: bytes) -> int:
+        """How many bytes of a body this request may bring; 0: none is wanted, or read."""
+
     def refusal(self, status: int) -> Asgi:
         """What answers a request that could not be read."""
 

@@ -18,8 +18,9 @@ from app.server.lingering_close import (
     without_chunks,
 )
 from app.server.read_buffer import END_OF_HEAD
+from app.server.request_body import CONTINUE, RequestBody
 from app.server.request_head import (
-    BodyUnwanted,
+    LastRequest,
     check_size,
     origin_form,
     unread,
@@ -41,6 +42,7 @@ class Connection(RequestReader):
         super().__init__(**given)  # by the server
         self.application: Application = self.config.loaded_app
         self._answering: RequestResponseCycle | None = None
+        self._body = RequestBody()
         self._deadlines = Deadlines(limits, self.loop.time())
 
     # --- What comes ---
@@ -52,24 +54,40 @@ class Connection(RequestReader):
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let the application answer."""
-        self._framing.check(self.parser.get_http_version())
+        version = self.parser.get_http_version()
+        self._framing.check(version)
         check_size(self.url, self.headers, bulk=self._bulk)
         if self.url[:1] != b"/" or b"#" in self.url:
             self.url = origin_form(self.url, self.headers)
         if self._answer_now():
             return
-        self.scope = unread(self)
+        self.scope = unread(self)  # trailers, which may still come, are none of it
+        method = self.parser.get_method()
+        most = self.application.max_body(method, self.url) if self._framing.has_body else 0
+        if not most:
+            self._begin()
+        elif self._body.begin(most, self.headers, version) and not self._under_way():
+            self.transport.write(CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body that is wanted: the request begins once it is whole."""
+        self._body.add(body)
+
+    def _begin(self, body: bytearray | None = None) -> None:
         super().on_headers_complete()
+        self.cycle.body = body or bytearray()
         if self.application.drain.begun or self._framing.has_body:
             self.cycle.keep_alive = False
-        if self._framing.has_body:  # nobody wants it: nothing after the head is read
+        if self._framing.has_body:  # wanted or not: nothing after it is read
             self.over = True
             self.cycle.transport = LingeringTransport(self.transport)  # type: ignore[assignment]
             self.on_message_complete()
-            raise BodyUnwanted
+            raise LastRequest
 
     def on_message_complete(self) -> None:
         """The request is whole; the next one may begin."""
+        if self._body.most:
+            self._begin(self._body.take())
         if self._under_way():
             self.cycle.more_body = False
             self.cycle.message_event.set()

@@ -17,8 +17,8 @@ MAX_FIELDS = 100
 MAX_HEAD = 16 * 1024
 """Bytes of a request's target and of its header fields' names and values, all together."""
 
-MALFORMED, TOO_LARGE = 400, 431
-"""The statuses of what is refused (RFC 9112 section 2.2, RFC 6585 section 5)."""
+MALFORMED, CONTENT_TOO_LARGE, TOO_LARGE = 400, 413, 431
+"""The statuses of what is refused (RFC 9112 section 2.2, RFC 9110 section 15.5.14, RFC 6585)."""
 
 HOST = re.compile(
     rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?"
@@ -35,8 +35,8 @@ class RequestRejected(Exception):
         self.status = status
 
 
-class BodyUnwanted(Exception):
-    """Raised amid the parsing of a request whose body nobody wants: it ends here."""
+class LastRequest(Exception):
+    """Raised amid the parsing of a request with a body: nothing after it is read."""
 
 
 GUARDED = frozenset({b"host", b"content-length", b"transfer-encoding"})

@@ -15,8 +15,8 @@ from app.server.request_head import (
     MALFORMED,
     MAX_HEAD,
     TOO_LARGE,
-    BodyUnwanted,
     Framing,
+    LastRequest,
     RequestRejected,
 )
 
@@ -79,7 +79,7 @@ class RequestReader(HttpToolsProtocol):
             self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             cause = error.__context__
-            if not isinstance(cause, BodyUnwanted):
+            if not isinstance(cause, LastRequest):
                 self._refuse(cause.status if isinstance(cause, RequestRejected) else MALFORMED)
         else:
             # Of the next head, at most this piece has come; most often it is nothing.
