@@ -42,6 +42,8 @@ from app.version import VERSION
 
 COLLECT_AFTER = 20_000
 """New objects after which the garbage collector looks at the young ones; Python's own is 700."""
+MAX_BODY = 4096
+"""Bytes of a request's body, for a route that takes one."""
 
 
 def create_app(
@@ -78,6 +80,7 @@ def create_app(
         services.drain,
         settings.root_path,
         {first_segment(route.path or "") for route in iter_route_contexts(api.routes)},
+        _bodies(api),
     )
 
 
@@ -112,6 +115,16 @@ async def fetch_once(
 def create_api(settings: Settings) -> FastAPI:
     """The application within: for its OpenAPI document."""
     return _api(settings, build_services(settings))
+
+
+def _bodies(api: FastAPI) -> dict[tuple[bytes, bytes], int]:
+    """How many bytes of a body each route takes that declares one, by its method and path."""
+    return {
+        (method.encode(), (route.path or "").encode()): MAX_BODY
+        for route in iter_route_contexts(api.routes)
+        if getattr(route, "body_field", None) is not None
+        for method in route.methods or ()
+    }
 
 
 def _admission(settings: Settings, services: Services) -> Admission | None:

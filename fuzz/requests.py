@@ -55,4 +55,4 @@ def check(data: bytes) -> None:
         assert data.startswith(b"00-%b-" % trace.id.encode())
         assert trace_of(trace.onward().encode()) == trace
     with suppress(ApiKeysError):
-        assert all(len(digest) == 32 for digest, _ in parse(text).values())
+        assert all(len(key.digest) == 32 for key in parse(text).values())

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.config.environment import SettingsError
-from app.edge.api_keys import new_key
+from app.edge.api_keys import KnownKey, new_key
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
@@ -182,8 +182,11 @@ def test_who_waits_for_a_change_is_refused_once_its_key_is_taken_back(
     gateway = start_gateway(api_keys_file=tmp_path / "keys")
     given = {"x-api-key": key}
     tag = gateway.get("/sessions/1008", headers=given).headers["etag"]
-    names = ["site", None]  # judged when it comes, and again when it has waited
-    monkeypatch.setattr("app.edge.api_keys.ApiKeys.name_of", lambda *_: names.pop(0))
+    found = [
+        KnownKey(b"", "site", frozenset()),
+        None,
+    ]  # judged when it comes, and again when it has waited
+    monkeypatch.setattr("app.edge.api_keys.ApiKeys.find", lambda *_: found.pop(0))
     given |= {"prefer": "wait=1", "if-none-match": tag}
     answer = gateway.get("/sessions/1008", headers=given)
     problem_of(answer, 401, "unauthorized")
@@ -236,7 +239,7 @@ def test_a_file_without_keys_stops_the_start(tmp_path: Path, text: str | None, t
 def test_a_crash_of_the_gate_lets_nobody_in(
     keyed: httpx.Client, key: str, farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.edge.api_keys.ApiKeys.name_of", None)
+    monkeypatch.setattr("app.edge.api_keys.ApiKeys.find", None)
     sent = {"x-api-key": key, "origin": "https://a.example"}
     answer = keyed.get("/sessions/1008", headers=sent)
     problem_of(answer, 500, "internal_error")

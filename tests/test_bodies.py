@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app import main
 from app.main import create_app
+from app.resources import ROUTERS
 from app.server.deadlines import Limits
 from tests.conftest import Farm, settings_for
-from tests.running import Wrapped, running, serving
+from tests.running import Wrapped, client_of, running, serving
 from tests.test_connection import answers_in, connect, exchange, rest_of
 
 MOST = 100
@@ -188,3 +192,36 @@ def test_a_client_that_vanishes_amid_its_body_leaves_nothing_behind(url: str) ->
             client.sendall(POST + b"Content-Length: 5\r\n\r\n" + b"hello"[:length])
     (answer,) = exchange(url, of_length(b"hello"))
     assert answer.status == 200
+
+
+class Note(BaseModel):
+    """What a route takes, in these tests."""
+
+    text: str
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_a_route_takes_a_body_because_it_declares_one(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    router = APIRouter()
+
+    @router.post("/notes")
+    async def take(note: Note) -> Note:
+        return note
+
+    monkeypatch.setattr(main, "ROUTERS", (*ROUTERS, router))
+    gateway = main.create_app(settings_for(farm.url, root_path=prefix))
+    with running(serving(gateway)) as url, client_of(url) as http:
+        for paths in {"", prefix}:
+            answer = http.post(f"{paths}/notes", json={"text": "hello"})
+            assert (answer.status_code, answer.json()) == (200, {"text": "hello"})
+        whole = http.post("/notes", json={"text": "x" * (main.MAX_BODY - len('{"text":""}'))})
+        assert whole.status_code == 200
+        for wrong, status in (("{", 422), ('"hello"', 422), ("x" * (main.MAX_BODY + 1), 413)):
+            refused = http.post(
+                "/notes", content=wrong, headers={"content-type": "application/json"}
+            )
+            assert (refused.status_code, refused.json()["status"]) == (status, status)
+        assert http.put("/notes", json={"text": "hello"}).status_code == 405
+        assert http.post("/sessions", json={"text": "hello"}).status_code == 405

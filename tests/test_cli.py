@@ -438,6 +438,16 @@ def test_key_prints_a_key_and_the_line_that_makes_it_valid(tmp_path: Path) -> No
     assert "shown this once" in done.stderr
 
 
+def test_key_writes_what_the_key_allows(tmp_path: Path) -> None:
+    done = run(tmp_path, "key", "site-a", "--scope", "accounts")
+    key, line = done.stdout.splitlines()
+    (tmp_path / "keys").write_text(line)
+    known = ApiKeys(tmp_path / "keys").find(key.encode(), 0.0)
+    assert known is not None
+    assert (known.name, known.scopes) == ("site-a", frozenset({"accounts"}))
+    assert run(tmp_path, "key", "site-a", "--scope", "all").returncode == 2
+
+
 def test_key_makes_a_key_for_cookies_that_the_settings_take(tmp_path: Path) -> None:
     first, second = (run(tmp_path, "key", "--cookie").stdout.strip() for _ in range(2))
     settings = Settings.model_validate(

@@ -25,7 +25,12 @@ def file(tmp_path: Path) -> Path:
 
 def test_comments_blank_lines_and_several_keys_of_one_name_are_read() -> None:
     text = f"# ours\n\n{line('a', FIRST)}  {line('a', SECOND).strip()}  # the new one\r\n"
-    assert [name for _, name in parse(text).values()] == ["a", "a"]
+    assert [key.name for key in parse(text).values()] == ["a", "a"]
+
+
+def test_a_key_allows_what_stands_behind_it() -> None:
+    text = line("a", FIRST) + line("b", SECOND).strip() + "  accounts  # makes them\n"
+    assert [key.scopes for key in parse(text).values()] == [frozenset(), {"accounts"}]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,10 @@ def test_comments_blank_lines_and_several_keys_of_one_name_are_read() -> None:
         (line("a" * 33, FIRST), "line 1: the name must be"),
         (line("ä", FIRST), "line 1: the name must be"),
         (line("a:b", FIRST), "line 1: the name must be"),
+        (line("a", FIRST).strip() + " abc", "line 1: the scopes must be of accounts"),
+        (line("a", FIRST).strip() + " accounts,abc", "line 1: the scopes must be of accounts"),
+        (line("a", FIRST).strip() + " accounts,", "line 1: the scopes must be of accounts"),
+        (line("a", FIRST).strip() + " accounts accounts", "line 1: must be a name"),
         (line("a", FIRST) + line("b", FIRST), "line 2: the same key stands in a line above"),
     ],
 )

@@ -218,7 +218,10 @@ def _parts(error: RequestValidationError) -> list[InvalidPart]:
     """One part for each error. An item of a list is told by its place, which is no input."""
     parts = []
     for told in error.errors():
-        _, parameter, *place = told["loc"]
+        where, *place = told["loc"]
+        if where == "body" and not (place and isinstance(place[0], str)):
+            place = ["body"]  # the whole of it: it is no JSON, or no object
+        parameter = place.pop(0)
         words = "is missing" if told["type"] == "missing" else told["msg"]
         message = f"number {place[0] + 1} of the list {words}" if place else words
         parts.append(InvalidPart(parameter=str(parameter), code=told["type"], message=message))

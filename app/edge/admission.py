@@ -58,16 +58,19 @@ class Admission:
     def admit(self, scope: Scope, given: Mapping[bytes, bytes]) -> Decision:
         """Whether this request is answered. ``given`` are its header fields by name.
 
-        ``scope["rfgw.client"]`` becomes the client's name: its key's, or else its address.
+        ``scope["rfgw.client"]`` becomes the client's name: its key's, or else its address;
+        ``scope["rfgw.scopes"]`` what its key allows, if it has one.
         Preflights carry no key and ask for nothing: no OPTIONS is refused.
         """
         now = self._clock()
         key = name = None
         if self._keys is not None:
             key = key_of(scope["headers"], given)
-            name = None if key is None else self._keys.name_of(key, now)
-            if key is not None and name is not None:
+            known = None if key is None else self._keys.find(key, now)
+            if key is not None and known is not None:
+                name = known.name
                 self._by_key[name] += 1
+                scope["rfgw.scopes"] = known.scopes
                 scope["rfgw.is_authorized"] = partial(self._is_valid, key)
                 if self._counter is None:
                     scope["rfgw.client"] = name

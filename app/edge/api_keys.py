@@ -5,11 +5,12 @@ Knows the file's form and when to look at it. Must not know HTTP, nor keep any k
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import NamedTuple
 
 from app.core.watched_file import WatchedFile
 from app.telemetry import logs
@@ -19,14 +20,25 @@ PREFIX = "rfgw_"
 ALGORITHM = "sha256:"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 """A key's name: fit for logs, and never an address."""
-LINE = re.compile(rf"(\S+)\s+{ALGORITHM}([0-9a-f]{{64}})")
+LINE = re.compile(rf"(\S+)\s+{ALGORITHM}([0-9a-f]{{64}})(?:\s+(\S+))?")
+SCOPES = frozenset({"accounts"})
+"""What a key may allow beyond reading: ``accounts`` are made at the farm."""
 MAX_BYTES = 1024 * 1024
 
 INDEX = slice(8)
 """The part of a digest that a key is looked up by; then the whole is compared in constant time."""
 
-KeyTable = Mapping[bytes, tuple[bytes, str]]
-"""Full digest and name of each key, by the first bytes of its digest."""
+
+class KnownKey(NamedTuple):
+    """A key of the file."""
+
+    digest: bytes
+    name: str
+    scopes: frozenset[str]
+
+
+KeyTable = Mapping[bytes, KnownKey]
+"""Each key, by the first bytes of its digest."""
 
 
 class ApiKeysError(Exception):
@@ -50,12 +62,17 @@ class ApiKeys:
         self._known = _read(path)
 
     def name_of(self, key: bytes, now: float) -> str | None:
-        """The name of a valid key, else None. ``now``: seconds on a clock that never goes back."""
+        """The name of a valid key, else None; otherwise as ``find``."""
+        known = self.find(key, now)
+        return None if known is None else known.name
+
+    def find(self, key: bytes, now: float) -> KnownKey | None:
+        """A valid key, else None. ``now``: seconds on a clock that never goes back."""
         if self._file.changed(now):
             self._read_anew()
         digest = sha256(key).digest()
         known = self._known.get(digest[INDEX])
-        return known[1] if known is not None and compare_digest(known[0], digest) else None
+        return known if known is not None and compare_digest(known.digest, digest) else None
 
     def _read_anew(self) -> None:
         """What cannot be read changes nothing, and is logged."""
@@ -72,9 +89,10 @@ class ApiKeys:
 def parse(text: str) -> KeyTable:
     """What a file of keys says: ``name sha256:<64 hex digits>`` a line, ``#`` begins a comment.
 
-    A name may stand in several lines: each of its keys is valid. Raises ApiKeysError.
+    Behind the digest, the key's scopes may stand, with commas between. A name may stand in several
+    lines: each of its keys is valid. Raises ApiKeysError.
     """
-    known: dict[bytes, tuple[bytes, str]] = {}
+    known: dict[bytes, KnownKey] = {}
     for number, line in enumerate(text.splitlines(), 1):
         said = line.partition("#")[0].strip()
         if not said:
@@ -85,21 +103,28 @@ def parse(text: str) -> KeyTable:
         if not NAME.fullmatch(parts[1]):
             allowed = "a letter, then up to 31 letters, digits, _ or -"
             raise ApiKeysError(f"the name must be {allowed}", number)
+        scopes = frozenset(parts[3].split(",") if parts[3] else ())
+        if not scopes <= SCOPES:
+            raise ApiKeysError(f"the scopes must be of {', '.join(sorted(SCOPES))}", number)
         digest = bytes.fromhex(parts[2])
         if digest[INDEX] in known:
             raise ApiKeysError("the same key stands in a line above", number)
-        known[digest[INDEX]] = (digest, parts[1])
+        known[digest[INDEX]] = KnownKey(digest, parts[1], scopes)
     if not known:
         raise ApiKeysError("holds no keys")
     return known
 
 
-def new_key(name: str) -> tuple[str, str]:
-    """A new random key of 256 bits, and its line for the file. Raises ValueError for a bad name."""
+def new_key(name: str, scopes: Iterable[str] = ()) -> tuple[str, str]:
+    """A new random key of 256 bits, and its line for the file. Raises ValueError for a bad name.
+
+    ``scopes`` are of SCOPES.
+    """
     if not NAME.fullmatch(name):
         raise ValueError("must be a letter, then up to 31 letters, digits, _ or -")
     key = PREFIX + token_urlsafe(32)
-    return key, f"{name} {ALGORITHM}{sha256(key.encode()).hexdigest()}"
+    line = f"{name} {ALGORITHM}{sha256(key.encode()).hexdigest()} {','.join(sorted(scopes))}"
+    return key, line.rstrip()
 
 
 def _read(path: Path) -> KeyTable:

@@ -13,6 +13,13 @@ def add_to(verbs: Verbs) -> None:
     which = key.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="?", help="the client's name, for logs and limits")
     which.add_argument("--cookie", action="store_true", help="a key for RFGW_COOKIE_KEY")
+    key.add_argument(
+        "--scope",
+        action="append",
+        choices=["accounts"],
+        default=[],
+        help="what the key allows beyond reading: making accounts",
+    )
     key.set_defaults(run=_key)
 
 
@@ -24,7 +31,7 @@ def _key(parsed: argparse.Namespace) -> int:
         print(new_cookie_key())
         return 0
     try:
-        key, line = new_key(parsed.name)
+        key, line = new_key(parsed.name, parsed.scope)
     except ValueError as error:
         print(f"rfgw key: NAME {error}", file=sys.stderr)
         return WRONG
