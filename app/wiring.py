@@ -1,5 +1,7 @@
 """Makes each part from the settings: the farm, the gateway, what processes share."""
 
+import math
+import resource
 import time
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,26 @@ QUEUE_WAIT = 0.25
 
 SPARE_CONNECTIONS = 8
 """The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
+
+OWN_FILES = 32
+"""Open files of the process itself: standard streams, listeners, the event loop, the connections to
+a shared cache, files that are read anew, libraries. Seen: about 20."""
+FEWEST_CONNECTIONS = 8
+"""Clients that may be connected however few files may be open."""
+
+
+def files_left(settings: Settings, limit: int | None = None) -> float:
+    """How many open files are left for clients, of a ``limit`` that is this process's own unless
+    given."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
+    if limit == resource.RLIM_INFINITY:
+        return math.inf
+    return limit - OWN_FILES - settings.upstream_concurrency - SPARE_CONNECTIONS
+
+
+def connections_of(settings: Settings) -> float:
+    """How many clients may be connected to a process at once."""
+    return settings.max_connections or max(files_left(settings), FEWEST_CONNECTIONS)
 
 
 def farm_of(

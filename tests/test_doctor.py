@@ -178,11 +178,18 @@ def test_a_port_in_use_is_a_warning_and_an_address_of_others_a_failure() -> None
 
 
 def test_open_files_are_counted_against_calls_and_clients() -> None:
-    assert about_files(32).check == "files"
-    assert about_files(32, -1).status == "ok"
-    assert about_files(32, 1024).status == "ok"
-    assert about_files(32, 40 + 32 + FEW_CLIENTS - 1).status == "warn"
-    assert about_files(1000, 1024).status == "FAIL"
+    def about(concurrency: int, limit: int | None = None, most: int = 0) -> Finding:
+        given = {"upstream_concurrency": concurrency, "max_connections": most}
+        return about_files(settings_for("http://127.0.0.1:1", **given), limit)
+
+    assert about(32).check == "files"
+    assert about(32, -1).status == "ok"
+    assert about(32, 1024).status == "ok"
+    assert about(32, 40 + 32 + FEW_CLIENTS - 1).status == "warn"
+    assert about(1000, 1024).status == "FAIL"
+    assert "of which 500 for" in about(32, 1024, 500).says
+    assert about(32, 1024, 500).status == "ok"
+    assert "RFGW_MAX_CONNECTIONS" in about(32, 1024, 1000).do
 
 
 # The way

@@ -108,6 +108,7 @@ def test_two_hundred_cold_sessions_on_a_slow_farm_are_never_more_than_32_calls(
 def test_a_shortage_of_files_is_ours_and_not_the_farms(tmp_path: Path, farm: Farm) -> None:
     port = free_port()
     settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
+    settings["RFGW_MAX_CONNECTIONS"] = "1000"  # more than there are files
     limited = ("sh", "-c", f"ulimit -n 64; exec {sys.executable} -m app serve")
     with (
         (tmp_path / "log").open("w") as log,

@@ -505,7 +505,7 @@ def test_documented_defaults_limits_and_meanings_are_the_real_ones(name: str, fi
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_has_a_documented_unit(name: str) -> None:
-    units = r"(seconds|bytes|share|calls|answers|requests|readers|port|processes), "
+    units = r"(seconds|bytes|share|calls|connections|answers|requests|readers|port|processes), "
     assert re.match(units, _documented()[name][1])
 
 

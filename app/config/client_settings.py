@@ -53,6 +53,13 @@ class ClientSettings(SettingsBase):
         2000, ge=1, le=100_000, description="Requests at once for what is not kept."
     )
 
+    max_connections: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Connections of clients at once; `0`: what the limit of open files leaves.",
+    )
+
     @field_validator("public_url")
     @classmethod
     def _is_base(cls, url: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.server.application import Application
+from app.server.connection_limit import ConnectionLimit, Idleness
 from app.server.deadlines import Deadlines, Limits
 from app.server.lingering_close import (
     LingeringTransport,
@@ -38,12 +39,13 @@ class Connection(RequestReader):
     the parser lets through and this class does not is listed in docs/adr/0008.
     """
 
-    def __init__(self, *, limits: Limits, **given: Any) -> None:
+    def __init__(self, *, limits: Limits, limit: ConnectionLimit, **given: Any) -> None:
         super().__init__(**given)  # by the server
         self.application: Application = self.config.loaded_app
         self._answering: RequestResponseCycle | None = None
         self._body = RequestBody()
         self._deadlines = Deadlines(limits, self.loop.time())
+        self._limit = limit
 
     # --- What comes ---
 
@@ -51,6 +53,7 @@ class Connection(RequestReader):
         """The client is there."""
         super().connection_made(transport)
         self._write_buffer = WriteBuffer(transport)
+        self._limit.make_room(self, self.connections)
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse it, or let the application answer."""
@@ -184,6 +187,12 @@ class Connection(RequestReader):
                 reset(self.transport)
             else:
                 self.transport.close()
+
+    def idleness(self) -> Idleness | None:
+        """Since when it has waited for a request; None if it does not, or is gone already."""
+        if self._under_way() or self.transport.is_closing():
+            return None
+        return Idleness(self.received > 0, self._deadlines.since)
 
     def abort(self) -> None:
         """End it without a word, whatever is under way."""

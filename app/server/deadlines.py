@@ -26,7 +26,7 @@ class Deadlines:
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
-        self._since = now
+        self.since = now
         self._last = (0, False, 0)
 
     def passed(
@@ -44,12 +44,12 @@ class Deadlines:
         # The first request of a connection has no more time for having begun late.
         begins = begun and not before_begun and received > 0
         if (answering and not unsent) or received != before_received or progress or begins:
-            self._since = now
+            self.since = now
             return None
         if unsent:
-            return "send" if now - self._since >= self._limits.send else None
+            return "send" if now - self.since >= self._limits.send else None
         is_idle = received > 0 and not begun
         limit = self._limits.keep_alive if is_idle else self._limits.receive
-        if now - self._since < limit:
+        if now - self.since < limit:
             return None
         return "keep_alive" if is_idle else "receive"

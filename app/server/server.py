@@ -5,6 +5,7 @@ Knows uvicorn and signals. Must not know which application it is, nor of other p
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import uvicorn
 
 from app.server.application import Application
 from app.server.connection import Connection
+from app.server.connection_limit import ConnectionLimit
 from app.server.deadlines import LIMITS, Limits
 from app.telemetry import logs
 
@@ -34,7 +36,8 @@ SIGNALS = (*LEAVE, signal.SIGHUP)
 class Config(uvicorn.Config):
     """All that a server is told. ``build`` makes the application, in each worker anew.
 
-    ``grace`` is how long, in seconds, requests are still welcome once the process is to leave.
+    ``grace`` is how long, in seconds, requests are still welcome once the process is to leave;
+    ``connections`` is how many clients may be connected at once.
     """
 
     def __init__(
@@ -44,8 +47,9 @@ class Config(uvicorn.Config):
         workers: int = 1,
         grace: float = 0.0,
         limits: Limits = LIMITS,
+        connections: float = math.inf,
     ) -> None:
-        http: Any = partial(Connection, limits=limits)
+        http: Any = partial(Connection, limits=limits, limit=ConnectionLimit(connections))
         super().__init__(
             "",
             workers=workers,

@@ -46,6 +46,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     from app.server.server import Config
     from app.server.supervisor import serve
     from app.telemetry.multiprocess import NowhereWritable, multiprocess_for
+    from app.wiring import connections_of
 
     with ExitStack() as stack:
         try:
@@ -65,6 +66,7 @@ def _serve(parsed: argparse.Namespace) -> int:
             workers=settings.workers,
             grace=settings.shutdown_grace,
             limits=Limits(keep_alive=settings.keep_alive),
+            connections=connections_of(settings),
         )
         serve(config, opened, multiprocess.fold if multiprocess else None, parsed.early)
     return 0

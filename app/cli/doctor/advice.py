@@ -3,6 +3,7 @@
 Knows settings that are right one by one and wrong together. Must not know the farm's answers.
 """
 
+import math
 import re
 import resource
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,9 @@ from app.config.settings import SECRETS, Settings
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.server.listeners import ListenError, listeners
-from app.wiring import SPARE_CONNECTIONS
+from app.wiring import files_left
 
 QUOTED = re.compile(r"""(["']).+\1""")
-OWN_FILES = 32
-"""Open files of the process itself: standard streams, the event loop, libraries. Seen: about 20."""
-
 FEW_CLIENTS = 256
 """Connections of clients, of which a browser makes six; fewer places than that are worth a word."""
 
@@ -98,16 +96,21 @@ def about_port(hosts: Sequence[str], port: int) -> Finding:
     return Finding("port", "ok", f"{port} is free" if port else "any free one will be taken")
 
 
-def about_files(concurrency: int, limit: int | None = None) -> Finding:
-    """Whether the limit of open files has room for ``concurrency`` calls and for clients.
+def about_files(settings: Settings, limit: int | None = None) -> Finding:
+    """Whether the limit of open files has room for calls and for clients.
 
     ``limit`` is this process's own unless given; -1 is none.
     """
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
-    if limit == resource.RLIM_INFINITY:
-        return Finding("files", "ok", "no limit of open files")
-    left = limit - OWN_FILES - concurrency - SPARE_CONNECTIONS
-    says = f"{limit} open files at most, of which {max(left, 0)} for connections of clients"
+    left, most = files_left(settings, limit), settings.max_connections
+    if left == math.inf:
+        told = f", and {most} connections of clients" if most else ""
+        return Finding("files", "ok", f"no limit of open files{told}")
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
+    clients = min(most or math.inf, max(left, 0))
+    says = f"{own} open files at most, of which {clients:.0f} for connections of clients"
+    if most > left:
+        do = "lower RFGW_MAX_CONNECTIONS, or raise the limit (ulimit -n, LimitNOFILE=)"
+        return Finding("files", "warn" if left > 0 else "FAIL", says, do)
     if left >= FEW_CLIENTS:
         return Finding("files", "ok", says)
     do = "raise the limit (ulimit -n, LimitNOFILE=), or lower RFGW_UPSTREAM_CONCURRENCY"

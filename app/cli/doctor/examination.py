@@ -47,7 +47,7 @@ def _examine(load: Callable[[], Settings], session: int) -> Iterator[Finding]:
         return
     yield from about_settings(settings)
     yield about_port(settings.hosts, settings.port)
-    yield about_files(settings.upstream_concurrency)
+    yield about_files(settings)
     yield _about_cache(settings)
     if (yield from examine_way(_target(settings))):
         yield from asyncio.run(examine_call(settings, session))
