@@ -57,7 +57,8 @@ class Farm:
     async def call(
         self, call: Call, *, read: Callable[[object], Awaitable[T]], background: bool = False
     ) -> T:
-        assert (call.method, call.arguments) == ("community.getSession", {"sessionId": 42})
+        assert (call.method, [*call.arguments]) == ("community.getSession", ["sessionId"])
+        number = call.arguments["sessionId"]
         self.calls += 1
         self.background = background
         if self.mood == "slow":
@@ -77,7 +78,7 @@ class Farm:
         if self.mood == "strange":
             return await read({"id": 43})
         state = "completed" if self.ended else "active"
-        return await read({"id": 42, "state": state, "title": self.title, **self.more})
+        return await read({"id": number, "state": state, "title": self.title, **self.more})
 
 
 class Crashes(Instrumentation):
@@ -360,7 +361,7 @@ async def test_after_an_outage_the_first_answer_ends_everyones_pause() -> None:
     clock.now += 1.5
     farm.mood = "healthy"
     assert said(await gateway.fetch(CALL)) == ("hit", "sie", "")
-    gateway._healthy_at = clock.now
+    await gateway.fetch(GetSession(id=7))  # the farm answers somebody
     assert said(await gateway.fetch(CALL)) == ("fwd=stale", "", "")
 
 

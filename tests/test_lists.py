@@ -1,11 +1,14 @@
 """``GET /sessions?ids=``: every item has its own outcome, and the whole is kept like one answer."""
 
+import time
+
 import httpx
 import pytest
 
 from app.core.cache_entry import digest
 from app.sandbox.data import LIVES
 from tests.conftest import Farm, StartGateway
+from tests.programs import WITHIN
 from tests.test_caching import Clock, clock, wound
 from tests.test_http import problem_of
 
@@ -179,6 +182,18 @@ def test_what_takes_too_long_fails_only_itself(start_gateway: StartGateway, farm
         "upstream_unavailable",  # the breaker opened meanwhile
     }
     assert items[slow[-1]]["status"] in (503, 504)
+
+
+def test_a_list_that_is_answered_asks_no_more(start_gateway: StartGateway, farm: Farm) -> None:
+    gateway = start_gateway(upstream_deadline=1.5)
+    farm.next(*({"do": "late", "seconds": 1} for _ in range(50)))
+    answer = ask(gateway, list(range(1001, 1051)))
+    assert {item["status"] for item in answer.json()["items"]} >= {504}
+    until = time.monotonic() + WITHIN
+    while "rfgw_flights 0.0" not in gateway.get("/metrics").text:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert farm.calls() < 50, "whoever asks goes on where the others left off, until the answer"
 
 
 def test_a_cold_list_never_fills_the_bulkhead(start_gateway: StartGateway, many: list[int]) -> None:

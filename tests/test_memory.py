@@ -58,6 +58,13 @@ def test_a_flood_of_refusals_pushes_no_answer_out() -> None:
     assert len(store) == 500 + min(REFUSALS, 500)
 
 
+def test_of_refusals_a_thousand_are_kept_however_large_the_store_is() -> None:
+    store = MemoryStore(max_entries=100_000, max_bytes=2**30)
+    for number in range(1500):
+        store.put(f"not found {number}", REFUSAL)
+    assert len(store) == 1000
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 8), st.one_of(st.none(), st.integers(0, 3000))), max_size=60)
 )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -19,6 +20,7 @@ from app.api.authorization import client_of
 from app.api.problems import Problems
 from app.api.sse import EventStream, EventStreams
 from app.core.subscriptions import Subscriptions
+from app.edge.api_keys import new_key
 from app.main import create_app
 from app.server.drain import Drain
 from tests.conftest import Farm, settings_for
@@ -210,6 +212,22 @@ def test_silence_is_broken_by_comments(gateway: Gateway) -> None:
     with gateway.http.stream("GET", f"/sessions/{RENDERING}/events") as answer:
         lines = (line for line in answer.iter_lines() if line.startswith(":"))
         assert list(islice(lines, 3)) == [":", ":", ":"]
+
+
+def test_a_silent_stream_ends_with_the_comment_after_its_key_was_taken_back(
+    start_live: StartLive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
+    (key, line), (_, other) = new_key("site-a"), new_key("site-b")
+    (tmp_path / "keys").write_text(line)
+    gateway = start_live(api_keys_file=tmp_path / "keys", fresh_active=3600)
+    gateway.live.heartbeat_every = 0.01
+    with gateway.events(RENDERING, **{"x-api-key": key}) as events:
+        assert next(events).name == "session"
+        (tmp_path / "keys").write_text(other)
+        assert [(event.name, event.data["code"]) for event in events] == [
+            ("problem", "unauthorized")
+        ]
 
 
 def test_head_gets_the_header_fields_alone(gateway: Gateway) -> None:
