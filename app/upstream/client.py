@@ -146,19 +146,23 @@ class UpstreamClient:
         with self._observed(question, number):
             async with asyncio.timeout(question.deadline - self.clock()):
                 message = self._message(question.call, timestamp)
-                if self.recorder is None or question.is_visitors:
-                    return await self._exchange(question, message)
-                with self.recorder.watch(message.body) as exchange:
-                    return await self._exchange(question, message, exchange.hear)
+                with self._recorded(question, message) as hear:
+                    with step("upstream"):
+                        received = await self.transport.post(
+                            message, hear, refusals=question.is_visitors
+                        )
+                    if received.date is not None:
+                        self.farm_clock.hear(received.date, self.now())
+                    return await self._decode(question, received)
 
-    async def _exchange(
-        self, question: Question, message: Message, hear: Hear | None = None
-    ) -> Value:
-        with step("upstream"):
-            received = await self.transport.post(message, hear, refusals=question.is_visitors)
-        if received.date is not None:
-            self.farm_clock.hear(received.date, self.now())
-        return await self._decode(question, received)
+    @contextmanager
+    def _recorded(self, question: Question, message: Message) -> Iterator[Hear | None]:
+        """What hears the answer, if answers are recorded. Those of visitors never are."""
+        if self.recorder is None or question.is_visitors:
+            yield None
+        else:
+            with self.recorder.watch(message.body) as exchange:
+                yield exchange.hear
 
     @contextmanager
     def _observed(self, question: Question, number: int) -> Iterator[None]:
