@@ -27,9 +27,10 @@ from app.docs.swagger_ui import docs_router
 from app.edge.admission import Admission
 from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.edge.application import EdgeApplication
+from app.edge.common_fields import VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath
-from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS
+from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS, VISITORS
 from app.server.drain import Drain
 from app.services import Services, answer_once, build_services
 from app.telemetry import logs
@@ -81,6 +82,7 @@ def create_app(
         settings.root_path,
         {first_segment(route.path or "") for route in iter_route_contexts(api.routes)},
         _bodies(api),
+        _visitor_paths(settings),
     )
 
 
@@ -125,6 +127,10 @@ def _bodies(api: FastAPI) -> dict[tuple[bytes, bytes], int]:
         if getattr(route, "body_field", None) is not None
         for method in route.methods or ()
     }
+
+
+def _visitor_paths(settings: Settings) -> VisitorPaths:
+    return VisitorPaths(on=VISITORS) if settings.login else VisitorPaths(off=VISITORS)
 
 
 def _admission(settings: Settings, services: Services) -> Admission | None:

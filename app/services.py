@@ -1,23 +1,33 @@
 """Everything that lives as long as the process, built complete and closed in one place."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.api.problems import Problems
+from app.api.replies import Replies
 from app.api.responder import Responders
 from app.cache.codec import Unusable
 from app.cache.memory import MemoryStore
 from app.cache.snapshot import Snapshot
 from app.config.settings import Settings
+from app.core.cache_entry import StaleWindows
 from app.core.call import Call
 from app.core.fetch_result import FetchResult
+from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
+from app.core.performer import Performer
 from app.core.ports import Instrumentation
 from app.core.subscriptions import Subscriptions
 from app.edge.rate_limit import RateLimiter
+from app.login.logins import Logins
+from app.login.same_site import origin_of
+from app.login.sealed_cookies import CookieSeal
+from app.login.visitor import Visits
+from app.login.visitor_cookies import VisitorCookies
 from app.server.drain import Drain
 from app.telemetry import logs
 from app.telemetry.instrumentation import Telemetry
@@ -41,6 +51,12 @@ if TYPE_CHECKING:
     from app.cluster.coordinator import RedisCoordinator
 
 
+KEEP_MY_SESSIONS = 5.0
+"""Seconds that a visitor's list of sessions is kept."""
+MAX_VISITORS = 1000
+"""Visitors whose lists are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of one gateway process. ``running`` starts and closes them."""
@@ -57,6 +73,7 @@ class Services:
     subscriptions: Subscriptions
     responders: Responders
     status: StatusHistory | None  # None: nobody may see it
+    visits: Visits | None  # None: visitors cannot log in
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -67,6 +84,8 @@ class Services:
                 await self.coordinator.start()
             self._read_snapshot()
             yield
+            if self.visits is not None:
+                await self.visits.aclose()
             await self.subscriptions.aclose()
             await self.gateway.aclose()
             self._write_snapshot()
@@ -148,6 +167,7 @@ def build_services(
         subscriptions,
         responders,
         status_of(settings, metrics),
+        visits_of(settings, farm, metrics, instrumentation, problems),
     )
 
 
@@ -164,3 +184,55 @@ async def answer_once(
     finally:
         await gateway.aclose()
         await farm.aclose()
+
+
+def visits_of(
+    settings: Settings,
+    farm: UpstreamClient,
+    metrics: Metrics,
+    instrumentation: Instrumentation,
+    problems: Problems,
+) -> Visits | None:
+    """What routes for visitors need, if visitors can log in."""
+    if not settings.login:
+        return None
+    performer = Performer(farm, instrumentation)
+    own = origin_of(settings.public_url)
+    cookies = VisitorCookies(
+        CookieSeal(settings.cookie_keys),
+        secure=own.startswith("https:"),
+        lifetime=settings.login_lifetime,
+        now=time.time,
+    )
+    logins = Logins(
+        performer,
+        cookies,
+        farm_url=settings.upstream_url,
+        callback=f"{settings.public_url}/login/callback",
+        origins=settings.origins,
+        core_1_0=settings.oauth_core_1_0,
+        count=metrics.count_login,
+    )
+    gateway = _gateway_of_visitors(farm, instrumentation, settings.cache_max_bytes)
+    unwatched = Subscriptions(gateway, most=0, per_client=0)
+    replies = Replies(gateway, unwatched, problems, private=True)
+    return Visits(logins, replies, performer, settings.origins | {own})
+
+
+def _gateway_of_visitors(
+    farm: UpstreamClient, instrumentation: Instrumentation, max_bytes: int
+) -> Gateway:
+    """What one visitor asks for is kept for nobody else, and in this process alone."""
+    return Gateway(
+        upstream=farm,
+        store=MemoryStore(max_entries=MAX_VISITORS, max_bytes=max_bytes),
+        freshness=FreshnessPolicy(
+            lifetimes={"active": KEEP_MY_SESSIONS},
+            refusals={},
+            windows=StaleWindows(0, 0),
+            if_slow=0,
+            jitter=0,
+        ),
+        clock=time.monotonic,
+        instrumentation=instrumentation,
+    )

@@ -26,6 +26,8 @@ INFO = {
 }
 TAGS = {
     "sessions": "Render sessions: what is rendered, and how far it is.",
+    "login": "For visitors who log in at the farm. The operator switches it on: without, 404.",
+    "me": "What is the visitor's own, with the cookie of a login.",
     "problems": "What can go wrong: a page for each code of a problem document.",
     "health": "For the machines of those who run the gateway.",
 }

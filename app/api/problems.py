@@ -24,6 +24,8 @@ from app.core import errors
 from app.telemetry.request_context import current_request
 
 PROBLEM_JSON = "application/problem+json"
+COOKIE_CHALLENGE = 'Cookie realm="rfgw"'
+"""For visitors: 401 has to say how a request can do better (RFC 9110 section 15.5.2)."""
 
 CODES: dict[type[errors.GatewayError], Code] = {
     errors.SessionNotFound: Code.SESSION_NOT_FOUND,
@@ -152,6 +154,8 @@ class Problems:
             code, current_request().id, error=error, path=path, parts=parts, status=status
         )
         sent = {"cache-control": "no-store", "vary": "Accept", **(headers or {})}
+        if code in (Code.LOGIN_REQUIRED, Code.LOGIN_EXPIRED):
+            sent.setdefault("www-authenticate", COOKIE_CHALLENGE)
         if problem.retryAfterMs:
             sent["retry-after"] = str(math.ceil(problem.retryAfterMs / 1000))
         return Response(

@@ -16,6 +16,10 @@ Whatever is not named here needs a key and is counted.
 """
 
 
+KEYLESS = {"login"}
+"""First segments of paths that browsers go to by themselves: they bring no key, and are counted."""
+
+
 def route_path(scope: Scope) -> str:
     """The path without ``root_path``, cut at a segment's boundary; without a prefix, the path."""
     path, root = str(scope["path"]), str(scope.get("root_path") or "")
@@ -30,6 +34,11 @@ def first_segment(path: str) -> str:
 def is_open(path: str) -> bool:
     """Whether whoever asks for this path, below any prefix, is answered."""
     return first_segment(path) in OPEN
+
+
+def is_keyless(path: str) -> bool:
+    """Whether whoever asks for this path, below any prefix, needs no key."""
+    return first_segment(path) in KEYLESS
 
 
 def at_prefix(scope: Scope, prefix: str, heads: Collection[str]) -> Scope:

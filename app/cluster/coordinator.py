@@ -83,6 +83,15 @@ class RedisCoordinator:
         finally:
             self._waiting.pop(key, None)
 
+    async def forget(self, key: str) -> None:
+        """See ports.Coordinator."""
+        with suppress(Unreachable):
+            await self.shared_store.forget(key)
+
+    async def settle(self) -> None:
+        """See ports.Coordinator."""
+        await self._invalidation.settle()
+
     async def _fetch(
         self, key: str, good: Callable[[CacheEntry], bool], ask: Callable[[], Awaitable[CacheEntry]]
     ) -> SharedResult:

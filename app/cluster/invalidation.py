@@ -10,7 +10,7 @@ from typing import Any
 
 from app.cluster.notices import tag_of
 from app.cluster.redis_connection import Unreachable
-from app.cluster.shared_store import YOUNGER, SharedStore
+from app.cluster.shared_store import FORGOTTEN, YOUNGER, SharedStore
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 from app.core.ports import OnUpdate, Store
@@ -30,6 +30,7 @@ class Invalidation:
         self._listeners: list[OnUpdate] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._untold: set[str] = set()
+        self._forgotten: set[str] = set()
 
     def subscribe(self, on_update: OnUpdate) -> None:
         """Call ``on_update`` with each answer of another process that replaces a kept one."""
@@ -40,6 +41,10 @@ class Invalidation:
             on_update(key, entry)
 
     async def aclose(self) -> None:
+        """As ``settle``."""
+        await self.settle()
+
+    async def settle(self) -> None:
         """Let what is under way come to its end, which is near."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -55,7 +60,15 @@ class Invalidation:
 
     def changed(self, key: str, tag: str) -> None:
         """Another process has an answer of this ``tag``: if it is not ours, fetch it."""
+        if tag == FORGOTTEN:
+            self._store.drop(key)
+            if len(self._forgotten) < UNTOLD:
+                self._forgotten.add(key)
+            return
         kept = self._store.get(key)
+        if kept is None and key in self._forgotten:
+            self._forgotten.discard(key)
+            self._later(self._fetch_anew(key))
         if kept is None or tag_of(kept) == tag:
             return  # an equal one is looked up once ours is too old
         if len(self._tasks) < AT_ONCE:
@@ -92,7 +105,11 @@ class Invalidation:
                 return
         self._store.drop(key)
 
-    async def _fetch(self, key: str, kept: CacheEntry) -> bool:
+    async def _fetch_anew(self, key: str) -> None:
+        """What was kept is gone, and somebody may watch what has come in its place."""
+        await self._fetch(key, None)
+
+    async def _fetch(self, key: str, kept: CacheEntry | None) -> bool:
         """Take over the group's answer if it is younger; whether there is one."""
         entry = await self._shared_store.look(key)
         if entry is not None and is_younger(entry, kept):

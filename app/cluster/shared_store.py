@@ -34,6 +34,8 @@ FORM = "3"
 """The version of names, records and notices. Processes of different versions share nothing."""
 YOUNGER = 0.1
 """Seconds by which an answer must be younger to replace another: more than a round trip."""
+FORGOTTEN = "forgotten"
+"""The tag of no answer: whatever is kept is another."""
 SPARE = 1.0
 """Seconds that an answer is kept at least."""
 TOLERANCE = 1.0
@@ -150,6 +152,11 @@ class SharedStore:
         names = self._names(key)
         back: list[Command] = [("DEL", names[1]), ("PUBLISH", self._channel, nothing)]
         await self.do("tell", ("EVAL", TELL, 2, *names, *where), otherwise=back if lease else ())
+
+    async def forget(self, key: str) -> None:
+        """Keep nothing for ``key``, and let everyone know that nobody is to."""
+        notice = self._notices.pack(Notice(key, FORGOTTEN))
+        await self.do("forget", ("DEL", self._names(key)[0]), ("PUBLISH", self._channel, notice))
 
     def _record(self, key: str, entry: CacheEntry, total: float) -> bytes:
         """An answer as it is kept; empty if it is too large."""

@@ -136,6 +136,11 @@ class OAuthStep(Call):
     callback: str = Field("", exclude=True)
     verifier: str = Field("", exclude=True, repr=False)
 
+    @cached_property
+    def key(self) -> str:
+        """The step as text, another for each token; the same in this process alone."""
+        return f"{self.token.digest if self.token else ''} {super().key}"
+
 
 def read_answer(
     call: Call, value: object, drift: Drift, misread: Callable[[str], None]

@@ -116,3 +116,9 @@ class Coordinator(Protocol):
 
         Raises what ``ask`` raises: errors.UpstreamError, in this process or in another.
         """
+
+    async def forget(self, key: str) -> None:
+        """What is kept for ``key`` is wrong, in every process: it is dropped."""
+
+    async def settle(self) -> None:
+        """What has been told is on its way to all."""

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from app.api.authorization import KEY_INVALID, KEY_WANTED
 from app.api.client_address import ClientAddresses
 from app.api.replies import Header
-from app.api.route_path import is_open, route_path
+from app.api.route_path import is_keyless, is_open, route_path
 from app.core import errors
 from app.edge.api_keys import ApiKeys
 from app.edge.credentials import key_of
@@ -87,7 +87,7 @@ class Admission:
             if allowance.wait > 0:
                 self._refused("rate")
                 return errors.RateLimited("rate", retry_after=allowance.wait), fields
-        if self._keys is not None and name is None:
+        if self._keys is not None and name is None and not is_keyless(path):
             cause, challenge = ("no_key", KEY_WANTED) if key is None else ("wrong_key", KEY_INVALID)
             self._refused(cause)
             return errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)]

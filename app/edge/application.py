@@ -16,7 +16,7 @@ from app.api.route_path import at_prefix, target_below
 from app.core import errors
 from app.core.ports import Instrumentation
 from app.edge.admission import Admission, Decision
-from app.edge.common_fields import JSON_POLICY, PREFLIGHT, CommonFields
+from app.edge.common_fields import JSON_POLICY, CommonFields, VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath, field_lines
 from app.server.drain import Drain
@@ -27,6 +27,9 @@ START, BODY = "http.response.start", "http.response.body"
 
 CLOSE = {"connection": "close"}
 NO_BODIES: Mapping[tuple[bytes, bytes], int] = MappingProxyType({})
+BODILESS = ("GET", "PUT")
+"""Methods of routes, none of which takes a body."""
+NO_VISITORS = VisitorPaths()
 
 
 class EdgeApplication:
@@ -46,6 +49,7 @@ class EdgeApplication:
         root_path: str = "",
         heads: Collection[str] = (),
         bodies: Mapping[tuple[bytes, bytes], int] = NO_BODIES,
+        visitor_paths: VisitorPaths = NO_VISITORS,
     ) -> None:
         self.app = app
         self.drain = drain  # for whoever runs this application: to be begun before its end
@@ -56,6 +60,7 @@ class EdgeApplication:
         self._admission = admission
         self._concurrency_limit = concurrency_limit
         self._root_path, self._heads, self._bodies = root_path, heads, bodies
+        self._visitor_paths = visitor_paths
         common = CommonFields(origins)
         self._own, self._dressed = common.own, common.dressed
         self._end_of_hit = field_lines([*common.everywhere, HIT_TIMING, JSON_POLICY]) + b"\r\n"
@@ -111,6 +116,7 @@ class EdgeApplication:
         if self._admission is not None:
             refusal, told = self._admit(self._admission, scope, given, request_id)
             own += told
+        own += self._visitor_paths.fields(scope, own)
         choose = partial(self._application, given, refusal)
         await self._route(scope, receive, send, choose, request_id.decode(), own, began)
 
@@ -204,13 +210,14 @@ class EdgeApplication:
     ) -> ASGIApp:
         """What answers a request that the fast path did not."""
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
-            return PREFLIGHT
+            return self._visitor_paths.preflight(scope)
         if refusal is not None:
             return self._problems.response(CODES[type(refusal)], scope, error=refusal)
-        if scope["method"] == "GET" and _brings_body(given):
+        if scope["method"] in BODILESS and _brings_body(given):
             return self._problems.response(Code.REQUEST_TOO_LARGE, scope, headers=CLOSE)
         # An encoded slash is data, and no path here has a place for it.
-        if b"%2f" in (scope.get("raw_path") or b"").lower():
+        is_escaped = b"%2f" in (scope.get("raw_path") or b"").lower()
+        if is_escaped or self._visitor_paths.are_off(scope):
             return self._problems.response(Code.ROUTE_NOT_FOUND, scope)
         return self._concurrency_limit.around(self.app)
 

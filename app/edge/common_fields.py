@@ -5,12 +5,14 @@ Knows the Fetch standard's CORS protocol. Must not know what is answered, nor by
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.api.replies import Header
+from app.api.route_path import first_segment, route_path
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -87,3 +89,30 @@ class CommonFields:
         if origin in self._origins and sum(name == b"origin" for name, _ in fields) == 1:
             headers.append((b"access-control-allow-origin", origin))
         return headers
+
+
+CREDENTIALS = (b"access-control-allow-credentials", b"true")
+
+
+class VisitorPaths:
+    """``on`` and ``off`` are the first segments of what visitors and their sites may ask for: those
+    that are switched on, and those that are not there."""
+
+    def __init__(self, on: Collection[str] = (), off: Collection[str] = ()) -> None:
+        self._on, self._off = frozenset(on), frozenset(off)
+        headers = {**PREFLIGHT.headers, "access-control-allow-methods": "GET, HEAD, POST, PUT"}
+        self._preflight = Response(status_code=204, headers=headers)
+
+    def are_off(self, scope: Scope) -> bool:
+        """Whether the path is one that is switched off."""
+        return first_segment(route_path(scope)) in self._off
+
+    def fields(self, scope: Scope, own: Iterable[Header]) -> list[Header]:
+        """What lets a page read the answer that it got with a cookie, if its origin is listed."""
+        if not self._on or first_segment(route_path(scope)) not in self._on:
+            return []
+        return [CREDENTIALS] if any(name == ANY_ORIGIN[0] for name, _ in own) else []
+
+    def preflight(self, scope: Scope) -> Response:
+        """The answer to whether a page may ask for the path."""
+        return self._preflight if first_segment(route_path(scope)) in self._on else PREFLIGHT

@@ -2,12 +2,16 @@
 
 from app.core.call import Call
 from app.edge.fast_path import FastRoute
-from app.resources import sessions
+from app.login import routes as login_routes
+from app.resources import my_sessions, sessions
 
-ROUTERS = (sessions.router,)
+ROUTERS = (sessions.router, login_routes.router, my_sessions.router)
 
 CALLS: tuple[type[Call], ...] = (sessions.GetSession,)
 """What the farm is asked."""
+
+VISITORS = frozenset({"login", "logout", "me"})
+"""First segments of the paths for visitors who log in."""
 
 LISTS = {"/sessions": "ids", "/sessions/events": "ids"}
 """Paths that answer many at once, and the query parameter that lists their ids."""

@@ -94,6 +94,11 @@ class Metrics:
             "wrong_key, rate, crowd.",
             "cause",
         )
+        self.logins = self._counter(
+            "rfgw_logins",
+            "What became of visitors' logins: begun, done, denied, failed, ended.",
+            "outcome",
+        )
         self.lines_dropped = CallbackCounter(
             "rfgw_log_lines_dropped",
             "Log lines that were not written.",
@@ -127,6 +132,10 @@ class Metrics:
     def count_refused(self, cause: str) -> None:
         """One request was refused before anything was answered."""
         self.refused.labels(cause).inc()
+
+    def count_login(self, outcome: str) -> None:
+        """A visitor's login has begun, or ended in one of its ways."""
+        self.logins.labels(outcome).inc()
 
     def count_stream_event(self, event: str) -> None:
         """One event was sent to one reader."""

@@ -42,6 +42,7 @@ VERDICTS: tuple[tuple[type[errors.GatewayError], Verdict], ...] = (
     (errors.UpstreamUnreachable, Verdict.UNREACHABLE),
     (errors.UpstreamRejectedCall, Verdict.ANSWER),
     (errors.UpstreamRefusedCredentials, Verdict.ANSWER),
+    (errors.UpstreamCallbackUnconfirmed, Verdict.ANSWER),
     (errors.Refused, Verdict.ANSWER),
     (errors.UpstreamError, Verdict.FAILURE),
 )
