@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from app.config.environment import SettingsError
-from app.edge.api_keys import KnownKey, new_key
+from app.edge.api_keys import new_key
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
+from tests.programs import WITHIN
 from tests.running import client_of, running, serving
 from tests.test_front import exchange, frozen_edge
 from tests.test_http import listed, problem_of, raw
@@ -176,21 +177,65 @@ def test_a_stream_ends_when_its_key_is_taken_back(
     assert "event: end" not in told
 
 
-def test_who_waits_for_a_change_is_refused_once_its_key_is_taken_back(
+def test_a_silent_stream_ends_with_the_next_comment_once_its_key_is_taken_back(
+    key: str, tmp_path: Path, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
+    edge = create_app(settings_for(farm.url, api_keys_file=tmp_path / "keys", fresh_active=600))
+    edge.app.state.services.responders.streams.heartbeat_every = 0.05  # type: ignore[attr-defined]
+    with (
+        running(serving(edge)) as url,
+        client_of(url) as client,
+        client.stream("GET", "/sessions/1005/events", headers={"x-api-key": key}) as stream,
+    ):
+        lines = stream.iter_lines()
+        while next(lines) != ":":
+            pass
+        (tmp_path / "keys").write_text(new_key("site-a")[1])
+        told = [line for line in lines if line not in ("", ":")]
+    assert told[0] == "event: problem"
+    assert json.loads(told[1].removeprefix("data: "))["code"] == "unauthorized"
+    assert len(told) == 2
+
+
+def test_who_waits_for_a_change_is_refused_as_soon_as_its_key_is_taken_back(
     key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("app.api.prefer.LONGEST", 100 * WITHIN)  # it does not end by itself
+    monkeypatch.setattr("app.api.prefer.LOOK_EVERY", 0.05)
     gateway = start_gateway(api_keys_file=tmp_path / "keys")
     given = {"x-api-key": key}
-    tag = gateway.get("/sessions/1008", headers=given).headers["etag"]
-    found = [
-        KnownKey(b"", "site", frozenset()),
-        None,
-    ]  # judged when it comes, and again when it has waited
-    monkeypatch.setattr("app.edge.api_keys.ApiKeys.find", lambda *_: found.pop(0))
-    given |= {"prefer": "wait=1", "if-none-match": tag}
-    answer = gateway.get("/sessions/1008", headers=given)
+    given["if-none-match"] = gateway.get("/sessions/1008", headers=given).headers["etag"]
+    given["prefer"] = f"wait={100 * WITHIN:.0f}"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(gateway.get, "/sessions/1008", headers=given)
+        counted = 'rfgw_key_requests_total{key="site-a"} 2.0'
+        while counted not in gateway.get("/metrics").text:
+            assert not waiting.done()
+        (tmp_path / "keys").write_text(new_key("site-a")[1])
+        answer = waiting.result()
     problem_of(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == 'Bearer realm="rfgw", error="invalid_token"'
+    assert "wrong_key" not in refused(gateway), "it was let in"
+
+
+def test_who_has_waited_to_the_end_is_refused_if_its_key_was_taken_back(
+    key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("app.api.prefer.LOOK_EVERY", 100 * WITHIN)
+    gateway = start_gateway(api_keys_file=tmp_path / "keys")
+    given = {"x-api-key": key}
+    given["if-none-match"] = gateway.get("/sessions/1008", headers=given).headers["etag"]
+    given["prefer"] = "wait=2"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(gateway.get, "/sessions/1008", headers=given)
+        counted = 'rfgw_key_requests_total{key="site-a"} 2.0'
+        while counted not in gateway.get("/metrics").text:
+            assert not waiting.done()
+        (tmp_path / "keys").write_text(new_key("site-a")[1])
+        problem_of(waiting.result(), 401, "unauthorized")
 
 
 def test_with_keys_answers_are_private_and_kept_ones_come_from_the_front(

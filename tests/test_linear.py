@@ -4,26 +4,33 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from inspect import signature
+from typing import Any, cast
+from xml.sax.saxutils import escape
 
 import pytest
+from pydantic import TypeAdapter
 
 from app.api.client_address import client_address
 from app.api.field_lists import MAX_MEMBERS, members
+from app.api.item_stream import read_marks
 from app.api.negotiation import quality
 from app.api.prefer import wait_of
+from app.api.projection import fields_of
 from app.api.replies import matches, wish_of
 from app.config.addresses import networks
 from app.core.errors import UpstreamUnreadable
 from app.edge.admission import _ids
 from app.edge.common_fields import REQUEST_ID
 from app.edge.credentials import key_of
-from app.resources.sessions import session_id
-from app.resources.wire import integer, number
+from app.resources.session_model import Session
+from app.resources.sessions import GetSession, session_id
+from app.resources.wire import instant, integer, number, url
 from app.server.request_head import RequestRejected, check_host, origin_form
 from app.telemetry.request_context import trace_of
 from app.upstream.transport import http_date, retry_after
 from app.upstream.xmlrpc.codec import load_answer
+from app.upstream.xmlrpc.scalars import LOAD
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +40,22 @@ ALLOWED = 3.0
 """A quadratic reader grows by the square of the sizes' ratio, 64 to 8: far beyond this factor."""
 
 PATIENT_PROXIES = networks("10.0.0.0/8")
+
+FIELDS: TypeAdapter[Any] = TypeAdapter(
+    cast(Any, signature(fields_of(Session)).parameters["fields"].annotation)
+)
+
+
+def of_text(read: Callable[[str], Any]) -> Callable[[bytes], Any]:
+    """A reader of text as one of bytes."""
+    return lambda text: read(text.decode("latin-1"))
+
+
+def session_with(name: str) -> Any:
+    """A session whose structs have a member of this name."""
+    structs = {"thumbnails": {name: "x"}, "blendFiles": {name: {}}, "timestamps": {name: 1}}
+    return GetSession(id=42).read({"id": 42, name: 1, **structs}, lambda field: None)
+
 
 READERS: dict[str, Callable[[bytes], Any]] = {
     "Cache-Control": wish_of,
@@ -52,6 +75,20 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "an id": lambda text: session_id(text.decode("latin-1")),
     "Date of the farm": lambda text: http_date(text.decode("latin-1")),
     "Retry-After of the farm": lambda text: retry_after(text.decode("latin-1"), 0.0),
+    "Last-Event-ID": lambda text: read_marks(text.decode("latin-1")),
+    "Last-Event-ID of one session": lambda text: matches(text, "0123456789abcdef"),
+    "the fields of a query": lambda text: FIELDS.validate_python([text.decode("latin-1")]),
+    "an address of the farm": lambda text: url(text.decode("latin-1")),
+    "an address with a host": lambda text: url("http://" + text.decode("latin-1")),
+    "a moment of the farm": lambda text: instant(text.decode("latin-1")),
+    "names of members of a session": lambda text: session_with(text.decode("latin-1")),
+    **{f"XML-RPC by {load.__name__}": of_text(load) for load in LOAD.values() if load is not str},
+    "a member's name of XML-RPC": lambda text: load_answer(
+        b"<methodResponse><params><param><value><struct><member><name>"
+        + escape(text.decode("latin-1")).encode()
+        + b"</name><value>1</value></member></struct></value></param></params></methodResponse>",
+        max_bytes=2**20,
+    ),
     "an integer of the farm": lambda text: integer(text.decode("latin-1")),
     "a number of the farm": lambda text: number(text.decode("latin-1")),
     "an encoding label of the farm": lambda text: load_answer(b"<?xml " + text, max_bytes=2**20),

@@ -19,6 +19,7 @@ from tests.programs import DEMO, RFGW, await_ready, finish, free_port, started
 
 KEY = "rfgw_k"
 GET = b"GET /sessions/1010 HTTP/1.1\r\nHost: gw\r\n\r\n"
+KEYED = b"GET /sessions/1010 HTTP/1.1\r\nHost: gw\r\nX-API-Key: %b\r\n\r\n" % KEY.encode()
 ROUNDS = 300
 """How often the flood fills whatever takes bytes, each time after another client was answered."""
 MIB = 2**20
@@ -59,10 +60,14 @@ def send_what_goes(client: socket.socket, data: bytes) -> int:
         return sent
 
 
-@pytest.mark.parametrize("settings", [{}, CLOSED], ids=["open", "keys and a limit"])
+@pytest.mark.parametrize(
+    ("settings", "asks"),
+    [({}, GET), (CLOSED, GET), (CLOSED, KEYED)],
+    ids=["open", "keys and a limit, without a key", "keys and a limit, with a key"],
+)
 @pytest.mark.parametrize("reads", [False, True], ids=["never reads", "reads"])
 def test_a_client_that_pipelines_costs_little_memory_and_nothing_after(
-    tmp_path: Path, farm: Farm, settings: dict[str, str], reads: bool
+    tmp_path: Path, farm: Farm, settings: dict[str, str], asks: bytes, reads: bool
 ) -> None:
     headers = {"x-api-key": KEY}
     with (
@@ -76,13 +81,13 @@ def test_a_client_that_pipelines_costs_little_memory_and_nothing_after(
         with socket.create_connection(("127.0.0.1", port), timeout=60) as flood:
             flood.setblocking(False)
             for _ in range(ROUNDS):
-                sent += send_what_goes(flood, GET * 500)
+                sent += send_what_goes(flood, asks * 500)
                 if reads:
                     with suppress(BlockingIOError):
                         flood.recv(2**20)
                 assert other.get("/sessions/1010", headers=headers).status_code == 200
                 largest = max(largest, resident(pid))
-        assert sent > 500 * len(GET)
+        assert sent > 500 * len(asks)
         assert largest - before <= 30 * MIB
         for _ in range(50):
             assert other.get("/sessions/1010", headers=headers).status_code == 200
@@ -130,3 +135,24 @@ def test_what_was_sent_is_taken_one_head_at_a_time(sent: list[bytes], pieces: li
         taken.append(buffer.take())
     assert taken == pieces
     assert not buffer
+
+
+@pytest.mark.parametrize("at", range(1, len(GET)))
+def test_a_piece_that_ends_one_head_holds_nothing_of_the_next(at: int) -> None:
+    buffer = ReadBuffer()
+    buffer.add(GET[:at])
+    assert buffer.take() == GET[:at]
+    buffer.add(GET[at:] + GET + GET[:at])
+    assert [buffer.take() for _ in range(3)] == [GET[at:], GET, GET[:at]]
+    buffer.add(GET[at:])
+    assert buffer.take() == GET[at:]
+    assert not buffer
+
+
+def test_line_ends_that_come_one_byte_at_a_time_end_a_head() -> None:
+    buffer = ReadBuffer()
+    for byte in GET[:-1]:
+        buffer.add(bytes([byte]))
+        assert buffer.take() == bytes([byte])
+    buffer.add(GET[-1:] + GET)
+    assert [buffer.take() for _ in range(2)] == [GET[-1:], GET]

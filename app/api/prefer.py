@@ -12,10 +12,12 @@ from app.core import errors
 from app.core.call import Call
 from app.core.fetch_result import CacheDirectives, FetchResult
 from app.core.gateway import Gateway
-from app.core.subscriptions import Subscriptions
+from app.core.subscriptions import Subscriber, Subscriptions
 
 LONGEST = 20
 """Seconds: proxies in between often give up after 30."""
+LOOK_EVERY = 1.0
+"""Seconds after which a request that waits looks whether it still may."""
 
 KEPT_ONLY = CacheDirectives(only_if_cached=True)
 
@@ -38,17 +40,19 @@ async def changed(
     client: str,
     seconds: float,
     unchanged: Callable[[FetchResult], Awaitable[bool]],
+    allowed: Callable[[], bool],
 ) -> FetchResult | None:
     """What ``call`` is answered with once it is no longer ``unchanged``, or after ``seconds``.
 
     None if there is no room for one more who watches: then a wish to wait is passed over. While
-    the farm fails and something is kept, nothing has changed.
+    the farm fails and something is kept, nothing has changed. Raises errors.Unauthorized soon
+    after the request is ``allowed`` no more.
     """
     try:
         with subscriptions.watch(call, client) as subscriber:
             try:
                 async with asyncio.timeout(seconds):
-                    while await subscriber.next() is not None:
+                    while await _next(subscriber, allowed) is not None:
                         answer = await gateway.fetch(call)
                         if not await unchanged(answer):
                             return answer
@@ -57,3 +61,14 @@ async def changed(
     except (errors.Overloaded, errors.TooManyStreams):
         return None
     return await gateway.fetch(call, KEPT_ONLY)
+
+
+async def _next(subscriber: Subscriber, allowed: Callable[[], bool]) -> object:
+    """What the subscriber is told next."""
+    while True:
+        try:
+            async with asyncio.timeout(LOOK_EVERY):
+                return await subscriber.next()
+        except TimeoutError:
+            if not allowed():
+                raise errors.Unauthorized from None

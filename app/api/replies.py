@@ -4,7 +4,7 @@ Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor w
 """
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from fastapi import Request, Response
 
@@ -71,10 +71,14 @@ class Replies:
         if await unchanged(answer) and (seconds := wait_of(_joined(request, "prefer"))):
             client = client_of(request.scope)
             watched = self._subscriptions, self.gateway, call, client
-            later = await changed(*watched, seconds, unchanged)
-            challenge = {"www-authenticate": KEY_INVALID.decode()}
-            if not is_authorized(request.scope):  # its key was taken back while it waited
-                return self.problems.of(errors.Unauthorized(), request.scope, challenge)
+            allowed = partial(is_authorized, request.scope)
+            try:
+                later = await changed(*watched, seconds, unchanged, allowed)
+                if not allowed():  # its key was taken back while it waited
+                    raise errors.Unauthorized
+            except errors.Unauthorized as error:
+                challenge = {"www-authenticate": KEY_INVALID.decode()}
+                return self.problems.of(error, request.scope, challenge)
             if later is not None:
                 applied = [(b"preference-applied", b"wait=%d" % seconds)]
                 answer = answer if isinstance(later.error, errors.NotCached) else later
