@@ -12,6 +12,7 @@ from app.config.addresses import forward_proxy
 from app.config.settings import Settings
 from app.core import errors
 from app.core.cache_entry import StaleWindows
+from app.core.clock import age_clock
 from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
 from app.core.ports import Instrumentation
@@ -130,7 +131,7 @@ def gateway_of(
             if_slow=settings.stale_if_slow,
             jitter=settings.ttl_jitter,
         ),
-        clock=time.monotonic,
+        clock=age_clock,
         instrumentation=instrumentation,
         coordinator=coordinator,
     )
@@ -196,7 +197,7 @@ def coordinator_of(
         name=group_of(settings),
         secret=settings.consumer_secret.get_secret_value(),
         store=store,
-        clock=time.monotonic,
+        clock=age_clock,
         deadline=settings.upstream_deadline,
         tail=settings.stale_if_error,
         watch=metrics.shared,
@@ -226,7 +227,7 @@ def snapshot_of(settings: Settings) -> Snapshot | None:
         settings.snapshot_file,
         group_of(settings),
         seal=Seal(settings.consumer_secret.get_secret_value(), "snapshot"),
-        clock=time.monotonic,
+        clock=age_clock,
         now=time.time,
         tail=settings.stale_if_error,
     )

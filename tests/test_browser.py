@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, NoReturn
 from urllib.parse import urlencode, urlsplit
 
@@ -145,8 +144,7 @@ class Wound:
 def wound(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Wound:
     """A gateway of its own, on a clock wound by hand."""
     wound = Wound()
-    told = SimpleNamespace(monotonic=wound.monotonic, time=time.time)
-    monkeypatch.setattr("app.wiring.time", told)
+    monkeypatch.setattr("app.wiring.age_clock", wound.monotonic)
     wound.url = str(start_gateway().base_url).rstrip("/")
     return wound
 

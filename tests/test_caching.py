@@ -45,8 +45,10 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of every gateway that the test starts from now on."""
     clock = Clock()
-    told = SimpleNamespace(monotonic=clock.monotonic, time=clock.time)
-    monkeypatch.setattr("app.wiring.time", told)
+    monkeypatch.setattr("app.wiring.age_clock", clock.monotonic)
+    monkeypatch.setattr(
+        "app.wiring.time", SimpleNamespace(monotonic=time.monotonic, time=clock.time)
+    )
     return clock
 
 

@@ -513,7 +513,8 @@ def test_addresses_are_never_taken_from_the_request(
     edge: httpx.Client, path: str, line: bytes
 ) -> None:
     answer = raw(edge, path, line)
-    assert b"evil.example" not in answer.body
+    is_server = path == "/openapi.json" and line.startswith(b"Host:")  # as it was asked
+    assert answer.body.count(b"evil.example") == is_server
     assert "evil.example" not in str(answer.headers)
 
 

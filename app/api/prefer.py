@@ -5,7 +5,10 @@ Knows the preference's grammar and the hub. Must not know what an answer looks l
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from starlette.types import Receive
 
 from app.api.field_lists import members
 from app.core import errors
@@ -38,6 +41,7 @@ async def changed(
     gateway: Gateway,
     call: Call,
     client: str,
+    receive: Receive,
     seconds: float,
     unchanged: Callable[[FetchResult], Awaitable[bool]],
     allowed: Callable[[], bool],
@@ -45,11 +49,14 @@ async def changed(
     """What ``call`` is answered with once it is no longer ``unchanged``, or after ``seconds``.
 
     None if there is no room for one more who watches: then a wish to wait is passed over. While
-    the farm fails and something is kept, nothing has changed. Raises errors.Unauthorized soon
-    after the request is ``allowed`` no more.
+    the farm fails and something is kept, nothing has changed. A client that leaves waits no longer.
+    Raises errors.Unauthorized soon after the request is ``allowed`` no more.
     """
     try:
-        with subscriptions.watch(call, client) as subscriber:
+        with (
+            subscriptions.watch(call, client) as subscriber,
+            until_gone(receive, subscriber),
+        ):
             try:
                 async with asyncio.timeout(seconds):
                     while await _next(subscriber, allowed) is not None:
@@ -72,3 +79,19 @@ async def _next(subscriber: Subscriber, allowed: Callable[[], bool]) -> object:
         except TimeoutError:
             if not allowed():
                 raise errors.Unauthorized from None
+
+
+@contextmanager
+def until_gone(receive: Receive, subscriber: Subscriber) -> Iterator[None]:
+    """For the time of the block, the subscriber's updates end as soon as its client has left."""
+
+    async def await_end() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        subscriber.end()
+
+    gone = asyncio.create_task(await_end())
+    try:
+        yield
+    finally:
+        gone.cancel()

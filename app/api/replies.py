@@ -70,7 +70,7 @@ class Replies:
         applied: list[Header] = []
         if await unchanged(answer) and (seconds := wait_of(_joined(request, "prefer"))):
             client = client_of(request.scope)
-            watched = self._subscriptions, self.gateway, call, client
+            watched = self._subscriptions, self.gateway, call, client, request.receive
             allowed = partial(is_authorized, request.scope)
             try:
                 later = await changed(*watched, seconds, unchanged, allowed)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.authorization import client_of, is_authorized
 from app.api.negotiation import quality
-from app.api.prefer import KEPT_ONLY
+from app.api.prefer import KEPT_ONLY, until_gone
 from app.api.problems import CODES, Problems
 from app.api.replies import cache_status, matches, wish_of_request
 from app.core import errors
@@ -120,13 +120,12 @@ class ServerSentEvents(Response):
                 return
             await send({"type": START, "status": 200, "headers": HEADERS})
             if current_request().method != "HEAD":
-                gone = asyncio.create_task(_await_end(receive, subscriber))
                 self._live.streams += 1
                 try:
-                    await self.tell(subscriber, scope, send)
+                    with until_gone(receive, subscriber):
+                        await self.tell(subscriber, scope, send)
                 finally:
                     self._live.streams -= 1
-                    gone.cancel()
             await send({"type": BODY, "body": b""})
 
     async def tell(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
@@ -220,10 +219,3 @@ def no_more() -> Response:
 
 async def _write(send: Send, frame: bytes) -> None:
     await send({"type": BODY, "body": frame, "more_body": True})
-
-
-async def _await_end(receive: Receive, subscriber: Subscriber) -> None:
-    """The reader has left as soon as the server says so: nothing else is to come from it."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    subscriber.end()

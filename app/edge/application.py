@@ -19,6 +19,7 @@ from app.edge.admission import Admission, Decision
 from app.edge.common_fields import JSON_POLICY, CommonFields, VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath, field_lines
+from app.server.application import IS_GONE
 from app.server.drain import Drain
 from app.telemetry.access_log import AccessLog
 from app.telemetry.request_context import HIT_TIMING, RequestContext, request_context, trace_of
@@ -178,11 +179,14 @@ class EdgeApplication:
     ) -> None:
         parents = [value for name, value in scope["headers"] if name == b"traceparent"]
         trace = trace_of(parents[0]) if len(parents) == 1 else None
+        is_gone: Callable[[], bool] = scope.get(IS_GONE, bool)
         request, ended = RequestContext(request_id, scope["method"], began, trace), False
 
         async def dressed(message: Message) -> None:
             nonlocal ended
             if message["type"] == START:
+                if is_gone():
+                    return  # to nobody: it is counted and logged as without an answer
                 request.begin(message["status"], self._access_log.clock())
                 headers = self._dressed(message["headers"], own, request.server_timing())
                 message = {**message, "headers": headers}

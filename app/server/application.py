@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from app.server.drain import Drain
 from app.server.lingering_close import Asgi
 
+IS_GONE = "rfgw.is_gone"
+"""Where a scope tells whether nothing can be sent to its client any more."""
+
 
 class Application(Protocol):
     """An ASGI application that can refuse, and that may have an answer at once."""

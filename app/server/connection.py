@@ -9,10 +9,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.server.application import Application
+from app.server.application import IS_GONE, Application
 from app.server.connection_limit import ConnectionLimit, Idleness
 from app.server.deadlines import Deadlines, Limits
 from app.server.lingering_close import (
+    Asgi,
     LingeringTransport,
     last_cycle,
     reset,
@@ -46,6 +47,7 @@ class Connection(RequestReader):
         self._body = RequestBody()
         self._deadlines = Deadlines(limits, self.loop.time())
         self._limit = limit
+        self._ended = False  # whether the client sends no more
 
     # --- What comes ---
 
@@ -96,6 +98,22 @@ class Connection(RequestReader):
             self.cycle.message_event.set()
         super().on_message_complete()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more, and may still read: True if there is something to answer first.
+
+        To what waits or streams the client has left: many leave so, and never say it otherwise.
+        """
+        self._ended = True
+        for cycle in (self._answering, self.cycle):
+            if cycle is not None:
+                cycle.message_event.set()
+        return self._under_way() or bool(self._read_buffer)
+
+    def _parse(self) -> None:
+        super()._parse()
+        if self._ended and not (self._under_way() or self._read_buffer):
+            self.transport.close()
+
     # --- What goes ---
 
     def _under_way(self) -> bool:
@@ -141,9 +159,28 @@ class Connection(RequestReader):
         if cycle.transport is self.transport:
             cycle.transport = self._write_buffer  # type: ignore[assignment]
             self._write_buffer.begin()
-        task = self.loop.create_task(cycle.run_asgi(app))
+        task = self.loop.create_task(cycle.run_asgi(self._told(cycle, app)))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def _told(self, cycle: RequestResponseCycle, app: Asgi) -> Asgi:
+        """The application, told when its client has left, or sends no more."""
+
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            known = False  # whether the whole request has been handed over
+
+            async def heard() -> Any:
+                nonlocal known
+                message = None if known and self._ended else await receive()
+                if known and self._ended:
+                    return {"type": "http.disconnect"}
+                known = True
+                return message
+
+            scope[IS_GONE] = lambda: cycle.disconnected
+            await app(scope, heard, send)
+
+        return answer
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more: uvicorn tells the newest of several requests alone."""

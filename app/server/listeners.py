@@ -11,6 +11,34 @@ UNIX = "unix:"
 """An address that begins like this names a Unix domain socket by its path."""
 
 
+UNHEARD = 30
+"""Seconds for which a client may not confirm what it was sent: then it has vanished. Without a
+word: a radio cell that was left, a cable. The kernel itself would try for a quarter of an hour."""
+PROBES = 3
+
+
+def _vanished() -> list[tuple[int, int, int]]:
+    """Socket options by which the kernel ends the connections of vanished clients.
+
+    Those of a listener are those of what it accepts. Where the kernel does not count the time by
+    itself, probes have to do.
+    """
+    tcp = socket.IPPROTO_TCP
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        return [(tcp, socket.TCP_USER_TIMEOUT, UNHEARD * 1000)]
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    every = UNHEARD // (PROBES + 1)
+    named = {"TCP_KEEPALIVE": every, "TCP_KEEPINTVL": every, "TCP_KEEPCNT": PROBES}
+    return options + [
+        (tcp, getattr(socket, name), value)
+        for name, value in named.items()
+        if hasattr(socket, name)
+    ]
+
+
+VANISHED = _vanished()
+
+
 class ListenError(Exception):
     """One address cannot be listened on. The text names it and the reason, ``why``."""
 
@@ -54,7 +82,10 @@ def address(listener: socket.socket) -> dict[str, Any]:
 def _listener(host: str, port: int) -> socket.socket:
     if not host.startswith(UNIX):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
+        for level, option, value in VANISHED:
+            listener.setsockopt(level, option, value)
+        return listener
     path = Path(host.removeprefix(UNIX))
     listener = socket.socket(socket.AF_UNIX)
     try:
