@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any
 
 from app.cluster.invalidation import Invalidation, is_younger
-from app.cluster.leases import LEASE
+from app.cluster.leases import LEASE, LeaseResult
 from app.cluster.notices import Notice
 from app.cluster.probe import probe_of
 from app.cluster.rate_limit_sync import RateLimitShares, RateLimitSync
 from app.cluster.redis_connection import RedisConnection, Unreachable
-from app.cluster.shared_store import LeaseResult, SharedStore, SharedStoreMetrics, names_of
+from app.cluster.shared_store import SharedStore, SharedStoreMetrics, names_of
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError, UpstreamTimeout
 from app.core.ports import OnFailure, OnUpdate, ResultSource, SharedResult, Store

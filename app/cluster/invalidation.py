@@ -121,6 +121,7 @@ class Invalidation:
 
         What the group does not have stands: a server that begins empty knows nothing better.
         """
+        await self._shared_store.learn_time()
         untold, self._untold = self._untold, set()
         for key in untold:
             mine = self._store.get(key)

@@ -7,10 +7,12 @@ anew when it renews it, so a lease that somebody else keeps alive is soon believ
 """
 
 import json
+from typing import NamedTuple
 from uuid import uuid4
 
 from app.cache.codec import Seal
 from app.cluster.redis_connection import RedisReply
+from app.core.cache_entry import CacheEntry
 
 LEASE = 1.0
 """Seconds that a lease holds unless it is renewed: a dead holder is noticed this soon."""
@@ -35,6 +37,13 @@ RENEW = f"""
 if string.sub(redis.call('GET', KEYS[1]) or '', 1, {TOKEN_SIZE}) ~= ARGV[1] then return 0 end
 return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 """
+
+
+class LeaseResult(NamedTuple):
+    """What is kept, and who may ask: a ``lease`` if we may, "" if no lease is to be had."""
+
+    entry: CacheEntry | None
+    lease: str | None
 
 
 class LeaseCodec:

@@ -4,6 +4,7 @@ Knows the form of a notice. Must not know who waits for one.
 """
 
 import json
+from collections.abc import Callable
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ from app.cache.codec import Seal
 from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 
+FRESH = 2.0
+"""Seconds for which a failure is told: an old notice that somebody repeats fails nobody."""
 NOTICE_SIZE = 1024
 """Bytes of the longest notice that is read."""
 FAILURES = {kind.__name__: kind for kind in UpstreamError.__subclasses__()}
@@ -34,16 +37,20 @@ class Unreadable(Exception):
 
 
 class NoticeCodec:
-    """Writes notices in the name of this process, and reads those of others."""
+    """Writes notices in the name of this process, and reads those of others.
 
-    def __init__(self, seal: Seal) -> None:
-        self._seal = seal
+    ``now`` gives Unix seconds, the same to all.
+    """
+
+    def __init__(self, seal: Seal, now: Callable[[], float]) -> None:
+        self._seal, self._now = seal, now
         self._me = uuid4().hex
 
     def pack(self, notice: Notice) -> bytes:
         """The message that is published."""
         told = {
             "from": self._me,
+            "at": self._now(),
             "key": notice.key,
             "tag": notice.tag,
             "failure": _told(notice.failure) if notice.failure else None,
@@ -59,7 +66,8 @@ class NoticeCodec:
             raise Unreadable
         # Sealed, so written by a gateway of the same form: its fields need no second look.
         told = json.loads(opened)
-        failure = _failure(told["failure"]) if told["failure"] else None
+        is_fresh = abs(self._now() - told["at"]) <= FRESH
+        failure = _failure(told["failure"]) if told["failure"] and is_fresh else None
         return Notice(told["key"], told["tag"], failure)
 
 

@@ -9,7 +9,7 @@ is sealed with it, by the server's own clock (TIME), and the age that it had the
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from redis.exceptions import ResponseError
 
@@ -20,6 +20,7 @@ from app.cluster.leases import (
     RENEW,
     TELL,
     LeaseCodec,
+    LeaseResult,
     never_ends,
     new_token,
 )
@@ -55,13 +56,6 @@ class SharedStoreMetrics(Protocol):
         """A notice came: answer, failure, nothing, own or unreadable."""
 
 
-class LeaseResult(NamedTuple):
-    """What is kept, and who may ask: a ``lease`` if we may, "" if no lease is to be had."""
-
-    entry: CacheEntry | None
-    lease: str | None
-
-
 class SharedStore:
     """The group's answers, by key. Every method but ``read`` may raise Unreachable."""
 
@@ -79,18 +73,22 @@ class SharedStore:
         self._connection, self.prefix, self._channel = connection, prefix, channel
         self._seal = Seal(secret, "record")
         self._leases = LeaseCodec(Seal(secret, "lease"))
-        self._notices = NoticeCodec(Seal(secret, "notice"))
         self._clock, self._tail, self._watch = clock, tail, watch
         self._time = ServerClock(clock)
+        self._notices = NoticeCodec(Seal(secret, "notice"), self._time.now)
 
     def _names(self, key: str) -> tuple[str, str]:
         name = f"{self.prefix}:{key}"
         return name, f"{name}:lease"
 
+    async def learn_time(self) -> None:
+        """Ask for the server's time, by which ages are told and old notices are known."""
+        await self._timed("time")
+
     async def meet(self, key: str) -> LeaseResult:
         """What is kept for ``key``, and the lease to ask for it if nobody else has it."""
         if not self._time.is_known:
-            await self._timed("time")
+            await self.learn_time()
         name, lease_name = self._names(key)
         token = new_token()
         lease = self._leases.pack(key, token, self._time.now())
