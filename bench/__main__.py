@@ -17,6 +17,7 @@ NAMES = (
     "stampede",
     "late",
     "live",
+    "pages",
     "memory",
     "scale",
     "shared",

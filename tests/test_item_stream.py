@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from app.api.item_stream import ItemStream, is_final, mark_of, read_marks
+from app.api.item_stream import ItemStream, is_final, is_lasting, mark_of, read_marks
 from app.api.problems import Problems
-from app.api.sse import EventStreams
+from app.api.sse import ENOUGH, EventStreams
 from app.core import errors
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
@@ -425,6 +425,7 @@ def test_silence_is_broken_by_comments(gateway: Gateway) -> None:
 
 # --- In process --------------------------------------------------------------------------------
 
+ENTRY = CacheEntry(b"{}", "one", 1000.0, 5.0, 5)
 SCOPE = {
     "type": "http", "method": "GET", "path": PATH, "headers": [], "client": ("192.0.2.7", 1),
     "query_string": b"",
@@ -458,7 +459,7 @@ async def test_a_slow_reader_gets_the_newest_item_of_each_and_nothing_older() ->
         if b"event: item" in sent[-1]:
             begun.set()
             await may_send.wait()
-        if sum(b"four" in frame for frame in sent) == 2:
+        if b"".join(sent).count(b'"four"') == 2:
             hung_up.set()
 
     async def receive() -> Any:
@@ -482,6 +483,38 @@ async def test_a_slow_reader_gets_the_newest_item_of_each_and_nothing_older() ->
         2, 0, 0, 2,
     ]  # fmt: skip
     assert (len(subscriptions), live.streams, subscriptions._topics) == (0, 0, {})
+
+
+async def test_updates_that_come_close_together_go_out_in_one_piece() -> None:
+    core, _, _ = build()
+    core.upstream = Titles()
+    subscriptions = Subscriptions(core, most=1, per_client=1)
+    live = EventStreams(core, subscriptions, Problems(""), lambda _: None, patience=5)
+    calls = {number: GetSession(id=number) for number in (42, 43, 44)}
+    sent: list[bytes] = []
+    told, hung_up = asyncio.Event(), asyncio.Event()
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+        if b"".join(sent).count(b"event: item") in (3, 6):
+            told.set()
+
+    async def receive() -> Any:
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    stream = asyncio.create_task(ItemStream(live, "session", calls, ())(SCOPE, receive, send))
+    async with asyncio.timeout(5):
+        await told.wait()
+        told.clear()
+        for size, call in zip((10, ENOUGH, 10), calls.values(), strict=True):
+            body = b'"%b"' % (b"x" * size)
+            subscriptions.on_answer(call.key, ENTRY._replace(body=body, digest=call.key))
+        await told.wait()
+        hung_up.set()
+        await stream
+    pieces = [piece.count(b"event: item") for piece in sent if b"xxx" in piece]
+    assert pieces == [2, 1], "but not more than is enough"
 
 
 class Broken:
@@ -510,9 +543,6 @@ async def test_a_bug_on_the_way_cuts_the_stream_off() -> None:
     assert (len(subscriptions), live.streams) == (0, 0)
 
 
-ENTRY = CacheEntry(b"{}", "one", 1000.0, 5.0, 5)
-
-
 @pytest.mark.parametrize(
     ("update", "final"),
     [
@@ -526,8 +556,9 @@ ENTRY = CacheEntry(b"{}", "one", 1000.0, 5.0, 5)
     ],
 )
 def test_a_mark_tells_id_and_state_and_whether_more_can_come(update: Update, final: bool) -> None:
-    mark = mark_of(2147483647, update)
+    assert is_lasting(update) is final
+    mark = mark_of(2147483647, update.state, final)
     assert read_marks(mark) == {2147483647: mark}
     assert is_final(mark) is final
-    assert mark_of(2147483647, Update(ENTRY._replace(digest="two"))) != mark
+    assert mark_of(2147483647, "two", final) != mark
     assert json.dumps(mark) == f'"{mark}"'

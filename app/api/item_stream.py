@@ -8,6 +8,7 @@ import asyncio
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 
 from fastapi import Request, Response
@@ -28,6 +29,10 @@ from app.core.subscriptions import Subscriber, Update
 MARK = 16
 """Characters that tell what a reader has seen of one id: 50 of them are less than 1 kB."""
 
+GATHER_FOR = 0.2
+"""Seconds that an update waits for others: what is sent in one piece costs a fraction. The answers
+of one lifetime come close together, and each is up to a lifetime old."""
+
 _MARKS = re.compile(r"(?:[A-Za-z0-9_-]{16}){1,50}")
 
 
@@ -42,7 +47,7 @@ class ItemStream(ServerSentEvents):
         self._calls = calls
         self._fields = fields
         self._numbers = {call.key: number for number, call in calls.items()}
-        self._seen: dict[int, str] = {}  # the mark of what the reader has of each id
+        self._seen = dict.fromkeys(calls, "")  # the mark of what the reader has of each id
         self._final: set[int] = set()
         self._answers: dict[int, FetchResult] = {}  # fetched before the stream begins
 
@@ -52,18 +57,19 @@ class ItemStream(ServerSentEvents):
         Else the stream begins before the farm is asked.
         """
         marks = read_marks(request.headers.get("last-event-id", ""))
-        self._seen = {number: marks[number] for number in self._calls if number in marks}
-        all_final = len(self._seen) == len(self._calls) and all(map(is_final, self._seen.values()))
+        self._seen = {number: marks.get(number, "") for number in self._calls}
+        all_final = all(map(is_final, self._seen.values()))
         kept_only = wish_of_request(request).only_if_cached
         if not (all_final or kept_only):
             return None
         wish = KEPT_ONLY if kept_only else NO_DIRECTIVES
         await self._fetch(self._calls, wish, self._answers.__setitem__)
-        for answer in self._answers.values():
+        answers = self._answers.items()
+        for _, answer in answers:
             if isinstance(answer.error, errors.NotCached):
                 return self.refusal(answer, answer.error, request.scope)
             await self.prepare(Update(answer.entry))
-        now = {number: mark_of(number, cut(a, self._fields)) for number, a in self._answers.items()}
+        now = {number: self._mark(number, cut(a, self._fields)) for number, a in answers}
         return no_more() if all_final and now == self._seen else None
 
     async def tell(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
@@ -83,7 +89,7 @@ class ItemStream(ServerSentEvents):
 
         def on_answer(number: int, answer: FetchResult) -> None:
             call = self._calls[number]
-            if number not in self._seen or not self._is_stale(answer):
+            if not (self._seen[number] and self._is_stale(answer)):
                 subscriber.begin(call.key, Update(answer.entry, answer.error))
             self._live.subscriptions.add(subscriber, call)
 
@@ -92,6 +98,7 @@ class ItemStream(ServerSentEvents):
                 on_answer(number, answer)
             rest = {n: call for n, call in self._calls.items() if n not in self._answers}
             await self._fetch(rest, NO_DIRECTIVES, on_answer)
+            self.gather_for = GATHER_FOR
         except Exception:
             subscriber.end()
             raise
@@ -117,31 +124,39 @@ class ItemStream(ServerSentEvents):
     def frame(self, key: str, update: Update, scope: Scope) -> bytes:
         """An item, if the reader has not seen it; its id tells all that the reader has seen."""
         number, update = self._numbers[key], cut(update, self._fields)
-        mark = mark_of(number, update)
-        (self._final.add if is_final(mark) else self._final.discard)(number)
+        mark = self._mark(number, update)
         self.is_over = len(self._final) == len(self._calls)
-        if self._seen.get(number) == mark:
+        if self._seen[number] == mark:
             return b""
         self._seen[number] = mark
         path = scope["path"].removesuffix("/events")
         item = item_of(self._live.problems, path, number, self._name, update)
         self._live.count("item")
-        seen = "".join(self._seen[number] for number in self._calls if number in self._seen)
-        return b"event: item\nid: %b\ndata: %b\n\n" % (seen.encode(), item.body)
+        seen = "".join(self._seen.values()).encode()
+        return b"event: item\nid: %b\ndata: %b\n\n" % (seen, item.body)
+
+    def _mark(self, number: int, update: Update) -> str:
+        final = is_lasting(update)
+        (self._final.add if final else self._final.discard)(number)
+        return mark_of(number, update.state, final)
 
 
-def mark_of(number: int, update: Update) -> str:
-    """What a reader who has seen this update of an id sends back: the id, and 64 bits of a digest.
+def is_lasting(update: Update) -> bool:
+    """Whether nothing more is to come: what was watched has become final, or the farm has said no,
+    and asking again would change nothing."""
+    if update.error is None:
+        return update.entry is not None and update.entry.final
+    refused = isinstance(update.error, errors.Refused)
+    return refused and MEANINGS[CODES[type(update.error)]].retry_after is None
 
-    The last bit tells whether nothing more is to come: what was watched has become final, or the
-    farm has said no, and asking again would change nothing.
+
+@lru_cache(4096)  # many pages watch the same
+def mark_of(number: int, state: str, final: bool) -> str:
+    """What a reader who has seen this state of an id sends back: the id, and 64 bits of a digest.
+
+    The last bit tells whether nothing more is to come.
     """
-    if update.error is not None:
-        refused = isinstance(update.error, errors.Refused)
-        final = refused and MEANINGS[CODES[type(update.error)]].retry_after is None
-    else:
-        final = update.entry is not None and update.entry.final
-    digest = bytearray(blake2b(update.state.encode(), digest_size=8).digest())
+    digest = bytearray(blake2b(state.encode(), digest_size=8).digest())
     digest[-1] = digest[-1] & 0xFE | final
     return urlsafe_b64encode(number.to_bytes(4, "big") + digest).decode("ascii")
 
@@ -155,5 +170,5 @@ def read_marks(last_event_id: str) -> dict[int, str]:
 
 
 def is_final(mark: str) -> bool:
-    """Whether nothing more is to come of the id whose mark it is."""
-    return bool(urlsafe_b64decode(mark)[-1] & 1)
+    """Whether nothing more is to come of the id whose mark it is; of an empty one, more is."""
+    return bool(mark) and bool(urlsafe_b64decode(mark)[-1] & 1)

@@ -42,6 +42,8 @@ HEADERS = [
 RETRY = 1500, 3000
 """Milliseconds after which a browser that lost its stream asks for it again, from and to: spread,
 so that the readers of a process that has ended do not come back all at once."""
+ENOUGH = 65_536
+"""Bytes of events after which they are sent, though there may be more."""
 HEARTBEAT = b":\n\n"
 HEARTBEAT_EVERY = 12.0
 """Seconds of silence, at most: proxies close what is silent for long."""
@@ -92,6 +94,8 @@ class ServerSentEvents(Response):
 
     is_over = False
     """Whether no more events are expected: what was watched has become final."""
+    gather_for = 0.0
+    """Seconds that an update waits for others, to be sent with them."""
 
     def __init__(self, live: EventStreams) -> None:
         super().__init__()
@@ -135,14 +139,26 @@ class ServerSentEvents(Response):
             if not is_authorized(scope):
                 await _write(send, self.problem(errors.Unauthorized(), scope))
                 return
-            await self.prepare(told[1])
-            frame = self.frame(*told, scope)
-            if frame:
-                await _write(send, frame)
+            await asyncio.sleep(self.gather_for)
+            frames = await self._frames(told, subscriber, scope)
+            if frames:
+                await _write(send, frames)
             if self.is_over:
                 self._live.count("end")
                 await _write(send, END)
                 return
+
+    async def _frames(
+        self, told: tuple[str, Update] | None, subscriber: Subscriber, scope: Scope
+    ) -> bytes:
+        """The events of this update and of all others that are there, to be sent in one piece."""
+        frames = b""
+        while told is not None:
+            await self.prepare(told[1])
+            frames += self.frame(*told, scope)
+            more = subscriber.has_more and len(frames) < ENOUGH
+            told = await subscriber.next() if more else None
+        return frames
 
     async def _next(
         self, subscriber: Subscriber, scope: Scope, send: Send

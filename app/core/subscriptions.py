@@ -63,6 +63,11 @@ class Subscriber:
         self.is_over = True
         self._bell.set()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether ``next`` gives an update at once."""
+        return bool(self._first) or (bool(self._updates) and not self.is_over)
+
     async def next(self) -> tuple[str, Update] | None:
         """A call's key and its newest update, once there is one; None at the end."""
         await self._bell.wait()

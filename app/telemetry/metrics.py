@@ -5,6 +5,7 @@ Knows prometheus-client. Must not know who counts or why.
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
@@ -112,6 +113,7 @@ class Metrics:
             ["event"],
             registry=self.registry,
         )
+        self._stream_event = cache(self.stream_events.labels)  # looked up once, not by each event
         self.workers = self._gauge("rfgw_workers", "Processes whose numbers are in here.")
         self.workers.set(1)
         self.crashes = self._counter("rfgw_crashes", "Exceptions that nobody handled: bugs.")
@@ -139,7 +141,7 @@ class Metrics:
 
     def count_stream_event(self, event: str) -> None:
         """One event was sent to one reader."""
-        self.stream_events.labels(event).inc()
+        self._stream_event(event).inc()
 
     def count_drift(self, field: str) -> None:
         """One answer field was not as documented."""
