@@ -30,7 +30,7 @@ from app.edge.application import EdgeApplication
 from app.edge.common_fields import VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath
-from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS, VISITORS
+from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS, VISITORS, accounts
 from app.server.drain import Drain
 from app.services import Services, answer_once, build_services
 from app.telemetry import logs
@@ -172,10 +172,10 @@ def _api(settings: Settings, services: Services) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
-    for router in ROUTERS:
+    for router in (*ROUTERS, accounts.router) if settings.accounts else ROUTERS:
         app.include_router(router)
     tables = [FAULTS, *(call.faults for call in CALLS)]
-    known = {CODES[kind]: number for table in tables for number, kind in table.items()}
+    known = {CODES[kind]: number for table in reversed(tables) for number, kind in table.items()}
     faults = {**known, Code.UPSTREAM_FAULT: 999}  # any other number
     app.include_router(
         problem_router(public_url=settings.public_url, version=VERSION, faults=faults)

@@ -22,12 +22,13 @@ from app.core.gateway import Gateway
 from app.core.performer import Performer
 from app.core.ports import Instrumentation
 from app.core.subscriptions import Subscriptions
-from app.edge.rate_limit import RateLimiter
+from app.edge.rate_limit import RateLimit, RateLimiter
 from app.login.logins import Logins
 from app.login.same_site import origin_of
 from app.login.sealed_cookies import CookieSeal
 from app.login.visitor import Visits
 from app.login.visitor_cookies import VisitorCookies
+from app.resources.accounts import Accounts
 from app.server.drain import Drain
 from app.telemetry import logs
 from app.telemetry.instrumentation import Telemetry
@@ -74,6 +75,7 @@ class Services:
     responders: Responders
     status: StatusHistory | None  # None: nobody may see it
     visits: Visits | None  # None: visitors cannot log in
+    accounts: Accounts | None  # None: none are made
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -86,6 +88,8 @@ class Services:
             yield
             if self.visits is not None:
                 await self.visits.aclose()
+            if self.accounts is not None:
+                await self.accounts.aclose()
             await self.subscriptions.aclose()
             await self.gateway.aclose()
             self._write_snapshot()
@@ -154,6 +158,7 @@ def build_services(
         queued=lambda: farm.bulkhead.waiting,
         streams=lambda: responders.open_streams,
     )
+    performer = Performer(farm, instrumentation)
     return Services(
         metrics,
         instrumentation,
@@ -168,6 +173,9 @@ def build_services(
         responders,
         status_of(settings, metrics),
         visits_of(settings, farm, metrics, instrumentation, problems),
+        Accounts(performer, RateLimit(*settings.accounts_rate), time.monotonic)
+        if settings.accounts
+        else None,
     )
 
 

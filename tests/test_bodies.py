@@ -223,5 +223,5 @@ def test_a_route_takes_a_body_because_it_declares_one(
                 "/notes", content=wrong, headers={"content-type": "application/json"}
             )
             assert (refused.status_code, refused.json()["status"]) == (status, status)
-        assert http.put("/notes", json={"text": "hello"}).status_code == 405
+        assert http.patch("/notes", json={"text": "hello"}).status_code == 405
         assert http.post("/sessions", json={"text": "hello"}).status_code == 405

@@ -1,9 +1,10 @@
 """The status table: what each code means.
 
-The only one, with what visitors' logins add to it. Must not know our exceptions, requests or
-responses.
+The only one, with what visitors' logins and new accounts add to it. Must not know our exceptions,
+requests or responses.
 """
 
+from app.api.account_meanings import ACCOUNT_MEANINGS
 from app.api.error_codes import Code, Meaning
 from app.api.visitor_meanings import VISITOR_MEANINGS
 
@@ -197,4 +198,5 @@ MEANINGS: dict[Code, Meaning] = {
         retry_after=0,
     ),
     **VISITOR_MEANINGS,
+    **ACCOUNT_MEANINGS,
 }

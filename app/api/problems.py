@@ -34,6 +34,11 @@ CODES: dict[type[errors.GatewayError], Code] = {
     errors.SessionNotYours: Code.SESSION_NOT_YOURS,
     errors.LoginExpired: Code.LOGIN_EXPIRED,
     errors.LoginDenied: Code.LOGIN_DENIED,
+    errors.AccountForbidden: Code.ACCOUNT_FORBIDDEN,
+    errors.AccountExists: Code.ACCOUNT_EXISTS,
+    errors.NameTaken: Code.NAME_TAKEN,
+    errors.EmailRefused: Code.EMAIL_REFUSED,
+    errors.AccountNotCreated: Code.ACCOUNT_NOT_CREATED,
     errors.UpstreamRejectedParameters: Code.UPSTREAM_REJECTED_PARAMETERS,
     errors.UpstreamRejectedCall: Code.UPSTREAM_REJECTED_CALL,
     errors.UpstreamRefusedCredentials: Code.UPSTREAM_REFUSED_CREDENTIALS,
@@ -189,6 +194,9 @@ class Problems:
             if error.status_code == 405:
                 headers = {"allow": allowed_methods(app, route_path(request.scope))}
                 return self.response(Code.METHOD_NOT_ALLOWED, request.scope, headers=headers)
+            if error.status_code == 400:  # a body that is no text, or nested without end
+                part = InvalidPart(parameter="body", code="json_invalid", message="is no JSON")
+                return self.response(Code.INVALID_REQUEST, request.scope, parts=[part])
             return self.response(Code.ROUTE_NOT_FOUND, request.scope)
 
         async def crashed(request: Request, error: Exception) -> Response:

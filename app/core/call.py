@@ -39,6 +39,11 @@ Drift = Callable[[str], None]
 _PROCESS_KEY = secrets.token_bytes(32)
 
 
+def private_digest(text: str) -> str:
+    """What tells texts apart within this process, and tells nobody what they are."""
+    return blake2b(text.encode(), key=_PROCESS_KEY, digest_size=16).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """A token of OAuth 1.0 and its secret (RFC 5849 section 1.1). Its repr holds neither."""
@@ -49,8 +54,7 @@ class Token:
     @property
     def digest(self) -> str:
         """What tells tokens apart within this process, and tells nobody else anything."""
-        text = f"{self.key}\n{self.secret}".encode()
-        return blake2b(text, key=_PROCESS_KEY, digest_size=16).hexdigest()
+        return private_digest(f"{self.key}\n{self.secret}")
 
 
 class Call(BaseModel):

@@ -8,6 +8,11 @@
     │   ├── SessionNotYours
     │   ├── LoginExpired
     │   ├── LoginDenied
+    │   ├── AccountForbidden
+    │   ├── AccountExists
+    │   ├── AccountNotCreated
+    │   ├── NameTaken
+    │   ├── EmailRefused
     │   └── UpstreamRejectedParameters
     ├── UpstreamError                no usable answer: a kept one may stand in for it
     │   ├── UpstreamRejectedCall
@@ -97,6 +102,26 @@ class LoginExpired(Refused):
 
 class LoginDenied(Refused):
     """The visitor did not allow the site to act for them."""
+
+
+class AccountExists(Refused):
+    """There is an account for this address."""
+
+
+class NameTaken(Refused):
+    """Somebody has the name that the farm would make of this address."""
+
+
+class AccountNotCreated(Refused):
+    """The farm cannot make this account, and does not say why."""
+
+
+class EmailRefused(Refused):
+    """The farm does not take this address."""
+
+
+class AccountForbidden(Refused):
+    """Neither everybody nor this site may make accounts."""
 
 
 class UpstreamRejectedParameters(Refused):

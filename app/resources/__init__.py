@@ -3,11 +3,11 @@
 from app.core.call import Call
 from app.edge.fast_path import FastRoute
 from app.login import routes as login_routes
-from app.resources import my_sessions, sessions
+from app.resources import accounts, my_sessions, sessions
 
 ROUTERS = (sessions.router, login_routes.router, my_sessions.router)
 
-CALLS: tuple[type[Call], ...] = (sessions.GetSession,)
+CALLS: tuple[type[Call], ...] = (sessions.GetSession, accounts.CreateUserAccount)
 """What the farm is asked."""
 
 VISITORS = frozenset({"login", "logout", "me"})

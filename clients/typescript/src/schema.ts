@@ -211,7 +211,7 @@ export interface components {
          * @description What went wrong, in one word that never changes its meaning. Branch on this.
          * @enum {string}
          */
-        Code: "malformed_request" | "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "login_required" | "login_expired" | "login_denied" | "cross_site_request" | "session_forbidden" | "session_not_yours" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "request_too_large" | "rate_limited" | "too_many_streams" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_callback_unconfirmed" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "shutting_down" | "upstream_timeout" | "not_cached";
+        Code: "malformed_request" | "invalid_request" | "upstream_rejected_parameters" | "unauthorized" | "login_required" | "login_expired" | "login_denied" | "cross_site_request" | "session_forbidden" | "session_not_yours" | "account_forbidden" | "session_not_found" | "route_not_found" | "method_not_allowed" | "not_acceptable" | "session_not_attached" | "account_exists" | "name_taken" | "email_refused" | "request_too_large" | "rate_limited" | "too_many_streams" | "internal_error" | "upstream_rejected_call" | "upstream_refused_credentials" | "upstream_callback_unconfirmed" | "account_not_created" | "upstream_fault" | "upstream_unreadable" | "upstream_mismatch" | "upstream_unreachable" | "upstream_unavailable" | "overloaded" | "shutting_down" | "upstream_timeout" | "not_cached";
         /** @description The answer of a health route. */
         Health: {
             /**
