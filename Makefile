@@ -118,7 +118,7 @@ fuzz: fuzz/.venv/.done ## Fuzz the decoder and the header readers, each for FUZZ
 
 lock: $(VENV)/.dev ## Write the locked requirements anew from pyproject.toml
 	$(UV_LOCK) pyproject.toml --extra redis --output-file requirements.lock
-	$(UV_LOCK) pyproject.toml --extra redis --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(UV_LOCK) pyproject.toml --extra redis --extra otel --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(UV_LOCK) clients/check/requirements.in --output-file clients/check/requirements.lock
 	$(UV_LOCK) fuzz/requirements.in --output-file fuzz/requirements.lock
 	echo 'setuptools>=77' | $(UV_LOCK) --no-annotate - --output-file requirements-build.lock

@@ -17,6 +17,7 @@ from app.api.problems import CODES, Problem, Problems
 from app.api.route_path import first_segment
 from app.config.base import env_name
 from app.config.environment import SettingsError, load_settings
+from app.config.otel import traces_wanted
 from app.config.settings import Settings
 from app.core.call import Call
 from app.docs.demo_page import demo_router
@@ -29,7 +30,7 @@ from app.edge.api_keys import ApiKeys, ApiKeysError
 from app.edge.application import EdgeApplication
 from app.edge.common_fields import VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
-from app.edge.fast_path import FastPath
+from app.edge.fast_path import FastPath, SampledFastPath
 from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS, VISITORS, accounts
 from app.server.drain import Drain
 from app.services import Services, answer_once, build_services
@@ -64,14 +65,15 @@ def create_app(
         with _wrong_settings_told():
             return create_app(load_settings(), drain, multiprocess)
     form = logs.configure(settings.log_level, settings.log_format)
-    services = build_services(settings, drain, multiprocess)
+    traced = traces_wanted()
+    services = build_services(settings, drain, multiprocess, traced=traced)
     metrics = services.metrics
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
     access_log = AccessLog(metrics.requests, form if wanted else None)
     api = _api(settings, services)
     return EdgeApplication(
         api,
-        FastPath(services.gateway, services.responders.replies, FAST_ROUTES, access_log.expect),
+        _fast_path(services, access_log, settings.trace_hits if traced else 0.0),
         services.problems,
         settings.origins,
         services.instrumentation,
@@ -84,6 +86,12 @@ def create_app(
         _bodies(api),
         _visitor_paths(settings),
     )
+
+
+def _fast_path(services: Services, access_log: AccessLog, traced: float) -> FastPath:
+    """``traced`` is the share of kept answers that get a span."""
+    parts = services.gateway, services.responders.replies, FAST_ROUTES, access_log.expect
+    return SampledFastPath(traced, *parts) if traced else FastPath(*parts)
 
 
 def create_worker(settings: Settings, multiprocess: MultiprocessMetrics) -> EdgeApplication:

@@ -46,6 +46,7 @@ from app.wiring import (
     recorder_of,
     snapshot_of,
     status_of,
+    telemetry_of,
 )
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Services:
             if self.coordinator is not None:
                 await self.coordinator.aclose()
             await self.farm.aclose()
+            await self.instrumentation.aclose()
 
     def _read_snapshot(self) -> None:
         """A file that is missing or unusable is an empty one."""
@@ -125,11 +127,13 @@ def build_services(
     settings: Settings,
     drain: Drain | None = None,
     multiprocess: MultiprocessMetrics | None = None,
+    *,
+    traced: bool = False,
 ) -> Services:
-    """All parts of one process, from its settings. ``multiprocess`` adds up several processes'."""
+    """All parts of one process. ``multiprocess`` adds up several's; ``traced``: it makes spans."""
     metrics = Metrics(multiprocess)
     recorder = recorder_of(settings)
-    instrumentation = Telemetry(metrics, recorder.misread if recorder else None)
+    instrumentation = telemetry_of(metrics, recorder, traced=traced)
     problems = Problems(settings.public_url or settings.root_path)
     drain = drain or Drain()
     rate_limiter = rate_limiter_of(settings)

@@ -18,6 +18,7 @@ from app.core.gateway import Gateway
 from app.core.ports import Instrumentation
 from app.edge.rate_limit import RateLimit, RateLimiter, SharedRateLimit
 from app.telemetry import logs
+from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
 from app.telemetry.status import StatusHistory
 from app.upstream.bulkhead import Bulkhead
@@ -207,15 +208,22 @@ def coordinator_of(
     )
 
 
+def telemetry_of(metrics: Metrics, recorder: Recorder | None, *, traced: bool) -> Telemetry:
+    """What counts, logs and, if ``traced``, makes spans of what the others report."""
+    on_misread = recorder.misread if recorder else None
+    if not traced:
+        return Telemetry(metrics, on_misread)
+    from app.telemetry.tracing import TracedTelemetry  # noqa: PLC0415 - needs the extra otel
+
+    return TracedTelemetry(metrics, on_misread)
+
+
 def status_of(settings: Settings, metrics: Metrics) -> StatusHistory | None:
     """What the status page shows, if anybody may see it."""
     if not settings.status:
         return None
-    limits = {
-        "entries": settings.cache_max_entries,
-        "bytes": settings.cache_max_bytes,
-        "shared": settings.cache_url is not None,
-    }
+    limits = {"entries": settings.cache_max_entries, "bytes": settings.cache_max_bytes}
+    limits["shared"] = settings.cache_url is not None
     return StatusHistory(metrics.families, time.time, limits)
 
 

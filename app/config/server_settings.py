@@ -32,6 +32,9 @@ class ServerSettings(SettingsBase):
     )
     log_requests: bool = Field(True, description="Write a log line for every request.")
     log_format: Literal["json", "console"] = Field("json", description="`console` for people.")
+    trace_hits: float = Field(
+        0, ge=0, le=1, description="Share of kept answers that get a span, if traces are on."
+    )
 
     @field_validator("host")
     @classmethod

@@ -42,12 +42,11 @@ class Gateway:
     coordinator: Coordinator | None = None
     uniform: Uniform = random.uniform
     failures: FailureCache = field(default_factory=FailureCache, init=False)
-    single_flight: SingleFlight[SharedResult] = field(init=False)
+    single_flight: SingleFlight[SharedResult] = field(default_factory=SingleFlight, init=False)
     _listeners: list[OnUpdate] = field(default_factory=list, init=False)
     _healthy_at: float = field(default=0.0, init=False)  # when the farm last answered anything
 
     def __post_init__(self) -> None:
-        self.single_flight = SingleFlight(self.instrumentation.collapsed)
         if self.coordinator is not None:
             self.coordinator.subscribe(self.keep, self.remember)
 
@@ -155,7 +154,11 @@ class Gateway:
     def _join(
         self, call: Call, *, background: bool = False, max_age: float = math.inf
     ) -> tuple[asyncio.Task[SharedResult], bool]:
-        return self.single_flight.join(call.key, lambda: self._question(call, background, max_age))
+        found = self.single_flight.join(
+            call.key, partial(self._question, call, background, max_age)
+        )
+        self.instrumentation.question(*found)
+        return found
 
     async def _question(self, call: Call, background: bool, max_age: float) -> SharedResult:
         """One answer for everyone here who asks. Runs in a task that no client can cancel.
@@ -169,9 +172,7 @@ class Gateway:
             now = self.clock()
             return found.ttl(now) > 0 and found.age(now) < max_age and found.asked_at > younger_than
 
-        async def ask() -> CacheEntry:
-            return await self._ask_farm(call, background)
-
+        ask = partial(self._ask_farm, call, background)
         try:
             if self.coordinator is None:
                 return SharedResult(await ask(), "asked")

@@ -1,7 +1,8 @@
 """What the core needs of other packages: the protocols that they fulfil, and instrumentation."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
@@ -14,6 +15,9 @@ OnUpdate = Callable[[str, CacheEntry], None]
 
 OnFailure = Callable[[str, UpstreamError], None]
 """Called with a call's key and how it failed; ``retry_after`` tells for how long that holds."""
+
+
+NOTHING = nullcontext()
 
 
 class Attempt(NamedTuple):
@@ -52,11 +56,24 @@ class Instrumentation:
     def answered(self, outcome: str, stale_seconds: float) -> None:
         """A fetch ended, with an answer so many seconds past freshness (0: fresh)."""
 
-    def collapsed(self) -> None:
-        """A question was wanted while it was under way."""
-
     def crash(self, error: BaseException, request_id: str = "-") -> None:
         """A bug: an exception that nobody handled."""
+
+    def serving(self, request: Any) -> AbstractContextManager[None]:
+        """Around the answer that a route gives; ``request`` is what is known of the request."""
+        return NOTHING
+
+    def attempting(
+        self, method: str, told: Mapping[str, object], number: int
+    ) -> AbstractContextManager[None]:
+        """Around one attempt and its ``attempt``."""
+        return NOTHING
+
+    def question(self, task: object, joined: bool) -> None:
+        """A request wants what ``task`` asks; ``joined``: it was under way."""
+
+    async def aclose(self) -> None:
+        """Nothing more will be reported."""
 
 
 class Upstream(Protocol):

@@ -8,14 +8,10 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """The questions under way, one per key, each in a task that no asker owns.
+    """The questions under way, one per key, each in a task that no asker owns."""
 
-    ``joined`` hears whenever a question is wanted while it is under way.
-    """
-
-    def __init__(self, joined: Callable[[], object] = lambda: None) -> None:
+    def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[T]] = {}
-        self._joined = joined
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -30,7 +26,6 @@ class SingleFlight(Generic[T]):
         """
         task = self._tasks.get(key)
         if task is not None:
-            self._joined()
             return task, True
         task = asyncio.create_task(ask(), name=f"flight {key}")
         self._tasks[key] = task

@@ -57,6 +57,7 @@ class EdgeApplication:
         self._fast_path = fast_path
         self._problems = problems
         self._crash = instrumentation.crash
+        self._serving = instrumentation.serving
         self._access_log = access_log
         self._admission = admission
         self._concurrency_limit = concurrency_limit
@@ -199,13 +200,16 @@ class EdgeApplication:
         scope = request.scope = {**scope, "method": method}
         request_context.set(request)
         try:
-            await choose(scope)(scope, receive, dressed)
-        except Exception as error:  # the last resort: whatever it is, it ends here
-            self._crash(error, request_id)
-            if not request.status:
-                await self._problems.response(Code.INTERNAL_ERROR, scope)(scope, receive, dressed)
-            elif not ended:
-                raise  # the answer cannot be completed: let the server cut the connection
+            with self._serving(request):
+                try:
+                    await choose(scope)(scope, receive, dressed)
+                except Exception as error:  # the last resort: whatever it is, it ends here
+                    self._crash(error, request_id)
+                    if not request.status:
+                        crashed = self._problems.response(Code.INTERNAL_ERROR, scope)
+                        await crashed(scope, receive, dressed)
+                    elif not ended:
+                        raise  # the answer cannot be completed: the server cuts the connection
         finally:
             self._access_log.routed(request)
 

@@ -4,10 +4,11 @@ Knows paths, entries and a clock. Must not know resources. Whatever it does not 
 leaves to the route, which gives the same bytes: both take them from ``Replies.prepared``.
 """
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.api.replies import HIT_WORDS, Header, Replies, matches, takes_json, wish_of
 from app.core.cache_entry import CacheEntry
@@ -177,3 +178,15 @@ class FastPath:
 def field_lines(fields: Iterable[Header]) -> bytes:
     """Header fields as they are sent."""
     return b"".join(b"%b: %b\r\n" % field for field in fields)
+
+
+class SampledFastPath(FastPath):
+    """Leaves a ``share`` of its answers to the route, whose requests are traced."""
+
+    def __init__(self, share: float, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._share = share
+
+    def answer(self, path: bytes, given: Mapping[bytes, bytes]) -> PreparedAnswer | None:
+        """The answer, or None."""
+        return None if random.random() < self._share else super().answer(path, given)  # noqa: S311

@@ -1,8 +1,10 @@
 """Counts and logs what the core and the upstream report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
-from app.core.ports import Attempt, Instrumentation
+from app.core.ports import NOTHING, Attempt, Instrumentation
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 
@@ -55,11 +57,22 @@ class Telemetry(Instrumentation):
         """Count a fetch."""
         self._metrics.count_answer(outcome, stale_seconds)
 
-    def collapsed(self) -> None:
+    def question(self, task: object, joined: bool) -> None:
         """Count a question that was wanted while it was under way."""
-        self._metrics.flights_joined.inc()
+        if joined:
+            self._metrics.flights_joined.inc()
 
     def crash(self, error: BaseException, request_id: str = "-") -> None:
         """Count and log a bug."""
         self._metrics.crashes.inc()
         logs.crash(request_id, error)
+
+    def serving(self, request: Any) -> AbstractContextManager[None]:
+        """No span."""
+        return NOTHING
+
+    def attempting(
+        self, method: str, told: Mapping[str, object], number: int
+    ) -> AbstractContextManager[None]:
+        """No span."""
+        return NOTHING

@@ -168,7 +168,12 @@ class UpstreamClient:
     @contextmanager
     def _observed(self, question: Question, number: int) -> Iterator[None]:
         """Report one attempt. Its fault or timeout becomes one of our errors."""
-        call, started = question.call, self.clock()
+        call = question.call
+        with self.instrumentation.attempting(call.method, call.told, number):
+            yield from self._outcome(call, number)
+
+    def _outcome(self, call: Call, number: int) -> Iterator[None]:
+        started = self.clock()
         outcome, fault_code = "aborted", None
         try:
             yield

@@ -122,7 +122,12 @@ class FolderRecorder(Recorder):
         if not cause or now < self._not_before.get(cause, now):
             return
         self._not_before[cause] = now + PAUSE
-        asyncio.get_running_loop().run_in_executor(None, self._keep, exchange, cause)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # large answers are read beside the event loop already
+            self._keep(exchange, cause)
+        else:
+            loop.run_in_executor(None, self._keep, exchange, cause)
 
     def _keep(self, exchange: Exchange, cause: str) -> None:
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
