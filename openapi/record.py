@@ -5,6 +5,7 @@ Must not know how a document is made. Clocks stand still, every request meets a 
 and brings its own id: each recording gives the same bytes.
 """
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +13,12 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import httpx
+from starlette.applications import Starlette
 
 from app.api.error_codes import Code
 from app.api.error_meanings import MEANINGS
 from app.api.openapi_prose import HEADERS
-from app.api.route_path import is_open
+from app.api.route_path import is_keyless, is_open
 from app.docs.openapi import EXAMPLES, as_text, document
 from app.docs.openapi_3_0 import as_3_0
 from app.main import create_api, create_app
@@ -40,6 +42,19 @@ RETRY = re.compile(r"^retry: [0-9]+", re.MULTILINE)
 """Every stream tells another time, from 1.5 to 3 s."""
 UNCHANGED = ("If-None-Match", "*")
 KEPT_ONLY = ("Cache-Control", "only-if-cached")
+FOREIGN = ("Origin", "https://elsewhere.example")
+ATTACHED = "/me/sessions/%d/attached"
+SITE = "https://gw.example"
+LOGINS: dict[str, object] = {
+    "login": True, "cookie_key": "A" * 43, "public_url": SITE, "cors_origins": SITE,
+}  # fmt: skip
+RANDOM = (
+    (re.compile(r"http://127[.0-9]+:[0-9]+/oauth"), "https://farm.example/oauth"),
+    (re.compile(r"oauth_token=[^&]+"), "oauth_token=hh5s93j4hdidpola"),
+    (re.compile(r"(rfgw_login_)[0-9a-f]{16}"), r"\g<1>5e1f0c2a9b7d4e36"),
+    (re.compile(r"(rfgw_[a-z0-9_]+=)[A-Za-z0-9_-]{20,}"), r"\g<1>AQ..."),
+)
+"""What no two logins have in common, and what stands for it."""
 
 BUILDING = Lock()
 """FastAPI mutes warnings of its own while it builds, which only one thread can do at a time."""
@@ -47,6 +62,7 @@ BUILDING = Lock()
 GATEWAYS: dict[str, dict[str, object]] = {
     "usual": {},
     "hurried": {"upstream_deadline": 0.2},
+    "late": {"upstream_deadline": 2},
     "crowded": {"max_requests": 1},
     "keyed": {"api_keys_file": HERE / "example.keys"},
     "rationed": {"rate_limit": "1/60"},
@@ -71,22 +87,28 @@ class Run(NamedTuple):
     gateway: str = "usual"
     items: int | None = None  # of a long list, so many are shown
     target: str = ""  # what the request line says instead of the path
+    method: str = "GET"
+    visitor: str = ""  # of a visitor: "nobody", "begun" (a login), or "user" (logged in)
+    step: str = ""  # what the farm does with the call, as JSON of its script
 
 
-def anything(operation: str, path: str) -> list[Run]:
+def anything(operation: str, path: str, method: str = "GET", visitor: str = "") -> list[Run]:
     """What the edge may answer with, whatever is asked."""
     admission = [
         Run(operation, Code.UNAUTHORIZED, path, gateway="keyed"),
         Run(operation, Code.RATE_LIMITED, path, gateway="rationed"),
         Run(operation, Code.OVERLOADED, path, gateway="crowded"),
     ]
-    return [
+    if is_keyless(path.partition("?")[0]):
+        admission = admission[1:]
+    runs = [
         *([] if is_open(path) else admission),
         Run(operation, Code.MALFORMED_REQUEST, path, target=f"http://elsewhere.example{path}"),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("Transfer-Encoding", "chunked")),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("X-Long", "x" * MAX_HEAD)),
         Run(operation, Code.INTERNAL_ERROR, path, gateway="broken"),
     ]
+    return [run._replace(method=method, visitor=visitor) for run in runs]
 
 
 def fetching(operation: str, base: str, good: dict[str, tuple[int, str]]) -> list[Run]:
@@ -129,6 +151,37 @@ def refused(operation: str, path: str) -> list[Run]:
     ]
 
 
+def visiting(operation: str, path: str, method: str = "GET") -> list[Run]:
+    """What the farm may make of what a visitor asks."""
+    steps = {
+        Code.LOGIN_EXPIRED: {"do": "problem", "problem": "token_expired"},
+        Code.UPSTREAM_REJECTED_PARAMETERS: {"do": "fault", "code": 101},
+        Code.UPSTREAM_REJECTED_CALL: {"do": "fault", "code": 100},
+        Code.UPSTREAM_REFUSED_CREDENTIALS: {"do": "fault", "code": 104},
+        Code.UPSTREAM_FAULT: {"do": "fault", "code": 999},
+        Code.UPSTREAM_UNREADABLE: {"do": "malformed"},
+        Code.UPSTREAM_UNREACHABLE: {"do": "status", "status": 500},
+        Code.UPSTREAM_UNAVAILABLE: {
+            "do": "status", "status": 503, "headers": {"Retry-After": "7"},
+        },
+        Code.UPSTREAM_TIMEOUT: {"do": "hang"},
+    }  # fmt: skip
+    runs = [
+        Run(
+            operation,
+            code,
+            path,
+            gateway="late" if code is Code.UPSTREAM_TIMEOUT else "usual",
+            method=method,
+            visitor="user",
+            step=json.dumps(step),
+        )
+        for code, step in steps.items()
+    ]
+    nobody = Run(operation, Code.LOGIN_REQUIRED, path, method=method, visitor="nobody")
+    return [*runs, nobody, *anything(operation, path, method, "nobody")]
+
+
 EVENTS = "/sessions/%d/events"
 SOME_EVENTS = "/sessions/events?ids=42,300001"
 
@@ -162,6 +215,29 @@ RUNS = [
     Run("streamSessions", Code.NOT_CACHED, SOME_EVENTS, field=KEPT_ONLY),
     Run("streamSessions", Code.TOO_MANY_STREAMS, SOME_EVENTS, gateway="watched"),
     *anything("streamSessions", SOME_EVENTS),
+    Run("login", "begun", "/login?return_to=/", visitor="nobody"),
+    Run("login", Code.INVALID_REQUEST, "/login?return_to=//elsewhere.example", visitor="nobody"),
+    *anything("login", "/login", visitor="nobody"),
+    Run("loginCallback", "done", "/login/callback", visitor="begun"),
+    *anything("loginCallback", "/login/callback", visitor="nobody"),
+    Run("logout", "ended", "/logout", method="POST", visitor="user"),
+    Run("logout", Code.CROSS_SITE_REQUEST, "/logout", field=FOREIGN, method="POST", visitor="user"),
+    *anything("logout", "/logout", "POST", "nobody"),
+    Run("getMySessions", "all", "/me/sessions", "One in each queue", visitor="user"),
+    Run("getMySessions", "unchanged", "/me/sessions", field=UNCHANGED, visitor="user"),
+    Run("getMySessions", Code.NOT_ACCEPTABLE, "/me/sessions", field=NO_FORM, visitor="user"),
+    Run("getMySessions", Code.NOT_CACHED, "/me/sessions", field=KEPT_ONLY, visitor="user"),
+    *visiting("getMySessions", "/me/sessions"),
+    *(
+        Run("attachSession", name, ATTACHED % id, field=field, method="PUT", visitor="user")
+        for name, id, field in (
+            ("attached", 301001, None),
+            (Code.SESSION_NOT_YOURS, 301101, None),
+            (Code.INVALID_REQUEST, 0, None),
+            (Code.CROSS_SITE_REQUEST, 301001, FOREIGN),
+        )
+    ),
+    *visiting("attachSession", ATTACHED % 301001, "PUT"),
     Run("listProblems", "all", "/problems", "All codes, of which two are shown", items=2),
     Run("listProblems", "unchanged", "/problems", field=UNCHANGED),
     Run("listProblems", Code.NOT_ACCEPTABLE, "/problems", field=NO_FORM),
@@ -182,13 +258,17 @@ RUNS = [
 def record() -> Node:
     """The answers as the documents need them: by operation, status and name."""
     recorded: Node = {}
-    app = create_farm(clock=lambda: MOMENT)
-    app.state.farm.started = MOMENT - RENDERED
-    with running(farm_server(app)) as farm, ThreadPoolExecutor(8) as pool:
+    with running(farm_server(_farm())) as farm, ThreadPoolExecutor(8) as pool:
         for run, answer in zip(RUNS, pool.map(lambda run: _answer(run, farm), RUNS), strict=True):
             by_status = recorded.setdefault(run.operation, {})
             by_status.setdefault(str(answer.status_code), {})[run.name] = _told(run, answer)
     return recorded
+
+
+def _farm() -> Starlette:
+    app = create_farm(clock=lambda: MOMENT)
+    app.state.farm.started = MOMENT - RENDERED
+    return app
 
 
 def write() -> None:
@@ -200,17 +280,27 @@ def write() -> None:
 
 
 def _answer(run: Run, farm: str) -> httpx.Response:
-    """The answer of a gateway that has answered nobody else."""
-    settings = settings_for(farm, log_level="error", **GATEWAYS[run.gateway])
+    """The answer of a gateway that has answered nobody else; visitors have a farm of their own."""
+    if not run.visitor:
+        return _answered(run, farm, {})
+    with running(farm_server(_farm())) as own:
+        return _answered(run, own, LOGINS)
+
+
+def _answered(run: Run, farm: str, logins: dict[str, object]) -> httpx.Response:
+    given_settings = {**GATEWAYS[run.gateway], **logins}
+    settings = settings_for(farm, log_level="error", **given_settings)
     drain = Drain()
     with BUILDING:
         edge: Any = create_app(settings, drain)
     edge.app.state.services.gateway.upstream.now = lambda: MOMENT
-    given = {"X-Request-ID": REQUEST_ID, **dict([run.field] if run.field else [])}
+    of_site = {"Origin": SITE} if run.visitor else {}
+    given = {"X-Request-ID": REQUEST_ID, **of_site, **dict([run.field] if run.field else [])}
     with (
         running(serving(edge)) as url,
         httpx.Client(base_url=url, headers=given, trust_env=False) as client,
     ):
+        path = _visited(run, client, farm) if run.visitor in ("begun", "user") else run.path
         if run.gateway == "broken":
             edge.app = _bug
             edge._crash = lambda error, request_id: None  # it is no news
@@ -230,7 +320,26 @@ def _answer(run: Run, farm: str) -> httpx.Response:
             told = re.findall(r"^id: (.*)$", client.get(run.path).text, re.MULTILINE)
             client.headers["Last-Event-ID"] = told[-1]
         extensions = {"target": run.target.encode()} if run.target else {}
-        return client.get(run.path, extensions=extensions)
+        return client.request(run.method, path, extensions=extensions)
+
+
+def _visited(run: Run, client: httpx.Client, farm: str) -> str:
+    """Begins a visitor's login, or ends it too; the path of the request to come."""
+    begun = client.get("/login")
+    if "Set-Cookie" not in begun.headers:
+        raise ValueError(f"{run} is not begun: {begun.headers.get('Location', begun.text)}")
+    client.headers["Cookie"] = begun.headers["Set-Cookie"].partition(";")[0]
+    page = begun.headers["Location"]
+    form = {"oauth_token": page.partition("=")[2], "user": "Ada", "decision": "allow"}
+    back = httpx.post(page.partition("?")[0], data=form, trust_env=False).headers["Location"]
+    callback = back.removeprefix(SITE)
+    if run.visitor == "begun":
+        return callback
+    fields = client.get(callback).headers.get_list("Set-Cookie")
+    client.headers["Cookie"] = fields[-1].partition(";")[0]
+    if run.step:
+        httpx.put(f"{farm}/__script", json=[json.loads(run.step)], trust_env=False)
+    return run.path
 
 
 async def _bug(*_: object) -> None:
@@ -250,12 +359,18 @@ def _told(run: Run, answer: httpx.Response) -> Node:
         "summary": run.summary or (MEANINGS[Code(run.name)].title if answer.is_error else ""),
         "media_type": media_type,
         "headers": {
-            name: DURATION.sub("dur=0.1", answer.headers[name])
+            name: _settled(DURATION.sub("dur=0.1", answer.headers[name]))
             for name in HEADERS
             if name in answer.headers
         },
         "body": body,
     }
+
+
+def _settled(text: str) -> str:
+    for pattern, instead in RANDOM:
+        text = pattern.sub(instead, text)
+    return text
 
 
 if __name__ == "__main__":

@@ -140,10 +140,11 @@ def test_both_documents_are_valid_by_their_specifications() -> None:
 
 
 def test_a_key_may_be_sent_where_it_may_be_wanted() -> None:
-    for operation in OPERATIONS.values():
+    for name, operation in OPERATIONS.items():
         wanted = "401" in operation["responses"]
+        visitor: Node = {"login": []} if name in ("getMySessions", "attachSession") else {}
         assert operation.get("security", []) == (
-            [{}, {"bearer": []}, {"apiKey": []}] if wanted else []
+            [visitor, {**visitor, "bearer": []}, {**visitor, "apiKey": []}] if wanted else []
         )
     assert {name for name, found in OPERATIONS.items() if "security" in found} >= {"getSession"}
     assert "security" not in OPERATIONS["getReadiness"]
@@ -194,12 +195,17 @@ def test_the_codes_are_a_closed_enum() -> None:
 
 def test_operations_have_names_and_tags_of_their_own() -> None:
     assert sorted(OPERATIONS) == [
+        "attachSession",
         "getLiveness",
+        "getMySessions",
         "getProblem",
         "getReadiness",
         "getSession",
         "getSessions",
         "listProblems",
+        "login",
+        "loginCallback",
+        "logout",
         "streamSessionEvents",
         "streamSessions",
     ]

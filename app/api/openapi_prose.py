@@ -99,6 +99,12 @@ HEADERS = {
         TEXT,
         always=False,
     ),
+    "Location": _header("Where the browser goes on.", TEXT, always=False),
+    "Set-Cookie": _header(
+        "The cookie of a login, sealed: it tells the browser nothing. `Max-Age=0` forgets it.",
+        TEXT,
+        always=False,
+    ),
     "Vary": _header("Which request headers choose the form of the answer.", TEXT, always=True),
     "Preference-Applied": _header(
         "`wait=20`: the answer has waited for a change, for so many seconds at most (RFC 7240).",
@@ -153,6 +159,18 @@ SECURITY = {
     },
 }
 """How a request may carry a key; whether it has to is the operator's choice."""
+
+LOGIN = {
+    "login": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-rfgw_user",
+        "description": "The cookie of a visitor's login, which `/login` brings: browsers send it by"
+        ' themselves, pages of other origins with `credentials: "include"`. Without https, on'
+        " the own machine, its name is `rfgw_user`.",
+    },
+}
+"""How a request says which visitor it is of."""
 
 PARAMETERS = {
     "304": {

@@ -13,10 +13,10 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from app.api.error_codes import Code
-from app.api.openapi_prose import HEADERS, INFO, LOCAL, PARAMETERS, SECURITY, TAGS, Node
+from app.api.openapi_prose import HEADERS, INFO, LOCAL, LOGIN, PARAMETERS, SECURITY, TAGS, Node
 from app.api.problems import PROBLEM_JSON, Problem
 from app.api.response_docs import problem_responses
-from app.api.route_path import is_open
+from app.api.route_path import is_keyless, is_open
 from app.api.sse import StreamEnd
 
 EXAMPLES = Path(__file__).with_name("examples.json")
@@ -28,10 +28,11 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
     recorded: Node = json.loads(EXAMPLES.read_text(encoding="utf-8"))
     names = {operation["operationId"] for operation in operations(made)}
     for path, operation in _placed(made):
-        admission = {} if is_open(path) else _at_the_gate()
+        admission = {} if is_open(path) else _at_the_gate(keyless=is_keyless(path))
         operation["responses"] = _with_anywhere({**admission, **operation["responses"]})
-        if not is_open(path):
-            operation["security"] = [{}, *({name: []} for name in SECURITY)]
+        if not (is_open(path) or is_keyless(path)):
+            visitor: Node = {"login": []} if "login_required" in str(operation) else {}
+            operation["security"] = [visitor, *({**visitor, name: []} for name in SECURITY)]
         _ask(operation)
         for status, response in operation["responses"].items():
             _show(response, recorded.get(operation["operationId"], {}).get(status, {}))
@@ -47,7 +48,7 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
         "components": {
             "schemas": _schemas(made["components"]["schemas"]),
             "headers": _headers(recorded),
-            "securitySchemes": deepcopy(SECURITY),
+            "securitySchemes": deepcopy({**SECURITY, **LOGIN}),
         },
     }
 
@@ -79,9 +80,9 @@ def _with_anywhere(own: Node) -> Node:
     return dict(sorted({**own, **anywhere}.items()))
 
 
-def _at_the_gate() -> Node:
+def _at_the_gate(*, keyless: bool) -> Node:
     """What a path that is not open may answer with, before its route is asked."""
-    codes = Code.UNAUTHORIZED, Code.RATE_LIMITED, Code.OVERLOADED
+    codes = [*([] if keyless else [Code.UNAUTHORIZED]), Code.RATE_LIMITED, Code.OVERLOADED]
     return {str(status): response for status, response in problem_responses(*codes).items()}
 
 

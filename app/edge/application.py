@@ -221,7 +221,8 @@ class EdgeApplication:
             return self._visitor_paths.preflight(scope)
         if refusal is not None:
             return self._problems.response(CODES[type(refusal)], scope, error=refusal)
-        if scope["method"] in BODILESS and _brings_body(given):
+        is_bodiless = scope["method"] in BODILESS or self._visitor_paths.are_on(scope)
+        if is_bodiless and _brings_body(given):
             return self._problems.response(Code.REQUEST_TOO_LARGE, scope, headers=CLOSE)
         # An encoded slash is data, and no path here has a place for it.
         is_escaped = b"%2f" in (scope.get("raw_path") or b"").lower()

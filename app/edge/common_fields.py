@@ -107,12 +107,16 @@ class VisitorPaths:
         """Whether the path is one that is switched off."""
         return first_segment(route_path(scope)) in self._off
 
+    def are_on(self, scope: Scope) -> bool:
+        """Whether the path is one for visitors."""
+        return bool(self._on) and first_segment(route_path(scope)) in self._on
+
     def fields(self, scope: Scope, own: Iterable[Header]) -> list[Header]:
         """What lets a page read the answer that it got with a cookie, if its origin is listed."""
-        if not self._on or first_segment(route_path(scope)) not in self._on:
+        if not self.are_on(scope):
             return []
         return [CREDENTIALS] if any(name == ANY_ORIGIN[0] for name, _ in own) else []
 
     def preflight(self, scope: Scope) -> Response:
         """The answer to whether a page may ask for the path."""
-        return self._preflight if first_segment(route_path(scope)) in self._on else PREFLIGHT
+        return self._preflight if self.are_on(scope) else PREFLIGHT

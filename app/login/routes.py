@@ -10,7 +10,7 @@ from app.api.response_docs import problem_responses
 from app.login.logins import HOME, Sent
 from app.login.visitor import FromOurPages, Visiting, cookies_of
 
-router = APIRouter(tags=["login"], include_in_schema=False)
+router = APIRouter(tags=["login"])
 
 LEADS: dict[int | str, dict[str, Any]] = {303: {"description": "Where the browser goes on."}}
 

@@ -6,7 +6,7 @@ Knows paths, arguments, faults and wire names. Must not know the HTTP client, st
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import (
@@ -132,20 +132,36 @@ class AttachSession(VisitorCall):
     def read(self, value: object, drift: Drift) -> BaseModel:
         """Whether it is attached; the vendor calls the answer an array, and shows a struct."""
         value = _success(value)
-        answer = super().read({"success": value} if isinstance(value, bool) else value, drift)
+        try:
+            told = {"success": value} if isinstance(value, bool) else value
+            answer = super().read(told, drift)
+        except errors.UpstreamMismatch:
+            raise errors.UpstreamUnreadable("shape") from None
         assert isinstance(answer, Attached)  # noqa: S101 - the call's own kind
         if not answer.success:
             raise errors.SessionNotYours
         return answer
 
 
-router = APIRouter(tags=["me"], include_in_schema=False)
+router = APIRouter(tags=["me"])
 
-CALL_CODES = tuple(
-    code for code in FETCH_CODES if code not in (Code.NOT_ACCEPTABLE, Code.NOT_CACHED)
+VISITOR_CODES = (
+    Code.UNAUTHORIZED,
+    Code.LOGIN_REQUIRED,
+    Code.LOGIN_EXPIRED,
+    *(
+        code
+        for code in FETCH_CODES
+        if code
+        not in (
+            Code.INVALID_REQUEST,
+            Code.NOT_ACCEPTABLE,
+            Code.NOT_CACHED,
+            Code.UPSTREAM_MISMATCH,
+        )
+    ),
 )
-"""What a route that only has something done at the farm may answer with."""
-NO_PARAMETERS: dict[str, Any] = {}
+"""What any route that asks the farm for a visitor may answer with."""
 
 
 @router.get(
@@ -155,11 +171,7 @@ NO_PARAMETERS: dict[str, Any] = {}
     response_model=MySessions,
     responses={
         304: UNCHANGED,
-        **problem_responses(
-            Code.LOGIN_REQUIRED,
-            Code.LOGIN_EXPIRED,
-            *(code for code in FETCH_CODES if code is not Code.INVALID_REQUEST),
-        ),
+        **problem_responses(*VISITOR_CODES, Code.NOT_ACCEPTABLE, Code.NOT_CACHED),
     },
 )
 async def get_my_sessions(request: Request, visits: Visiting, visitor: Visitor) -> Response:
@@ -176,11 +188,10 @@ async def get_my_sessions(request: Request, visits: Visiting, visitor: Visitor) 
     responses={
         204: {"description": "It is attached, and `/sessions/{id}` shows it."},
         **problem_responses(
-            Code.LOGIN_REQUIRED,
-            Code.LOGIN_EXPIRED,
+            *VISITOR_CODES,
+            Code.INVALID_REQUEST,
             Code.CROSS_SITE_REQUEST,
             Code.SESSION_NOT_YOURS,
-            *CALL_CODES,
         ),
     },
     dependencies=[FromOurPages],
