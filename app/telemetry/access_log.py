@@ -18,15 +18,20 @@ NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 CUT_ID = 9876543210
 """What stands for the number of a path where a line is cut."""
+MAX_CUTS = 1000
+"""Kinds of lines that are kept cut; there are some dozens."""
+
+
+Told = tuple[str, str, str, int, str]
+"""Method, operation, last segment of the path, status, and how the cache took part."""
 
 
 class ExpectedHit(NamedTuple):
     """What is known beforehand of requests that a kept answer serves."""
 
     tally: Tally
-    fields: dict[str, Any]  # but for the number of the path
-    number: int | None
-    cut: LineTemplate | None  # all of it as a line; None: no lines are written
+    told: Told
+    cut: LineTemplate | None  # the same as a line; None: no lines are written
 
 
 class AccessLog:
@@ -44,24 +49,27 @@ class AccessLog:
         self.clock = clock
         self._requests = requests
         self._form = form
-        self._expected: dict[tuple[str, int], ExpectedHit] = {}  # without numbers
+        self._cuts: dict[tuple[str, str, int, str], LineTemplate] = {}
 
     def expect(self, operation: str, last: str, status: int) -> ExpectedHit:
         """What to ``hit`` with when a kept answer serves a path that ends like this."""
-        below = operation, status
-        tally, fields, _, cut = self._expected.get(below) or self._expect_any(*below)
-        number = _number(last)
-        if cut is not None:
-            told = b"null" if number is None else b"%d" % number
-            cut = cut._replace(upto_ms=cut.upto_ms.replace(b"%d" % CUT_ID, told))
-        return ExpectedHit(tally, fields, number, cut)
+        told = "GET", operation, last, status, HIT
+        line = self._line(told) if self._form else None
+        return ExpectedHit(self._requests.hits(operation, status), told, line)
 
-    def _expect_any(self, operation: str, status: int) -> ExpectedHit:
-        fields = _fields("GET", operation, str(CUT_ID), status, HIT)
-        cut = self._form.cut("request", fields) if self._form else None
-        tally = self._requests.hits(operation, status)
-        expected = self._expected[operation, status] = ExpectedHit(tally, fields, CUT_ID, cut)
-        return expected
+    def _line(self, told: Told) -> LineTemplate:
+        """A line that tells this: cut once, then only the number of the path is filled in."""
+        method, operation, last, status, outcome = told
+        what = method, operation, status, outcome
+        cut = self._cuts.get(what)
+        if cut is None:
+            assert self._form is not None  # noqa: S101 - else no lines are written
+            if len(self._cuts) >= MAX_CUTS:
+                self._cuts.clear()
+            fields = _fields(method, operation, str(CUT_ID), status, outcome)
+            cut = self._cuts[what] = self._form.cut("request", fields)
+        number = last if NUMBER.fullmatch(last) else "null"
+        return cut._replace(upto_ms=cut.upto_ms.replace(str(CUT_ID).encode(), number.encode()))
 
     def hit(
         self, hit: ExpectedHit, request_id: bytes, began: float, traceparent: bytes | None
@@ -75,19 +83,22 @@ class AccessLog:
             LOG_WRITER.add((hit.cut, request_id, now, now - began))
         else:
             known: dict[str, Any] = {"request_id": request_id.decode(), "trace_id": trace.id}
-            fields = {**known, **hit.fields, "id": hit.number}
-            logs.event("request", **fields, ms=round((now - began) * 1000, 3))
+            logs.event("request", **known, **_fields(*hit.told), ms=round((now - began) * 1000, 3))
 
     def routed(self, request: RequestContext) -> None:
         """An answer has ended, or will never be. A stream's latency is that of its beginning."""
         now = self.clock()
         operation = request.operation
         self._requests.count(operation, request.status, (request.first or now) - request.began)
-        if self._form:
-            last = str(request.scope.get("path_params", {}).get("id", ""))
-            fields = _fields(request.method, operation, last, request.status, request.outcome)
-            fields["ms"] = round((now - request.began) * 1000, 3)
-            logs.event("request", **fields)
+        if self._form is None:
+            return
+        last = str(request.scope.get("path_params", {}).get("id", ""))
+        told = request.method, operation, last, request.status, request.outcome
+        seconds = now - request.began
+        if request.trace is None:
+            LOG_WRITER.add((self._line(told), request.id.encode(), now, seconds))
+        else:
+            logs.event("request", **_fields(*told), ms=round(seconds * 1000, 3))
 
 
 def _fields(method: str, operation: str, last: str, status: int, outcome: str) -> dict[str, Any]:
@@ -98,11 +109,7 @@ def _fields(method: str, operation: str, last: str, status: int, outcome: str) -
     return {
         "method": method,
         "operation": operation,
-        "id": _number(last),
+        "id": int(last) if NUMBER.fullmatch(last) else None,
         "status": status or None,
         "cache": outcome or None,
     }
-
-
-def _number(last: str) -> int | None:
-    return int(last) if NUMBER.fullmatch(last) else None

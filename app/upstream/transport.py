@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -124,7 +125,7 @@ class Transport:
         usual = HEADERS if message.body else EMPTY_HEADERS
         request = httpx.Request(
             "POST",
-            message.url,
+            _url(message.url),
             headers={**usual, **message.fields},
             content=message.body,
             extensions={
@@ -184,6 +185,10 @@ class Transport:
     async def aclose(self) -> None:
         """Close the connections."""
         await self.http.aclose()
+
+
+_url = lru_cache(256)(httpx.URL)
+"""Methods are few, and their addresses the same each time."""
 
 
 def cause_of(error: BaseException) -> str:
