@@ -51,6 +51,16 @@ def test_a_moment_of_the_server_is_one_of_ours_and_never_to_come() -> None:
     assert time.own(time.now() + 4) == clock.now
 
 
+def test_the_time_is_asked_for_once_a_second() -> None:
+    clock = Clock()
+    time = ServerClock(clock)
+    assert time.is_due()
+    exchange(time, clock, 0.001, 0.001)
+    assert not time.is_due()
+    clock.now += 1.01
+    assert time.is_due()
+
+
 @pytest.mark.parametrize("told", [None, [], [b"x", b"0"], [b"1"], 7, [b"9" * 400, b"0"]])
 def test_a_reply_that_is_no_time_teaches_nothing(told: object) -> None:
     time = ServerClock(Clock())

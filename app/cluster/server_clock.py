@@ -3,9 +3,13 @@
 Knows the reply to TIME. Must not know what is timed.
 """
 
+import math
 from collections.abc import Callable
 
 from app.cluster.redis_connection import RedisReply
+
+EVERY = 1.0
+"""Seconds after which what was learnt of the server's clock is looked at again."""
 
 
 class ServerClock:
@@ -18,7 +22,12 @@ class ServerClock:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._ahead = 0.0
+        self._learnt = -math.inf
         self.is_known = False
+
+    def is_due(self) -> bool:
+        """Whether it is time to ask again."""
+        return self._clock() - self._learnt >= EVERY
 
     def learn(self, began: float, told: RedisReply) -> None:
         """The reply to a TIME that was asked at ``began``, by our clock, and came in just now."""
@@ -30,6 +39,7 @@ class ServerClock:
         least, most = at - self._clock(), at - began
         ahead = self._ahead if self.is_known else (least + most) / 2
         self._ahead, self.is_known = min(max(ahead, least), most), True
+        self._learnt = self._clock()
 
     def now(self) -> float:
         """Unix seconds of the server."""

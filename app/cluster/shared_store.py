@@ -83,7 +83,9 @@ class SharedStore:
 
     async def learn_time(self) -> None:
         """Ask for the server's time, by which ages are told and old notices are known."""
-        await self._timed("time")
+        began = self._clock()
+        (told,) = await self.do("time", ("TIME",))
+        self._time.learn(began, told)
 
     async def meet(self, key: str) -> LeaseResult:
         """What is kept for ``key``, and the lease to ask for it if nobody else has it."""
@@ -174,7 +176,9 @@ class SharedStore:
         return notice
 
     async def _timed(self, operation: str, *commands: Command) -> list[RedisReply]:
-        """One round trip, which tells the server's time besides."""
+        """One round trip, which tells the server's time besides if that was not asked lately."""
+        if not self._time.is_due():
+            return await self.do(operation, *commands)
         began = self._clock()
         *replies, told = await self.do(operation, *commands, ("TIME",))
         self._time.learn(began, told)
