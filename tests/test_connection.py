@@ -402,6 +402,30 @@ def test_a_head_is_not_lost_when_its_body_fails() -> None:
         assert rest_of(client).endswith(b"content-length: 5\r\n\r\n")
 
 
+# --- Bodies that turn out empty ---
+
+EMPTY = GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+LAST = GET + b"Connection: close\r\n\r\n"
+
+
+def test_a_get_whose_chunked_body_is_empty_is_one_without_a_body(url: str) -> None:
+    answers = exchange(url, EMPTY * 3 + LAST)
+    assert [answer.status for answer in answers] == [200] * 4
+    assert "connection" not in answers[0].fields
+
+
+def test_an_empty_body_may_come_in_pieces_and_with_trailers(url: str) -> None:
+    trailers = EMPTY.removesuffix(b"\r\n") + b"X-Sum: 1\r\nHost: other\r\n\r\n"
+    pieces = [bytes([byte]) for byte in EMPTY + trailers] + [LAST]
+    assert [answer.status for answer in exchange(url, *pieces)] == [200] * 3
+
+
+@pytest.mark.parametrize("chunk", [b"1\r\nx\r\n0\r\n\r\n", b"5\r\nhe"])
+def test_the_first_byte_of_a_body_nobody_wants_ends_the_connection(url: str, chunk: bytes) -> None:
+    (answer,) = exchange(url, EMPTY.removesuffix(b"0\r\n\r\n") + chunk + LAST)
+    assert (answer.status, answer.fields["connection"]) == (413, "close")
+
+
 # --- Time -------------------------------------------------------------------------------------
 
 

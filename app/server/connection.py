@@ -9,15 +9,14 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.server.application import IS_GONE, Application
+from app.server.application import Application
+from app.server.asgi_wrappers import told_of_its_end, without_chunks
 from app.server.connection_limit import ConnectionLimit, Idleness
 from app.server.deadlines import Deadlines, Limits
 from app.server.lingering_close import (
-    Asgi,
     LingeringTransport,
     last_cycle,
     reset,
-    without_chunks,
 )
 from app.server.read_buffer import END_OF_HEAD
 from app.server.request_body import CONTINUE, RequestBody
@@ -45,6 +44,7 @@ class Connection(RequestReader):
         self.application: Application = self.config.loaded_app
         self._answering: RequestResponseCycle | None = None
         self._body = RequestBody()
+        self._may_be_empty = False  # a chunked body that nobody wants, of which nothing has come
         self._deadlines = Deadlines(limits, self.loop.time())
         self._limit = limit
         self._ended = False  # whether the client sends no more
@@ -69,14 +69,20 @@ class Connection(RequestReader):
         self.scope = unread(self)  # trailers, which may still come, are none of it
         method = self.parser.get_method()
         most = self.application.max_body(method, self.url) if self._framing.has_body else 0
-        if not most:
+        if self._framing.is_chunked and method in (b"GET", b"HEAD"):
+            self._may_be_empty = True
+        elif not most:
             self._begin()
         elif self._body.begin(most, self.headers, version) and not self._under_way():
             self.transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body that is wanted: the request begins once it is whole."""
-        self._body.add(body)
+        """A piece of a body. A request whose body is wanted begins once that is whole."""
+        if self._may_be_empty:
+            self._may_be_empty = False
+            self._begin()
+        else:
+            self._body.add(body)
 
     def _begin(self, body: bytearray | None = None) -> None:
         super().on_headers_complete()
@@ -93,6 +99,11 @@ class Connection(RequestReader):
         """The request is whole; the next one may begin."""
         if self._body.most:
             self._begin(self._body.take())
+        elif self._may_be_empty:  # and it was: this is a request without a body
+            self._may_be_empty = self._framing.has_body = False
+            fields = self.scope["headers"]
+            self.scope["headers"] = [pair for pair in fields if pair[0] != b"transfer-encoding"]
+            self._begin()
         if self._under_way():
             self.cycle.more_body = False
             self.cycle.message_event.set()
@@ -159,28 +170,10 @@ class Connection(RequestReader):
         if cycle.transport is self.transport:
             cycle.transport = self._write_buffer  # type: ignore[assignment]
             self._write_buffer.begin()
-        task = self.loop.create_task(cycle.run_asgi(self._told(cycle, app)))
+        app = told_of_its_end(cycle, app, lambda: self._ended)
+        task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
-
-    def _told(self, cycle: RequestResponseCycle, app: Asgi) -> Asgi:
-        """The application, told when its client has left, or sends no more."""
-
-        async def answer(scope: Any, receive: Any, send: Any) -> None:
-            known = False  # whether the whole request has been handed over
-
-            async def heard() -> Any:
-                nonlocal known
-                message = None if known and self._ended else await receive()
-                if known and self._ended:
-                    return {"type": "http.disconnect"}
-                known = True
-                return message
-
-            scope[IS_GONE] = lambda: cycle.disconnected
-            await app(scope, heard, send)
-
-        return answer
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more: uvicorn tells the newest of several requests alone."""

@@ -61,21 +61,3 @@ def last_cycle(connection: HttpToolsProtocol, scope: HTTPScope) -> RequestRespon
     )
     cycle.more_body = False
     return cycle
-
-
-def without_chunks(cycle: RequestResponseCycle, application: Asgi) -> Asgi:
-    """The application for a client of HTTP/1.0, which does not know chunks (RFC 9112 section 6.1).
-
-    What has no length ends with its connection. uvicorn chunks it whatever the client's version.
-    """
-
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
-        cycle.chunked_encoding = False
-
-        async def unframed(message: Any) -> None:
-            cycle.expected_content_length = len(message.get("body", b""))
-            await send(message)
-
-        await application(scope, receive, unframed)
-
-    return answer

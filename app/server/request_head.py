@@ -48,11 +48,13 @@ class Framing:
 
     def __init__(self) -> None:
         self.has_body = False  # once announced, nothing after it is read
+        self.is_chunked = False
         self._hosts = 0
         self._host: bytes | None = None  # the last one, which was good
 
     def begin(self) -> None:
         """Another head begins."""
+        self.is_chunked = False
         self._hosts = 0
 
     def read(self, name: bytes, value: bytes) -> None:
@@ -65,7 +67,7 @@ class Framing:
         elif name == b"content-length":
             self.has_body = self.has_body or value.strip(b"0") != b""
         else:
-            self.has_body = True
+            self.has_body = self.is_chunked = True
             if value.lower() != b"chunked":  # the parser takes any coding before it
                 raise RequestRejected(MALFORMED)
 
