@@ -53,8 +53,9 @@ class Reader(asyncio.Protocol):
         transport.write(get(self.path, {"Accept": "text/event-stream"}))
 
     def data_received(self, data: bytes) -> None:
-        self.events += (self._end + data).count(b"\ndata: ") - self._end.count(b"\ndata: ")
-        self._end = data[-6:]
+        self._end += data
+        self.events += self._end.count(b"\ndata: ")
+        self._end = self._end[-6:]  # an event may begin at the end of a piece
         self._heard.set()
 
     async def has(self, events: int) -> None:

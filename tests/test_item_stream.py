@@ -249,6 +249,16 @@ def test_an_id_that_nobody_can_read_is_none(gateway: Gateway, last: str) -> None
     assert [event.name for event in parsed(iter(answer.text.split("\n")))] == ["item", "end"]
 
 
+def test_more_marks_than_a_stream_has_ids_are_none(gateway: Gateway) -> None:
+    with items(gateway, ENDED) as events:
+        mark = next(events).id
+    statuses = [
+        gateway.http.get(path_of(ENDED), headers={"Last-Event-ID": mark * times}).status_code
+        for times in (1, 50, 51)
+    ]
+    assert statuses == [204, 204, 200]
+
+
 def test_who_has_the_last_item_of_each_is_told_not_to_come_again(
     gateway: Gateway, farm: Farm
 ) -> None:
@@ -483,6 +493,24 @@ async def test_a_slow_reader_gets_the_newest_item_of_each_and_nothing_older() ->
         2, 0, 0, 2,
     ]  # fmt: skip
     assert (len(subscriptions), live.streams, subscriptions._topics) == (0, 0, {})
+
+
+def test_what_was_final_and_has_come_back_holds_the_end_up() -> None:
+    core, _, _ = build()
+    subscriptions = Subscriptions(core, most=1, per_client=1)
+    live = EventStreams(core, subscriptions, Problems(""), lambda _: None, patience=5)
+    first, second = CALL.key, GetSession(id=43).key
+    stream = ItemStream(live, "session", {42: CALL, 43: GetSession(id=43)}, ())
+    final = ENTRY._replace(final=True, digest="final")
+    told = [
+        (first, Update(None, errors.SessionNotFound()), False),
+        (first, Update(ENTRY), False),
+        (second, Update(final), False),
+        (first, Update(final), True),
+    ]
+    for key, update, is_over in told:
+        assert b"event: item" in stream.frame(key, update, SCOPE)
+        assert stream.is_over is is_over
 
 
 async def test_updates_that_come_close_together_go_out_in_one_piece() -> None:
