@@ -74,16 +74,14 @@ class Gateway:
             if wish.only_if_cached:
                 return FetchResult(error=errors.NotCached())
             return await self._ask(call, REVALIDATE_AT_MOST_EVERY if wish.no_cache else math.inf)
-        if wish.only_if_cached:
+        if wish.only_if_cached or (state is EntryState.FRESH and not wish.no_cache):
             return self._kept(call, entry, state)
         may_ask = entry.may_ask(now, self._healthy_at) and not self.failures.recall(call.key, now)
         if wish.no_cache and may_ask and entry.age(now) >= REVALIDATE_AT_MOST_EVERY:
             return await self._ask_or(call, entry, "request", REVALIDATE_AT_MOST_EVERY)
-        if state is EntryState.FRESH:
-            return self._kept(call, entry, state)
         if state is EntryState.ON_ERROR and may_ask:
             return await self._ask_or(call, entry, "stale")
-        if may_ask:
+        if may_ask and state is not EntryState.FRESH:
             self._join(call, background=True)
         return self._kept(call, entry, state)
 
