@@ -76,7 +76,7 @@ def farm_of(
         guard=Guard(Breaker(instrumentation.breaker)),
         deadline=settings.upstream_deadline,
         now=time.time,
-        clock=time.monotonic,
+        clock=age_clock,
         user_signing=settings.user_signing,
         instrumentation=instrumentation,
         recorder=recorder,
