@@ -127,6 +127,29 @@ async def test_a_script_that_is_refused_gives_the_lease_back(
             await until(lambda: one.states[2:] == [("up", "")])
 
 
+@pytest.mark.parametrize("suffix", ["", ":lease"], ids=["record", "lease"])
+@pytest.mark.parametrize("kind", ["list", "text without an end", "large text"])
+async def test_whatever_stands_in_a_names_place_nobody_waits_for_it_for_long(
+    directory: Path, kind: str, suffix: str
+) -> None:
+    with valkey(directory) as server:
+        async with members(server.url, server.url) as (one, other):
+            await one.fetch("first")  # so that the names are known
+            await until(lambda: server.client.keys("rfgw:*:first"))
+            (name,) = server.client.keys("rfgw:*:first")
+            place = bytes(name).decode().replace("first", "call") + suffix  # type: ignore[arg-type]
+            if kind == "list":
+                server.client.rpush(place, b"x")
+            else:
+                server.client.set(place, b"x" * (10_000_000 if kind == "large text" else 1))
+            assert (await other.fetch("call")).how == "asked"
+            await until(lambda: not server.client.exists(place) or not suffix)
+            assert (await one.fetch("after")).how == "asked"
+            await until(lambda: server.client.keys("rfgw:*:after"))
+            assert (await other.fetch("after")).how == "shared"
+            assert one.states == other.states == [("up", "")]
+
+
 @pytest.mark.parametrize(
     ("reply", "word"),
     [
