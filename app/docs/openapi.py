@@ -19,6 +19,9 @@ from app.api.response_docs import problem_responses
 from app.api.route_path import is_keyless, is_open
 from app.api.sse import StreamEnd
 
+FIELD, PART = "Field", "Part"
+"""End the names of schemas: the names of a model's fields, and some of its members."""
+
 EXAMPLES = Path(__file__).with_name("examples.json")
 
 
@@ -37,7 +40,9 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
         for status, response in operation["responses"].items():
             _show(response, recorded.get(operation["operationId"], {}).get(status, {}))
             _link(operation, response, names)
+        _say_part(operation)
     tags = {tag for operation in operations(made) for tag in operation.get("tags", ())}
+    schemas = _schemas(made["components"]["schemas"])
     return {
         "openapi": made["openapi"],
         "info": {**made["info"], **INFO},
@@ -46,7 +51,7 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
         "tags": [{"name": tag, "description": TAGS[tag]} for tag in TAGS if tag in tags],
         "paths": made["paths"],
         "components": {
-            "schemas": _schemas(made["components"]["schemas"]),
+            "schemas": dict(sorted({**schemas, **_parts(schemas)}.items())),
             "headers": _headers(recorded),
             "securitySchemes": deepcopy({**SECURITY, **LOGIN}),
         },
@@ -134,6 +139,29 @@ def _link(operation: Node, response: Node, names: set[str]) -> None:
                 "parameters": {**same, "header.If-None-Match": "$response.header.ETag"},
             }
         }
+
+
+def _say_part(operation: Node) -> None:
+    """What ``fields`` makes of the answer: ``x-fields`` names the schema of what is left.
+
+    OpenAPI has no words for an answer that depends on a parameter. One of two schemas would take
+    the types away from all who ask for the whole.
+    """
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "fields":
+            part = {"$ref": parameter["schema"]["items"]["$ref"].removesuffix(FIELD) + PART}
+            for media in operation["responses"]["200"]["content"].values():
+                media["x-fields"] = part
+
+
+def _parts(schemas: Node) -> Node:
+    """For each model whose fields can be chosen: any of its members, none of them sure."""
+    found = {}
+    for model in [name.removesuffix(FIELD) for name in schemas if name.endswith(FIELD)]:
+        part = {word: value for word, value in schemas[model].items() if word != "required"}
+        part["description"] = f"Those members of {model} that `fields` names, each as there."
+        found[model + PART] = {**deepcopy(part), "minProperties": 1}
+    return found
 
 
 def _headers(recorded: Node) -> Node:

@@ -19,9 +19,9 @@ beside ``type``, in the schema itself."""
 LISTS = ("allOf", "anyOf", "oneOf")
 KEYWORDS = {
     *LISTS, "additionalProperties", "default", "description", "enum", "example", "format", "items",
-    "maximum", "maxItems", "maxLength", "minimum", "minItems", "minLength", "multipleOf", "not",
-    "nullable", "pattern", "properties", "required", "title", "type", "uniqueItems",
-    "exclusiveMinimum", "exclusiveMaximum",
+    "maximum", "maxItems", "maxLength", "minimum", "minItems", "minLength", "minProperties",
+    "multipleOf", "not", "nullable", "pattern", "properties", "required", "title", "type",
+    "uniqueItems", "exclusiveMinimum", "exclusiveMaximum",
 }  # fmt: skip
 """Of the Schema Object of 3.0.3, those that may come out of a translation."""
 

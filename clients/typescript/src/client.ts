@@ -13,6 +13,11 @@ import type { WatchOptions } from "./watch.js";
 export interface Gateway {
   /** One session. Rejects only if there is no answer at all: no network, or `signal` aborted. */
   getSession(id: number, options?: AskOptions): Promise<Answer<Session>>;
+  /** Only these members of it. */
+  getSession<K extends keyof Session>(
+    id: number,
+    options: AskOptions & { fields: readonly K[] },
+  ): Promise<Answer<Pick<Session, K>>>;
   /** 1 to 50 sessions, each with its own outcome: one that cannot be had does not fail the others. */
   getSessions(ids: readonly number[], options?: AskOptions): Promise<Answer<SessionList>>;
   /** What a problem's code means, when it happens and what to do: for help texts. */
@@ -62,10 +67,14 @@ export function createClient(
     ...options,
     baseUrl,
   });
-  const getSession: Gateway["getSession"] = (id, { headers = {}, signal } = {}) =>
-    withOwnSignal(signal, (own) =>
-      http.GET("/sessions/{id}", { params: { path: { id } }, headers, signal: own }),
-    );
+  const getSession: Gateway["getSession"] = (
+    id: number,
+    { headers = {}, signal, fields = [] }: AskOptions & { fields?: readonly (keyof Session)[] } = {},
+  ) =>
+    withOwnSignal(signal, (own) => {
+      const query = fields.length ? { fields: [...fields] } : {};
+      return http.GET("/sessions/{id}", { params: { path: { id }, query }, headers, signal: own });
+    });
   const getSessions: Gateway["getSessions"] = (ids, { headers = {}, signal } = {}) =>
     withOwnSignal(signal, (own) =>
       http.GET("/sessions", { params: { query: { ids: [...ids] } }, headers, signal: own }),

@@ -24,6 +24,7 @@ export type {
   Session,
   SessionItem,
   SessionList,
+  SessionPart,
   State,
   Thumbnail,
   Timestamps,

@@ -505,6 +505,57 @@ export interface components {
         SessionList: {
             items: components["schemas"]["SessionItem"][];
         };
+        /** @description Those members of Session that `fields` names, each as there. */
+        SessionPart: {
+            /** @description The session's number. */
+            id?: number;
+            /** @description The name that its owner gave it. */
+            title?: string | null;
+            /** @description The farm's state, its spellings made one. */
+            state?: components["schemas"]["State"];
+            /** @description The state as the farm wrote it. */
+            upstreamState?: string | null;
+            /** @description The farm's number of the session's owner. */
+            userId?: number | null;
+            /** @description First frame. */
+            startFrame?: number | null;
+            /** @description Last frame. */
+            endFrame?: number | null;
+            /** @description Width in pixels. */
+            xResolution?: number | null;
+            /** @description Height in pixels. */
+            yResolution?: number | null;
+            /** @description Parts that a frame is cut into. */
+            partsPerFrame?: number | null;
+            /** @description Parts of all frames. */
+            partsTotal?: number | null;
+            /** @description Parts rendered so far. */
+            partsRendered?: number | null;
+            /** @description Frames rendered so far. */
+            framesRendered?: number | null;
+            /** @description Frames per second. */
+            frameRate?: number | null;
+            /** @description Seconds of computing so far. */
+            cpuTimeRendered?: number | null;
+            /** @description The farm does not document its meaning. */
+            cpuRendered?: number | null;
+            /** @description The finished animation. */
+            streamURL?: string | null;
+            /** @description Preview images, in the order of their ids. */
+            thumbnails?: components["schemas"]["Thumbnail"][];
+            /** @description Of the files that were sent. */
+            inputLicense?: components["schemas"]["License"] | null;
+            /** @description Of the finished animation. */
+            outputLicense?: components["schemas"]["License"] | null;
+            /** @description When each step happened. */
+            timestamps?: components["schemas"]["Timestamps"];
+            /** @description Files that the Blender files need, in the order of their ids. */
+            attachments?: components["schemas"]["Attachment"][];
+            /** @description The Blender files, in the order of their ids. */
+            blendFiles?: components["schemas"]["BlendFile"][];
+            /** @description How far the session is, derived from all of the above. */
+            progress?: components["schemas"]["Progress"];
+        };
         /**
          * @description The farm's own word for where a session stands, its spellings made one.
          * @enum {string}
@@ -605,6 +656,7 @@ export type Session = components['schemas']['Session'];
 export type SessionField = components['schemas']['SessionField'];
 export type SessionItem = components['schemas']['SessionItem'];
 export type SessionList = components['schemas']['SessionList'];
+export type SessionPart = components['schemas']['SessionPart'];
 export type State = components['schemas']['State'];
 export type StreamEnd = components['schemas']['StreamEnd'];
 export type Thumbnail = components['schemas']['Thumbnail'];

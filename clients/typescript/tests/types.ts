@@ -41,6 +41,18 @@ holds<Equal<Problem["code"], Code>>();
 holds<Equal<string extends Phase ? "text" : "words", "words">>();
 holds<Equal<string extends Code ? "text" : "words", "words">>();
 
+export async function parts(): Promise<void> {
+  const gateway = createClient("https://gateway.example");
+  const { data } = await gateway.getSession(1005, { fields: ["title", "progress"] });
+  if (data) {
+    holds<Equal<typeof data, Pick<Session, "title" | "progress">>>();
+    // @ts-expect-error: it was not asked for
+    data.state;
+  }
+  // @ts-expect-error: there is no such field
+  await gateway.getSession(1005, { fields: ["name"] });
+}
+
 export async function answers(): Promise<void> {
   const gateway = createClient("https://gateway.example");
   const { data, error, response } = await gateway.getSession(1005, {
