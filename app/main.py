@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -137,6 +138,14 @@ def _bodies(api: FastAPI) -> dict[tuple[bytes, bytes], int]:
     }
 
 
+def _login_to(settings: Settings) -> str:
+    """The path of the page that a login on the landing page leads to."""
+    if not settings.login:
+        return ""
+    page = "/demo" if settings.demo_dir else "/me/sessions"
+    return f"{settings.root_path or urlsplit(settings.public_url).path}{page}"
+
+
 def _visitor_paths(settings: Settings) -> VisitorPaths:
     return VisitorPaths(on=VISITORS) if settings.login else VisitorPaths(off=VISITORS)
 
@@ -189,7 +198,10 @@ def _api(settings: Settings, services: Services) -> FastAPI:
         problem_router(public_url=settings.public_url, version=VERSION, faults=faults)
     )
     app.include_router(health_router(services.metrics.exposition, services.drain))
-    app.include_router(docs_router(public_url=settings.public_url, version=VERSION))
+    login_to = _login_to(settings)
+    app.include_router(
+        docs_router(public_url=settings.public_url, version=VERSION, login_to=login_to)
+    )
     if services.status is not None:
         app.include_router(
             status_router(services.status.document, settings.status_keys, version=VERSION)

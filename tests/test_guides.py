@@ -12,6 +12,7 @@ from app.config.environment import FILES, NAMES
 from app.core.fetch_result import OUTCOMES
 from app.telemetry.metrics import Metrics
 from app.upstream import transport
+from app.upstream.refusals import PROBLEMS, UNNAMED
 from app.upstream.retry import TRY_AGAIN
 from app.upstream.xmlrpc import codec as xmlrpc
 
@@ -68,6 +69,8 @@ def test_every_cause_of_a_failed_attempt_is_explained_and_no_other_is() -> None:
         TRY_AGAIN,
         {transport.SHORTAGE},
         xmlrpc.CAUSES,
+        PROBLEMS,
+        {UNNAMED},
         raised,
     )
     rows = [names(row[0].partition(";")[0]) for row in table("What to do when")]

@@ -92,6 +92,14 @@ def test_a_list_of_sessions_tells_where_each_stands_and_is_kept_for_its_visitor(
     assert ada.sessions().headers["cache-status"].startswith("rfgw; fwd=uri-miss")
 
 
+def test_the_landing_page_leads_to_a_login_if_there_is_one(ada: Visitor, farm: Farm) -> None:
+    link = '<a href="login?return_to=%2Fme%2Fsessions">Log in at the farm</a>'
+    assert link in ada.http.get("/").text
+    assert ada.log_in(return_to="/me/sessions") == "/me/sessions"
+    with login_gateway(farm.url, login=False) as url, Visitor(url) as visitor:
+        assert "Log in" not in visitor.http.get("/").text
+
+
 def test_who_says_no_is_not_logged_in(ada: Visitor) -> None:
     assert ada.log_in(decision="deny", return_to=f"{SITE}/page?a=b#c") == (
         f"{SITE}/page?a=b&login=denied#c"

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from app.cli.address import url_of
+from app.config.addresses import ANY
 from app.config.base import env_name
 from app.config.environment import load
 from app.config.settings import Settings
+from app.login.sealed_cookies import new_cookie_key
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.server.listeners import UNIX, ListenError, address, listeners
 
@@ -27,13 +29,16 @@ WELCOME = """
 
     landing page   {gateway}/
     Swagger UI     {gateway}/docs
-    one session    curl -s {gateway}/sessions/1005{page}
+    one session    curl -s {gateway}/sessions/1005
+    a login        {gateway}/login?return_to=/me/sessions{page}
 
   Ctrl-C stops both.
 
 """
 PAGE = """
     the dashboard  {gateway}/demo?ids=1005,1004,1006,1008,1011,300001"""
+PAGES_OF_DEVELOPERS = ("http://localhost:5173", "http://127.0.0.1:5173")
+"""Where Vite serves a page that is worked on."""
 START_WITHIN = 20.0
 """Seconds; a start takes about one."""
 STOP_WITHIN = 15.0
@@ -96,6 +101,7 @@ def run_demo(settings: Settings, sandbox_port: int, speed: int, early: Sequence[
         "RFGW_UPSTREAM_URL": farm,
         "RFGW_HOST": settings.host,
         "RFGW_PORT": str(ports[1]),
+        **_logins(settings, gateway, ports[1]),
     }
     programs: list[Program] = []
     try:
@@ -113,6 +119,20 @@ def run_demo(settings: Settings, sandbox_port: int, speed: int, early: Sequence[
         return 0
     finally:
         _stop(programs)
+
+
+def _logins(settings: Settings, gateway: str, port: int) -> dict[str, str]:
+    """Visitors can log in at the sandbox, unless the settings say something else of pages."""
+    if settings.login or settings.public_url or settings.cors_origins != ANY:
+        return {}
+    own = {gateway, f"http://localhost:{port}", *PAGES_OF_DEVELOPERS}
+    return {
+        "RFGW_LOGIN": "true",
+        "RFGW_COOKIE_KEY": new_cookie_key(),
+        "RFGW_COOKIE_KEY_FILE": "",
+        "RFGW_PUBLIC_URL": gateway,
+        "RFGW_CORS_ORIGINS": ",".join(sorted(own)),
+    }
 
 
 def _free_ports(*wanted: tuple[Sequence[str], int, str, str]) -> list[int] | None:

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
@@ -66,15 +66,20 @@ class StaticFile:
         return Response(self.body, media_type=self.media_type, headers=self.headers)
 
 
-def docs_router(*, public_url: str, version: str) -> APIRouter:
+LOGIN_LINK = '<a href="login?return_to={path}">Log in at the farm</a>\n'
+
+
+def docs_router(*, public_url: str, version: str, login_to: str = "") -> APIRouter:
     """Routes ``/``, ``/docs`` and ``/docs/{file}``, none of them in the OpenAPI document.
 
     ``public_url`` is the gateway's absolute address for clients, or empty; the landing page's
-    examples show it. An unknown file is Starlette's ``HTTPException(404)``. The two pages carry
+    examples show it. ``login_to`` is the path that a login on the landing page leads to, if there
+    is one. An unknown file is Starlette's ``HTTPException(404)``. The two pages carry
     their own ``Content-Security-Policy``.
     """
     words = {"base": escape(public_url.rstrip("/") or LOCAL), "version": escape(version)}
-    landing = html_page("landing.html", words, LANDING_POLICY)
+    login = LOGIN_LINK.format(path=quote(login_to, safe="")) if login_to else ""
+    landing = html_page("landing.html", {**words, "login": login}, LANDING_POLICY)
     # The document may name the public address as its server while this page is read at another.
     docs = html_page("docs.html", words, f"{DOCS_POLICY} {_origin(public_url)}".rstrip())
     assets = {path.name: _asset(path) for path in STATIC.rglob("*.*") if path.suffix != ".html"}

@@ -5,7 +5,7 @@ import createFetch, { type Client, type ClientOptions } from "openapi-fetch";
 import { withOwnSignal } from "./abort.js";
 import type { Answer, AskOptions, Open } from "./answer.js";
 import { hasEnded, hasSettled, poll, type PollOptions } from "./poll.js";
-import type { Code, paths, ProblemPage, Session, SessionList } from "./schema.js";
+import type { Code, MySessions, paths, ProblemPage, Session, SessionList } from "./schema.js";
 import { watchSession, type Watched } from "./session.js";
 import { watchSessions, type Of, type SessionsWatch } from "./sessions.js";
 import type { WatchOptions } from "./watch.js";
@@ -50,6 +50,18 @@ export interface Gateway {
    * One that cannot be had does not fail the others: each item has its own `failure`.
    */
   watchSessions(ids: readonly number[], options?: WatchOptions): SessionsWatch;
+  /**
+   * Where a page sends the browser so that a visitor logs in at the farm:
+   * `location.href = gateway.login(location.href)`. They come back to `returnTo`, a path of the
+   * gateway or an address of an origin that its operator lists.
+   */
+  login(returnTo?: string): string;
+  /** The sessions of the visitor who is logged in, attached or not; else `login_required`. */
+  mySessions(options?: AskOptions): Promise<Answer<MySessions>>;
+  /** Lets the site show a session of the visitor: `getSession` has it from then on. */
+  attach(id: number, options?: AskOptions): Promise<Answer<undefined>>;
+  /** The farm and the browser forget the login. */
+  logout(options?: AskOptions): Promise<Answer<undefined>>;
   /** Every route of the document, by its path: see openapi-fetch. */
   http: Client<paths>;
 }
@@ -109,6 +121,24 @@ export function createClient(
     watchSession: (id, options) =>
       watchSession((ask) => getSession(id, ask), openEvents(id), options),
     watchSessions: (ids, options) => watchSessions(ids, getSessions, openAll, options),
+    login: (returnTo = "/") => `${baseUrl}/login?return_to=${encodeURIComponent(returnTo)}`,
+    mySessions: ({ headers = {}, signal } = {}) =>
+      withOwnSignal(signal, (own) =>
+        http.GET("/me/sessions", { headers, signal: own, credentials: "include" }),
+      ),
+    attach: (id, { headers = {}, signal } = {}) =>
+      withOwnSignal(signal, (own) =>
+        http.PUT("/me/sessions/{id}/attached", {
+          params: { path: { id } },
+          headers,
+          signal: own,
+          credentials: "include",
+        }),
+      ) as Promise<Answer<undefined>>,
+    logout: ({ headers = {}, signal } = {}) =>
+      withOwnSignal(signal, (own) =>
+        http.POST("/logout", { headers, signal: own, credentials: "include" }),
+      ) as Promise<Answer<undefined>>,
     http,
   };
 }
