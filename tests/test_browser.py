@@ -60,7 +60,7 @@ LOOKS = [("light", DESK), ("dark", PHONE)]
 
 DOCS = Path(__file__).parents[1] / "docs"
 PICTURES = {
-    "landing": ("/", "From TypeScript", 1500),
+    "landing": ("/", "From TypeScript", 1900),
     "reference": ("/docs#/sessions/getSession", "Response body", 1800),
 }
 """The README's pictures: what they are of, what has to be on them, and how tall they are."""
@@ -431,7 +431,7 @@ def test_the_status_page_asks_for_a_key_and_says_what_is_wrong_with_it(
     assert [text for text in visit.complaints if "status of 40" not in text] == []
 
 
-def test_the_landing_page_s_snippet_runs_as_it_stands(
+def test_the_landing_page_s_snippets_run_as_they_stand(
     open_page: OpenPage, gateway_url: str
 ) -> None:
     landing = open_page(f"{gateway_url}/").page
@@ -445,6 +445,9 @@ def test_the_landing_page_s_snippet_runs_as_it_stands(
     page.evaluate(f"async () => {{ {snippet.replace('1005', '300001')} }}")
     assert any(line.startswith("rendering ") for line in said)
     assert any(line.startswith("session_not_found No render session") for line in said)
+    live = landing.locator("#events").inner_text().replace(base, gateway_url)
+    with page.expect_console_message(lambda message: message.text == "1008 100"):
+        page.evaluate(f"() => {{ {live} }}")
 
 
 def guide_snippets(url: str) -> str:
