@@ -204,7 +204,9 @@ def _api(settings: Settings, services: Services) -> FastAPI:
     )
     if services.status is not None:
         app.include_router(
-            status_router(services.status.document, settings.status_keys, version=VERSION)
+            status_router(
+                services.status.document, by_key=settings.status == "key", version=VERSION
+            )
         )
     if settings.demo_dir is not None:
         app.include_router(demo_router(settings.demo_dir))

@@ -220,7 +220,7 @@ def telemetry_of(metrics: Metrics, recorder: Recorder | None, *, traced: bool) -
 
 def status_of(settings: Settings, metrics: Metrics) -> StatusHistory | None:
     """What the status page shows, if anybody may see it."""
-    if not settings.status:
+    if settings.status == "off":
         return None
     limits = {"entries": settings.cache_max_entries, "bytes": settings.cache_max_bytes}
     limits["shared"] = settings.cache_url is not None

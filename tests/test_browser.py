@@ -412,9 +412,9 @@ def test_the_status_page_is_live_and_stops_by_the_keyboard(browser: Browser, bus
 def test_the_status_page_asks_for_a_key_and_says_what_is_wrong_with_it(
     open_page: OpenPage, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    (operator, one), (client, other) = new_key("ops"), new_key("site-a")
+    (operator, one), (client, other) = new_key("ops", ["status"]), new_key("site-a")
     (tmp_path / "keys").write_text(f"{one}\n{other}\n")
-    gateway = start_gateway(status="ops", api_keys_file=tmp_path / "keys")
+    gateway = start_gateway(status="key", api_keys_file=tmp_path / "keys")
     visit = open_page(f"{gateway.base_url}/status")
     page, state = visit.page, visit.page.locator("#state")
     expect(state).to_have_text("The numbers are for operators.")

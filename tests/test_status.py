@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -128,7 +129,7 @@ def test_every_series_that_the_page_reads_is_there(metrics: Metrics) -> None:
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Path, str, str]:
     """A file of keys, an operator's key and a client's."""
-    (operator, one), (client, other) = new_key("ops"), new_key("site-a")
+    (operator, one), (client, other) = new_key("ops", ["status"]), new_key("site-a", ["accounts"])
     (tmp_path / "keys").write_text(f"{one}\n{other}\n")
     return tmp_path / "keys", operator, client
 
@@ -170,11 +171,11 @@ def test_who_is_not_on_this_machine_does_not_see_them(start_gateway: StartGatewa
     assert gateway.get("/status.json", headers={"X-Forwarded-For": "10.0.0.1"}).is_client_error
 
 
-def test_only_the_keys_that_are_named_open_them(
+def test_only_keys_with_the_scope_open_them(
     start_gateway: StartGateway, keys: tuple[Path, str, str]
 ) -> None:
     path, operator, client = keys
-    gateway = start_gateway(status="ops, night", api_keys_file=path)
+    gateway = start_gateway(status="key", api_keys_file=path)
     assert gateway.get("/status").status_code == 200
     assert gateway.get("/status.json").status_code == 401
     wrong = gateway.get("/status.json", headers={"X-API-Key": f"{operator}x"})
@@ -187,8 +188,8 @@ def test_only_the_keys_that_are_named_open_them(
     assert gateway.get("/status.json", headers=foreign).status_code == 404
 
 
-@pytest.mark.parametrize("text", ["everybody!", "ops,", ",", "10.0.0.1", "ops"])
-def test_what_names_no_keys_is_refused(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["everybody", "true", "key"])
+def test_what_opens_it_to_nobody_in_particular_is_refused(text: str, tmp_path: Path) -> None:
     done = run(tmp_path, "config", settings={**DEMO, "RFGW_STATUS": text})
     assert done.returncode == 2
     assert done.stderr.startswith("RFGW_STATUS: ")
@@ -208,12 +209,17 @@ def two_workers(tmp_path: Path, farm: Farm) -> Iterator[httpx.Client]:
 
 
 def test_the_numbers_are_of_all_workers(two_workers: httpx.Client) -> None:
-    own = {"Connection": "close"}  # so that either of them answers
+    own = {"Connection": "close"}
+
+    def ask(path: str) -> httpx.Response:
+        return two_workers.get(path, headers=own)
+
     deadline = time.monotonic() + WITHIN
     gauges: dict[str, float] = {}
     while (gauges.get("workers"), gauges.get("cache_entries")) != (2, 2):  # each keeps the session
         assert time.monotonic() < deadline, gauges
-        assert two_workers.get("/sessions/1008", headers=own).is_success
-        gauges = two_workers.get("/status.json", headers=own).json()["gauges"]
+        with ThreadPoolExecutor(16) as pool:  # many at once, so that either of them answers some
+            assert all(answer.is_success for answer in pool.map(ask, ["/sessions/1008"] * 32))
+        gauges = ask("/status.json").json()["gauges"]
     lines = two_workers.get("/metrics").text.splitlines()
     assert "rfgw_cache_entries 2.0" in lines

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -9,8 +10,6 @@ from app.config.addresses import UNIX, Network, base_address, networks, origins
 from app.config.base import SettingsBase, env_name
 
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
-LOOPBACK = "loopback"
-KEY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
@@ -36,10 +35,10 @@ class ClientSettings(SettingsBase):
     api_keys_file: Path | None = Field(
         None, description="File of the API keys that clients need; without it, none is needed."
     )
-    status: str = Field(
-        "",
-        description="Who may see `/status`: `loopback`, this machine alone, or names of API keys, "
-        "comma-separated.",
+    status: Literal["off", "loopback", "key"] = Field(
+        "off",
+        description="Who may see `/status`: nobody, this machine alone, or whose key has the scope "
+        "`status`.",
     )
     rate_limit: str = Field(
         "", description="`600/60`: of one client, 600 requests are taken in 60 seconds."
@@ -96,21 +95,11 @@ class ClientSettings(SettingsBase):
 
     @field_validator("status")
     @classmethod
-    def _are_names(cls, text: str, info: ValidationInfo) -> str:
-        names = [name.strip() for name in text.split(",")]
-        if text and not all(map(KEY_NAME.fullmatch, names)):
-            raise ValueError(f"must be {LOOPBACK}, or names of API keys, comma-separated")
+    def _is_guarded_by_keys(cls, status: str, info: ValidationInfo) -> str:
         keyless = "api_keys_file" in info.data and info.data["api_keys_file"] is None
-        if text not in ("", LOOPBACK) and keyless:
-            raise ValueError(f"names of keys need {env_name('api_keys_file')}")
-        return text
-
-    @property
-    def status_keys(self) -> frozenset[str]:
-        """The names of the keys that open the status page; none: this machine alone sees it."""
-        if self.status in ("", LOOPBACK):
-            return frozenset()
-        return frozenset(name.strip() for name in self.status.split(","))
+        if status == "key" and keyless:
+            raise ValueError(f"needs {env_name('api_keys_file')}: a key decides who may see it")
+        return status
 
     @property
     def rate(self) -> tuple[int, int] | None:

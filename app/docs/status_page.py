@@ -1,11 +1,11 @@
 """Serves the status page and its numbers. Must not know where the numbers come from.
 
-The page itself holds nothing and is open; its numbers are for an operator: with a key of certain
-names, or for this machine alone. To everybody else they are not there.
+The page itself holds nothing and is open; its numbers are for an operator: with a key that has the
+scope, or for this machine alone. To everybody else they are not there.
 """
 
 import ipaddress
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,17 +17,18 @@ from starlette.exceptions import HTTPException
 from app.docs.swagger_ui import LOCKED, html_page
 
 POLICY = f"{LOCKED}; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'"
+SCOPE = "status"
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 """Fields of a request that came through a proxy: its client is somebody else."""
 
 
 def status_router(
-    document: Callable[[], dict[str, Any]], names: Collection[str], *, version: str
+    document: Callable[[], dict[str, Any]], *, by_key: bool, version: str
 ) -> APIRouter:
     """Routes ``/status`` and ``/status.json``, none of them in the OpenAPI document.
 
-    ``names`` are those of the keys whose owners may read the numbers; if there are none, this
-    machine alone may. Who may not is Starlette's ``HTTPException(404)``.
+    ``by_key``: keys with the scope open the numbers, else this machine alone may read them. Who may
+    not is Starlette's ``HTTPException(404)``.
     """
     page = html_page("status.html", {"version": escape(version)}, POLICY)
     router = APIRouter(include_in_schema=False)
@@ -38,7 +39,7 @@ def status_router(
 
     @router.get("/status.json")
     async def get_numbers(request: Request) -> Response:
-        allowed = request.scope.get("rfgw.client") in names if names else _is_here(request)
+        allowed = SCOPE in request.scope.get("rfgw.scopes", ()) if by_key else _is_here(request)
         if not allowed or _is_foreign(request):
             raise HTTPException(404)
         told = {"version": version, **document()}

@@ -21,8 +21,8 @@ ALGORITHM = "sha256:"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 """A key's name: fit for logs, and never an address."""
 LINE = re.compile(rf"(\S+)\s+{ALGORITHM}([0-9a-f]{{64}})(?:\s+(\S+))?")
-SCOPES = frozenset({"accounts"})
-"""What a key may allow beyond reading: ``accounts`` are made at the farm."""
+SCOPES = frozenset({"accounts", "status"})
+"""What a key may allow beyond reading: making ``accounts`` at the farm, seeing the ``status``."""
 MAX_BYTES = 1024 * 1024
 
 INDEX = slice(8)

@@ -5,6 +5,7 @@ import sys
 
 from app.cli.arguments import Verbs
 from app.cli.exit_codes import WRONG
+from app.edge.api_keys import SCOPES, new_key
 
 
 def add_to(verbs: Verbs) -> None:
@@ -16,15 +17,14 @@ def add_to(verbs: Verbs) -> None:
     key.add_argument(
         "--scope",
         action="append",
-        choices=["accounts"],
+        choices=sorted(SCOPES),
         default=[],
-        help="what the key allows beyond reading: making accounts",
+        help="what the key allows beyond reading: making accounts, seeing /status",
     )
     key.set_defaults(run=_key)
 
 
 def _key(parsed: argparse.Namespace) -> int:
-    from app.edge.api_keys import new_key
     from app.login.sealed_cookies import new_cookie_key
 
     if parsed.cookie:
