@@ -7,14 +7,14 @@ numbers.
 from types import MappingProxyType
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 
 from app.api.error_codes import Code
 from app.api.openapi_prose import LAST_EVENT_ID, PREFER
 from app.api.problems import Problem
 from app.api.projection import Fields, comma_separated, fields_of
-from app.api.responder import Respond
+from app.api.responder import Responder
 from app.api.response_docs import (
     item_stream_responses,
     list_responses,
@@ -128,13 +128,13 @@ router = APIRouter(tags=["sessions"])
     responses=item_stream_responses("SessionItem"),
     openapi_extra={"parameters": [LAST_EVENT_ID]},
 )
-async def stream_sessions(ids: SessionIds, fields: SessionFields, respond: Respond) -> Response:
+async def stream_sessions(ids: SessionIds, fields: SessionFields, request: Request) -> Response:
     """Several render sessions now, and each again after every change, until all have ended.
 
     For `EventSource`: one connection for a whole page. Each item is what the list has for it. The
     farm is asked as if each session were watched alone.
     """
-    return respond.stream_many("session", {id: GetSession(id=id) for id in ids}, fields)
+    return Responder(request).stream_many("session", {id: GetSession(id=id) for id in ids}, fields)
 
 
 @router.get(
@@ -148,14 +148,14 @@ async def stream_sessions(ids: SessionIds, fields: SessionFields, respond: Respo
     ),
     openapi_extra={"parameters": [PREFER]},
 )
-async def get_session(id: SessionId, fields: SessionFields, respond: Respond) -> Response:
+async def get_session(id: SessionId, fields: SessionFields, request: Request) -> Response:
     """One render session, by its number.
 
     Answers are kept for seconds to an hour, depending on how soon the session is expected to
     change: see the `Cache-Control`, `Age` and `Cache-Status` headers. Poll with `If-None-Match`
     and `Cache-Control: max-age=0`, and wait `max-age` seconds between requests.
     """
-    return await respond.one(GetSession(id=id), fields)
+    return await Responder(request).one(GetSession(id=id), fields)
 
 
 @router.get(
@@ -166,13 +166,13 @@ async def get_session(id: SessionId, fields: SessionFields, respond: Respond) ->
     response_description="What became of each; with `fields`, only those members of sessions.",
     responses=list_responses(),
 )
-async def get_sessions(ids: SessionIds, fields: SessionFields, respond: Respond) -> Response:
+async def get_sessions(ids: SessionIds, fields: SessionFields, request: Request) -> Response:
     """Several render sessions at once: one that cannot be had does not fail the others.
 
     Each is kept and fetched as if it were asked for alone, and has the status that it would have
     then. `max-age` is what is left until the first of them may have changed.
     """
-    return await respond.many("session", {id: GetSession(id=id) for id in ids}, fields)
+    return await Responder(request).many("session", {id: GetSession(id=id) for id in ids}, fields)
 
 
 @router.get(
@@ -189,9 +189,9 @@ async def get_sessions(ids: SessionIds, fields: SessionFields, respond: Respond)
     ),
     openapi_extra={"parameters": [LAST_EVENT_ID]},
 )
-async def stream_session_events(id: SessionId, respond: Respond) -> Response:
+async def stream_session_events(id: SessionId, request: Request) -> Response:
     """One render session now, and again after every change, until it has ended.
 
     For `EventSource`. However many watch a session, the farm is asked as if it were one.
     """
-    return respond.stream("session", GetSession(id=id))
+    return Responder(request).stream("session", GetSession(id=id))
