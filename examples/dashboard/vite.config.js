@@ -9,5 +9,5 @@ export default defineConfig({
     assetsInlineLimit: 0, // the policy allows no data: but pictures
     modulePreload: { polyfill: false },
   },
-  server: { proxy: { "/sessions": gateway, "/problems": gateway } },
+  server: { proxy: { "/sessions": gateway, "/problems": gateway, "/me": gateway, "/login": gateway, "/logout": gateway } },
 });

@@ -34,6 +34,7 @@ class Site:
     url: str
     farm: Program
     restart: Callable[[], Program]
+    farm_port: int
 
 
 StartSite = Callable[..., Site]
@@ -60,14 +61,20 @@ def start_site(tmp_path: Path) -> Iterator[StartSite]:
                 "RFGW_PORT": str(port),
                 "RFGW_FRESH_ACTIVE": "1",
                 "RFGW_DEMO_DIR": str(BUILT),
+                **(of_logins(f"http://127.0.0.1:{port}") if "RFGW_LOGIN" in settings else {}),
                 **settings,
             }
             gateway = started(tmp_path, *RFGW, "serve", settings=told, log=log)
             await_port(port, stack.enter_context(gateway))
             # The farm last: its sessions' lives begin with it.
-            return Site(f"http://127.0.0.1:{port}", start_farm(), start_farm)
+            return Site(f"http://127.0.0.1:{port}", start_farm(), start_farm, farm_port)
 
         yield start
+
+
+def of_logins(url: str) -> dict[str, str]:
+    """What logins need at a gateway at this address."""
+    return {"RFGW_PUBLIC_URL": url, "RFGW_CORS_ORIGINS": url, "RFGW_COOKIE_KEY": "A" * 43}
 
 
 @pytest.fixture
@@ -230,6 +237,8 @@ def test_all_of_it_can_be_done_with_the_keyboard(start_site: StartSite, look: Lo
     keys.press("Tab")
     expect(page.get_by_role("link", name="Skip to the sessions")).to_be_focused()
     keys.press("Tab")
+    expect(page.get_by_role("button", name="My sessions")).to_be_focused()
+    keys.press("Tab")
     expect(page.get_by_label("Session number")).to_be_focused()
     for wrong, told in (("007", "whole number"), ("1008", "here already")):
         page.get_by_label("Session number").fill(wrong)
@@ -358,3 +367,33 @@ def test_the_readme_shows_what_is_there(start_site: StartSite, look: Look, schem
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 300_000
     assert f"docs/images/{name}.png" in readme.read_text(encoding="utf-8")
+
+
+def test_a_visitor_logs_in_attaches_a_session_and_watches_it_render(
+    start_site: StartSite, look: Look
+) -> None:
+    site = start_site(RFGW_LOGIN="true")
+    visit = look(site, "1008")
+    page, mine = visit.page, visit.page.locator("#mine")
+    page.get_by_role("button", name="My sessions").click()
+    mine.get_by_role("link", name="Log in at the farm").click()
+    page.get_by_role("button", name="Deny").click()
+    expect(mine).to_contain_text("You did not allow it.")
+    mine.get_by_role("link", name="Log in at the farm").click()
+    page.get_by_label("Ada").check()
+    page.get_by_role("button", name="Allow").click()
+    expect(mine.get_by_role("button", name="Attach")).to_have_count(3)
+    mine.locator('[data-mine="301001"]').get_by_role("button", name="Attach").click()
+    expect(card(page, 301001).locator(".link")).to_have_text("Live")
+    expect(card(page, 301001).locator(".phase")).to_have_text("Rendering")
+    expect(mine.locator('[data-mine="301001"]').get_by_role("button")).to_have_text("Watch")
+    mine.get_by_role("button", name="Log out").click()
+    expect(mine.get_by_role("link", name="Log in at the farm")).to_be_visible()
+    assert complaints(visit, "401", f"127.0.0.1:{site.farm_port}", "favicon") == []
+
+
+def test_a_gateway_without_logins_says_so(start_site: StartSite, look: Look) -> None:
+    visit = look(start_site())
+    visit.page.get_by_role("button", name="My sessions").click()
+    expect(visit.page.locator("#mine")).to_contain_text("This gateway has no logins.")
+    assert complaints(visit, "404") == []

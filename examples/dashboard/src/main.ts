@@ -5,6 +5,7 @@ import { createClient } from "renderfarm-gateway-client";
 import { MOST, read, sessionId, write } from "./address.js";
 import { Card } from "./card.js";
 import { say } from "./dom.js";
+import { Mine } from "./mine.js";
 import { Wall, type Shown } from "./wall.js";
 import { isShared, phaseOf, titleOf, troubleOf } from "./words.js";
 
@@ -19,7 +20,8 @@ const { ids: first, gateway: base } = read(new URL(location.href));
 let ids = first;
 const cards = new Map<number, Card>();
 const states = new Map<number, Shown>();
-const wall = new Wall(createClient(base), show);
+const gateway = createClient(base);
+const wall = new Wall(gateway, show);
 
 function show(id: number, shown: Shown): void {
   announce(id, states.get(id), shown);
@@ -117,3 +119,18 @@ find<HTMLAnchorElement>("sandbox").href = write(new URL(location.href), SANDBOX)
 document.addEventListener("visibilitychange", () => wall.sleep(document.hidden));
 setInterval(() => cards.forEach((card) => card.tick(Date.now())), 1000);
 arrange(ids);
+new Mine(
+  gateway,
+  {
+    open: find<HTMLButtonElement>("mine-open"),
+    section: find("mine"),
+    text: find("mine-text"),
+    list: find("mine-list"),
+    login: find<HTMLAnchorElement>("mine-login"),
+    logout: find<HTMLButtonElement>("mine-logout"),
+  },
+  (id) => {
+    if (!ids.includes(id) && ids.length < MOST) arrange([...ids, id]);
+    cards.get(id)?.element.scrollIntoView({ block: "nearest" });
+  },
+);
