@@ -32,7 +32,7 @@ from app.edge.application import EdgeApplication
 from app.edge.common_fields import VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath, SampledFastPath
-from app.resources import CALLS, FAST_ROUTES, LISTS, ROUTERS, VISITORS, accounts
+from app.resources import ACCOUNTS, CALLS, FAST_ROUTES, LISTS, ROUTERS, VISITORS
 from app.server.drain import Drain
 from app.services import Services, answer_once, build_services
 from app.telemetry import logs
@@ -147,7 +147,8 @@ def _login_to(settings: Settings) -> str:
 
 
 def _visitor_paths(settings: Settings) -> VisitorPaths:
-    return VisitorPaths(on=VISITORS) if settings.login else VisitorPaths(off=VISITORS)
+    off = frozenset(() if settings.login else VISITORS).union(() if settings.accounts else ACCOUNTS)
+    return VisitorPaths(on=VISITORS - off, off=off)
 
 
 def _admission(settings: Settings, services: Services) -> Admission | None:
@@ -189,7 +190,7 @@ def _api(settings: Settings, services: Services) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
-    for router in (*ROUTERS, accounts.router) if settings.accounts else ROUTERS:
+    for router in ROUTERS:
         app.include_router(router)
     tables = [FAULTS, *(call.faults for call in CALLS)]
     known = {CODES[kind]: number for table in reversed(tables) for number, kind in table.items()}

@@ -9,6 +9,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ from app.api.openapi_prose import HEADERS
 from app.api.route_path import is_keyless, is_open
 from app.docs.openapi import EXAMPLES, as_text, document
 from app.docs.openapi_3_0 import as_3_0
-from app.main import create_api, create_app
+from app.edge.api_keys import new_key
+from app.main import MAX_BODY, create_api, create_app
 from app.sandbox.data import RENDER_BEGIN
 from app.sandbox.server import create_farm, farm_server
 from app.server.drain import Drain
@@ -42,6 +44,7 @@ RETRY = re.compile(r"^retry: [0-9]+", re.MULTILINE)
 """Every stream tells another time, from 1.5 to 3 s."""
 UNCHANGED = ("If-None-Match", "*")
 KEPT_ONLY = ("Cache-Control", "only-if-cached")
+JSON = {"Content-Type": "application/json"}
 FOREIGN = ("Origin", "https://elsewhere.example")
 ATTACHED = "/me/sessions/%d/attached"
 SITE = "https://gw.example"
@@ -89,7 +92,9 @@ class Run(NamedTuple):
     target: str = ""  # what the request line says instead of the path
     method: str = "GET"
     visitor: str = ""  # of a visitor: "nobody", "begun" (a login), or "user" (logged in)
+    # or of a "maker" of accounts
     step: str = ""  # what the farm does with the call, as JSON of its script
+    body: str = ""
 
 
 def anything(operation: str, path: str, method: str = "GET", visitor: str = "") -> list[Run]:
@@ -104,7 +109,7 @@ def anything(operation: str, path: str, method: str = "GET", visitor: str = "") 
     runs = [
         *([] if is_open(path) else admission),
         Run(operation, Code.MALFORMED_REQUEST, path, target=f"http://elsewhere.example{path}"),
-        Run(operation, Code.REQUEST_TOO_LARGE, path, field=("Transfer-Encoding", "chunked")),
+        Run(operation, Code.REQUEST_TOO_LARGE, path, body="x"),
         Run(operation, Code.REQUEST_TOO_LARGE, path, field=("X-Long", "x" * MAX_HEAD)),
         Run(operation, Code.INTERNAL_ERROR, path, gateway="broken"),
     ]
@@ -182,6 +187,15 @@ def visiting(operation: str, path: str, method: str = "GET") -> list[Run]:
     return [*runs, nobody, *anything(operation, path, method, "nobody")]
 
 
+def making(name: str, email: str, gateway: str = "usual", step: str = "") -> Run:
+    """What comes of a wish for an account."""
+    body = json.dumps({"email": email})
+    return Run(
+        "createAccount", name, "/accounts", gateway=gateway, method="POST", visitor="maker",
+        step=step, body=body,
+    )  # fmt: skip
+
+
 EVENTS = "/sessions/%d/events"
 SOME_EVENTS = "/sessions/events?ids=42,300001"
 
@@ -238,6 +252,36 @@ RUNS = [
         )
     ),
     *visiting("attachSession", ATTACHED % 301001, "PUT"),
+    making("made", "new@example.org"),
+    *(
+        making(code, f"fault{fault}@example.org")
+        for code, fault in (
+            (Code.ACCOUNT_FORBIDDEN, 207),
+            (Code.ACCOUNT_EXISTS, 205),
+            (Code.NAME_TAKEN, 209),
+            (Code.EMAIL_REFUSED, 200),
+            (Code.ACCOUNT_NOT_CREATED, 204),
+            (Code.UPSTREAM_REJECTED_PARAMETERS, 206),
+            (Code.UPSTREAM_REJECTED_CALL, 100),
+            (Code.UPSTREAM_REFUSED_CREDENTIALS, 104),
+            (Code.UPSTREAM_FAULT, 201),
+        )
+    ),
+    making(Code.INVALID_REQUEST, "nobody"),
+    making(Code.REQUEST_TOO_LARGE, "x" * MAX_BODY),
+    making(Code.UPSTREAM_UNREADABLE, "a@example.org", step='{"do": "malformed"}'),
+    making(Code.UPSTREAM_UNREACHABLE, "b@example.org", step='{"do": "status", "status": 500}'),
+    making(
+        Code.UPSTREAM_UNAVAILABLE,
+        "c@example.org",
+        step='{"do": "status", "status": 503, "headers": {"Retry-After": "7"}}',
+    ),
+    making(Code.UPSTREAM_TIMEOUT, "d@example.org", "late", '{"do": "hang"}'),
+    *(
+        run
+        for run in anything("createAccount", "/accounts", "POST", "maker")
+        if run.body != "x"  # a body is taken here
+    ),
     Run("listProblems", "all", "/problems", "All codes, of which two are shown", items=2),
     Run("listProblems", "unchanged", "/problems", field=UNCHANGED),
     Run("listProblems", Code.NOT_ACCEPTABLE, "/problems", field=NO_FORM),
@@ -283,18 +327,27 @@ def _answer(run: Run, farm: str) -> httpx.Response:
     """The answer of a gateway that has answered nobody else; visitors have a farm of their own."""
     if not run.visitor:
         return _answered(run, farm, {})
+    if run.visitor == "maker":
+        with running(farm_server(_farm())) as own, TemporaryDirectory() as folder:
+            key, line = new_key("site-a", ["accounts"])
+            (Path(folder) / "keys").write_text(line)
+            return _answered(run, own, {"accounts": True, "api_keys_file": f"{folder}/keys"}, key)
     with running(farm_server(_farm())) as own:
         return _answered(run, own, LOGINS)
 
 
-def _answered(run: Run, farm: str, logins: dict[str, object]) -> httpx.Response:
-    given_settings = {**GATEWAYS[run.gateway], **logins}
+def _answered(run: Run, farm: str, more: dict[str, object], key: str = "") -> httpx.Response:
+    given_settings = {**GATEWAYS[run.gateway], **more}
     settings = settings_for(farm, log_level="error", **given_settings)
     drain = Drain()
     with BUILDING:
         edge: Any = create_app(settings, drain)
     edge.app.state.services.gateway.upstream.now = lambda: MOMENT
-    of_site = {"Origin": SITE} if run.visitor else {}
+    of_site = {"Origin": SITE} if run.visitor and not key else {}
+    if key and run.gateway != "keyed":
+        of_site["X-API-Key"] = key
+    if key and run.step:
+        httpx.put(f"{farm}/__script", json=[json.loads(run.step)], trust_env=False)
     given = {"X-Request-ID": REQUEST_ID, **of_site, **dict([run.field] if run.field else [])}
     with (
         running(serving(edge)) as url,
@@ -320,7 +373,9 @@ def _answered(run: Run, farm: str, logins: dict[str, object]) -> httpx.Response:
             told = re.findall(r"^id: (.*)$", client.get(run.path).text, re.MULTILINE)
             client.headers["Last-Event-ID"] = told[-1]
         extensions = {"target": run.target.encode()} if run.target else {}
-        return client.request(run.method, path, extensions=extensions)
+        client.headers.update(JSON if run.body else {})
+        body = run.body or None
+        return client.request(run.method, path, content=body, extensions=extensions)
 
 
 def _visited(run: Run, client: httpx.Client, farm: str) -> str:

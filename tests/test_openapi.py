@@ -143,9 +143,9 @@ def test_a_key_may_be_sent_where_it_may_be_wanted() -> None:
     for name, operation in OPERATIONS.items():
         wanted = "401" in operation["responses"]
         visitor: Node = {"login": []} if name in ("getMySessions", "attachSession") else {}
-        assert operation.get("security", []) == (
-            [visitor, {**visitor, "bearer": []}, {**visitor, "apiKey": []}] if wanted else []
-        )
+        keys: list[Node] = [{**visitor, "bearer": []}, {**visitor, "apiKey": []}]
+        nobody = [] if name == "createAccount" else [visitor]  # only a key makes accounts
+        assert operation.get("security", []) == ([*nobody, *keys] if wanted else [])
     assert {name for name, found in OPERATIONS.items() if "security" in found} >= {"getSession"}
     assert "security" not in OPERATIONS["getReadiness"]
 
@@ -197,6 +197,7 @@ def test_the_codes_are_a_closed_enum() -> None:
 def test_operations_have_names_and_tags_of_their_own() -> None:
     assert sorted(OPERATIONS) == [
         "attachSession",
+        "createAccount",
         "getLiveness",
         "getMySessions",
         "getProblem",

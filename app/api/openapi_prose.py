@@ -28,6 +28,7 @@ TAGS = {
     "sessions": "Render sessions: what is rendered, and how far it is.",
     "login": "For visitors who log in at the farm. The operator switches it on: without, 404.",
     "me": "What is the visitor's own, with the cookie of a login.",
+    "accounts": "For clients whose key allows it. The operator switches it on: without, 404.",
     "problems": "What can go wrong: a page for each code of a problem document.",
     "health": "For the machines of those who run the gateway.",
 }

@@ -32,10 +32,14 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
     names = {operation["operationId"] for operation in operations(made)}
     for path, operation in _placed(made):
         admission = {} if is_open(path) else _at_the_gate(keyless=is_keyless(path))
-        operation["responses"] = _with_anywhere({**admission, **operation["responses"]})
+        takes_body = "requestBody" in operation
+        body = "Its body is larger than 4 KiB." if takes_body else "It brings a body."
+        operation["responses"] = _with_anywhere({**admission, **operation["responses"]}, body)
         if not (is_open(path) or is_keyless(path)):
             visitor: Node = {"login": []} if "login_required" in str(operation) else {}
-            operation["security"] = [visitor, *({**visitor, name: []} for name in SECURITY)]
+            keys = [{**visitor, name: []} for name in SECURITY]
+            needs_key = "account_forbidden" in str(operation)
+            operation["security"] = keys if needs_key else [visitor, *keys]
         _ask(operation)
         for status, response in operation["responses"].items():
             _show(response, recorded.get(operation["operationId"], {}).get(status, {}))
@@ -70,14 +74,14 @@ def _placed(document: Node) -> Iterator[tuple[str, Node]]:
             yield path, operation
 
 
-def _with_anywhere(own: Node) -> Node:
+def _with_anywhere(own: Node, why_body: str) -> Node:
     """An operation's responses, and what the edge may answer with, whatever is asked."""
     malformed, large, crash = problem_responses(
         Code.MALFORMED_REQUEST, Code.REQUEST_TOO_LARGE, Code.INTERNAL_ERROR
     ).values()
     body, fields = (
         {**deepcopy(large), "description": f"{large['description']} {which}"}
-        for which in ("It brings a body.", "Its header fields are too many or too long.")
+        for which in (why_body, "Its header fields are too many or too long.")
     )
     anywhere = {"400": malformed, "413": body, "431": fields, "500": crash}
     if "400" in own:

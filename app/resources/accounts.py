@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.error_codes import Code
-from app.api.response_docs import problem_responses
+from app.api.response_docs import FETCH_CODES, problem_responses
 from app.core import errors
 from app.core.call import Call, Drift, private_digest
 from app.core.performer import Performer
@@ -115,7 +115,10 @@ async def _accounts(request: Request) -> Accounts:
     return accounts
 
 
-router = APIRouter(tags=["accounts"], include_in_schema=False)
+OF_KEPT_ANSWERS = (Code.NOT_ACCEPTABLE, Code.NOT_CACHED, Code.UPSTREAM_MISMATCH)
+"""What only a route may answer with that reads."""
+
+router = APIRouter(tags=["accounts"])
 
 
 @router.post(
@@ -127,7 +130,7 @@ router = APIRouter(tags=["accounts"], include_in_schema=False)
     responses={
         201: {"description": "There is an account, and its owner can log in at the farm."},
         **problem_responses(
-            Code.INVALID_REQUEST,
+            *(code for code in FETCH_CODES if code not in OF_KEPT_ANSWERS),
             Code.EMAIL_REFUSED,
             Code.ACCOUNT_EXISTS,
             Code.NAME_TAKEN,
