@@ -67,7 +67,8 @@ def client_of_each(address: str, stack: ExitStack) -> dict[str, httpx.Client]:
     while len(clients) < 2:
         assert time.monotonic() < deadline, "one worker takes all connections"
         with ExitStack() as one:
-            client = httpx.Client(base_url=address, trust_env=False, timeout=WITHIN)
+            kept = httpx.Limits(keepalive_expiry=None)  # a connection is one worker's for good
+            client = httpx.Client(base_url=address, trust_env=False, timeout=WITHIN, limits=kept)
             one.enter_context(client)
             worker = worker_of(client.get("/health/live"))
             if worker not in clients:
