@@ -16,6 +16,7 @@ class ForwardProxy:
         self._authorization = authorization
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
         self.heads: list[str] = []
         self.port = 0
 
@@ -32,6 +33,10 @@ class ForwardProxy:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in self._writers:
+                writer.transport.abort()
+                with suppress(OSError):
+                    await writer.wait_closed()
 
         self._loop.run_until_complete(serve())
         self._loop.close()
@@ -41,6 +46,7 @@ class ForwardProxy:
         self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         with suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(END)
             self.heads.append(head.decode())
@@ -65,6 +71,7 @@ class ForwardProxy:
         writer: asyncio.StreamWriter,
     ) -> None:
         theirs, ours = await asyncio.open_connection(host, port)
+        self._writers.append(ours)
         if head:
             ours.write(head)
         else:

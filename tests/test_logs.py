@@ -204,8 +204,8 @@ def test_what_the_farm_is_asked_is_logged_under_the_request_that_asked(
         with client_of(f"http://127.0.0.1:{port}") as client:
             client.get("/sessions/1001", headers={"X-Request-ID": "retried"})
             minted = client.get("/sessions/1002").headers["x-request-id"]
-            for request_id in failing:
-                client.get("/sessions/1003", headers={"X-Request-ID": request_id})
+            for number, request_id in enumerate(failing):
+                client.get(f"/sessions/{1003 + number}", headers={"X-Request-ID": request_id})
         program.send_signal(signal.SIGTERM)
         told = [json.loads(text) for text in finish(program).stderr.splitlines()]
     known = [event for event in told if "request_id" in event and event["event"] != "request"]
