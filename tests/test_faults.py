@@ -38,9 +38,9 @@ def test_an_undocumented_fault_code_never_becomes_a_status(
     gateway: httpx.Client, farm: Farm
 ) -> None:
     for number, code in enumerate((0, -1, 200, 204, 304, 404, 2**31 - 1)):
-        farm.next({"do": "fault", "code": code, "text": "secret inner workings"}
+        farm.next({"do": "fault", "code": code, "text": "secret inner workings"})
         answer = gateway.get(f"/sessions/{1001 + number}")
-        for well in (2 * number, 2 * number + 1):  # it answers others, so the breaker stays closed
+        for well in (2 * number, 2 * number + 1):  # others are answered
             assert gateway.get(f"/sessions/{2001 + well}").status_code == 404
         assert answer.status_code == 502
         assert answer.json()["code"] == "upstream_fault"
