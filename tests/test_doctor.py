@@ -147,6 +147,29 @@ def test_settings_that_make_no_sense_together_are_warned_of(
     assert named in doubt.do
 
 
+LOGIN: Mapping[str, object] = {
+    "login": True,
+    "cookie_key": SecretStr("A" * 43),
+    "public_url": "https://api.site.example",
+    "cors_origins": "https://www.site.example",
+}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"login": False}, "nobody can log in"),
+        ({"oauth_core_1_0": True}, "which others can take over"),
+        ({"cors_origins": "https://www.other.example"}, "browsers keep cookies back"),
+        ({}, "they make sense together"),
+    ],
+)
+def test_settings_of_logins_are_judged_together(overrides: Mapping[str, object], says: str) -> None:
+    given = settings_for("http://127.0.0.1:1").model_copy(update={**LOGIN, **overrides})
+    (finding,) = about_settings(given)
+    assert says in finding.says
+
+
 def test_keys_are_read_and_warned_of_beside_every_origin(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(new_key("one")[1])

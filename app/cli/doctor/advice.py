@@ -7,6 +7,7 @@ import math
 import re
 import resource
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from app.cli.doctor.finding import Finding
 from app.config.addresses import ANY, UNIX, is_local
@@ -74,6 +75,33 @@ def _doubts(settings: Settings) -> Iterator[tuple[str, str]]:
             "a kept answer never stands in for a slow farm: the call ends first",
             "set RFGW_STALE_IF_SLOW below RFGW_UPSTREAM_DEADLINE",
         )
+    yield from _about_logins(settings)
+
+
+def _about_logins(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.cookie_key is not None and not settings.login:
+        yield (
+            "there is a key for cookies, yet nobody can log in",
+            "set RFGW_LOGIN=true, or take the key away",
+        )
+    if settings.login and settings.oauth_core_1_0:
+        yield (
+            "logins of OAuth Core 1.0 are accepted, which others can take over",
+            "ask for OAuth 1.0a (RFC 5849) at the farm, and take RFGW_OAUTH_CORE_1_0 away",
+        )
+    if settings.login and not any(
+        _site(origin) == _site(settings.public_url) for origin in settings.origins
+    ):
+        yield (
+            "RFGW_CORS_ORIGINS lists no page of the gateway's own site: browsers keep cookies back",
+            "put the gateway below the pages' own domain",
+        )
+
+
+def _site(address: str) -> str:
+    """The last two labels of a host: about what browsers take for a site."""
+    host = urlsplit(address).hostname or ""
+    return host if is_local(address) else ".".join(host.split(".")[-2:])
 
 
 def _is_own(host: str) -> bool:
