@@ -200,7 +200,7 @@ def ratio(ours: Slices, theirs: Slices, of: Callable[[Slice], float] = rate_of) 
     """
     pairs = list(zip(ours, theirs, strict=False))
     clean = [pair for pair in pairs if max(one.others for one in pair) <= NOISY]
-    ratios = [of(mine) / of(other) for mine, other in clean or pairs]
+    ratios = [of(mine) / of(other) for mine, other in clean or pairs if of(other)]
     doubt = "" if clean else "~"
     return f"{doubt}{statistics.median(ratios):.2f}" if ratios else "-"
 
