@@ -177,7 +177,7 @@ class FastPath:
 
 def field_lines(fields: Iterable[Header]) -> bytes:
     """Header fields as they are sent."""
-    return b"".join(b"%b: %b\r\n" % field for field in fields)
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 class SampledFastPath(FastPath):
