@@ -1,3 +1,3 @@
 """The version: of the package, of the API's document, of what the CLI prints."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
