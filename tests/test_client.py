@@ -15,12 +15,13 @@ from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Breaker, Guard, Verdict
-from app.upstream.client import UpstreamClient, verdict_of
+from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
 from app.upstream.refusals import FAULTS
 from app.upstream.retry import RetryPolicy
 from app.upstream.sockets import FarmConnections, Trust
 from app.upstream.transport import Transport
+from app.upstream.verdicts import verdict_of
 from tests import conftest
 from tests.hostile_farm import (
     RawFarm,
@@ -235,6 +236,8 @@ async def test_an_answer_of_no_use_is_a_failure_to_the_breaker(farm: conftest.Fa
 )
 def test_every_error_teaches_its_lesson(error: errors.GatewayError, verdict: Verdict) -> None:
     assert verdict_of(error) is verdict
+    of_visitors = Verdict.UNKNOWN if verdict in (Verdict.FAILURE, Verdict.UNSIGNED) else verdict
+    assert verdict_of(error, is_visitors=True) is of_visitors
 
 
 @pytest.mark.parametrize(

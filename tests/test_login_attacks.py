@@ -71,6 +71,35 @@ def test_one_visitors_callback_does_not_end_anothers_login(ada: Visitor, gateway
         assert "login" not in query_of(grace.come_back(callback))
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"do": "problem", "problem": "unheard_of"},
+        {"do": "fault", "code": 104},
+        {"do": "fault", "code": 7},
+        {"do": "status", "status": 500},
+        {"do": "status", "status": 503, "headers": {"Retry-After": "300"}},
+    ],
+    ids=lambda step: "-".join(map(str, step.values()))[:20],
+)
+def test_nobody_without_a_key_keeps_the_farm_from_others(
+    farm: Farm, step: dict[str, object]
+) -> None:
+    """Logins are begun, and their ends played again and again, as anybody may."""
+    with login_gateway(farm.url) as url, Visitor(url) as attacker:
+        tokens = [query_of(attacker.begin())["oauth_token"] for _ in range(3)]
+        kept = dict(attacker.http.cookies)
+        farm.next(*[step] * 6)
+        attacker.begin()
+        for number in range(5):
+            attacker.http.cookies.update(kept)
+            query = {"oauth_token": tokens[number % 3], "oauth_verifier": "x"}
+            ended = attacker.come_back(f"/login/callback?{urlencode(query)}")
+            assert query_of(ended)["login"] == "failed"
+        farm.next()
+        assert attacker.http.get("/sessions/1001").status_code == 200
+
+
 # Farms that answer with garbage
 
 

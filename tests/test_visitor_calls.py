@@ -180,7 +180,8 @@ async def test_a_refusal_means_the_same_in_every_form(call: Call) -> None:
                 with pytest.raises(errors.GatewayError) as raised:
                     await performer.perform(call)
                 assert type(raised.value) is (call.refused if denied else named), word
-                assert raised.value.cause in {*PROBLEMS, "oauth_problem", "fault"}
+                assert raised.value.cause in {*PROBLEMS, "oauth_problem"}
+                assert raised.value.fault_code is None  # a label, which the farm does not choose
 
 
 @pytest.mark.parametrize(
@@ -215,6 +216,34 @@ async def test_what_is_refused_without_a_word_the_call_knows() -> None:
                     with pytest.raises(kind) as raised:
                         await performer.perform(call)
             assert type(raised.value) is kind
+
+
+FAULTY = [
+    http(fault(member("faultCode", "<int>7</int>") + member("faultString", "no"))),
+    http(fault(member("faultCode", "<int>104</int>") + member("faultString", "no"))),
+    http("oauth_problem=unheard_of"),
+    http("no", status="500 Oh"),
+    http("", "Retry-After: 300", status="503 Later"),
+    http("", status="429 Slowly"),
+    http("<html>no</html>"),
+    reset_after(b""),
+]
+
+
+@pytest.mark.parametrize("answer", FAULTY, ids=range(len(FAULTY)))
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.method)
+async def test_whatever_a_visitor_is_answered_the_farm_is_asked_for_others(
+    call: Call, answer: bytes
+) -> None:
+    tokens = [Token(f"t{number}", "s") for number in range(10)]
+    with raw_farm(answer) as farm:
+        async with performing(farm) as (performer, _, client):
+            for token in tokens:
+                with pytest.raises(errors.GatewayError) as raised:
+                    await performer.perform(call.model_copy(update={"token": token}))
+                if isinstance(raised.value, errors.UpstreamUnavailable):
+                    assert raised.value.retry_after in (300, 5)
+                assert client.guard.refusal(client.clock()) is None
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.method)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from app.core.call import Drift, OAuthStep, Token
-from app.core.errors import UpstreamCallbackUnconfirmed, UpstreamUnreadable
+from app.core.errors import LoginExpired, UpstreamCallbackUnconfirmed, UpstreamUnreadable
 
 MAX_TOKEN = 255
 """Characters of a token and of its secret: both have to fit into a cookie."""
@@ -60,6 +60,7 @@ class AccessToken(OAuthStep):
 
     method = "oauth.accessToken"
     answer = TokenAnswer
+    refused = LoginExpired
     changes = True
 
     def read(self, value: object, drift: Drift) -> BaseModel:

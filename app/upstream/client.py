@@ -17,7 +17,7 @@ from app.core.call import Call, OAuthStep, VisitorCall
 from app.core.ports import Attempt, Instrumentation
 from app.telemetry.request_context import current_request, step
 from app.upstream.bulkhead import Bulkhead
-from app.upstream.circuit_breaker import Guard, Verdict
+from app.upstream.circuit_breaker import DEFAULT_PAUSE, Guard, Verdict
 from app.upstream.oauth import FarmClock, Signer, new_nonce
 from app.upstream.recorder import Recorder
 from app.upstream.refusals import (
@@ -31,22 +31,11 @@ from app.upstream.refusals import (
 )
 from app.upstream.retry import TRY_AGAIN, UNHEARD
 from app.upstream.transport import Hear, Message, Received, Transport
+from app.upstream.verdicts import verdict_of
 from app.upstream.visitor_messages import UserSigning, visitor_message
 from app.upstream.xmlrpc.codec import Fault, Value, dump_call, load_answer
 
 T = TypeVar("T")
-
-VERDICTS: tuple[tuple[type[errors.GatewayError], Verdict], ...] = (
-    (errors.UpstreamUnavailable, Verdict.UNKNOWN),  # it asked for a pause, and gets it
-    (errors.Overloaded, Verdict.UNKNOWN),  # our own shortage
-    (errors.UpstreamUnreachable, Verdict.UNREACHABLE),
-    (errors.UpstreamRejectedCall, Verdict.ANSWER),
-    (errors.UpstreamRefusedCredentials, Verdict.ANSWER),
-    (errors.UpstreamCallbackUnconfirmed, Verdict.ANSWER),
-    (errors.Refused, Verdict.ANSWER),
-    (errors.UpstreamError, Verdict.FAILURE),
-)
-"""What an error teaches about the farm: the first row that fits."""
 
 DECODE_IN_THREAD = 64 * 1024
 """Bytes: a larger answer is decoded beside the event loop, not in it.
@@ -116,7 +105,7 @@ class UpstreamClient:
             yield
             verdict = Verdict.ANSWER
         except errors.GatewayError as error:
-            verdict = verdict_of(error)
+            verdict = verdict_of(error, question.is_visitors)
             raise
         finally:
             self.guard.end(ticket, verdict, self.clock(), question.call.key)
@@ -170,9 +159,10 @@ class UpstreamClient:
         """Report one attempt. Its fault or timeout becomes one of our errors."""
         call = question.call
         with self.instrumentation.attempting(call.method, call.told, number):
-            yield from self._outcome(call, number)
+            yield from self._outcome(question, number)
 
-    def _outcome(self, call: Call, number: int) -> Iterator[None]:
+    def _outcome(self, question: Question, number: int) -> Iterator[None]:
+        call = question.call
         started = self.clock()
         outcome, fault_code = "aborted", None
         try:
@@ -190,7 +180,9 @@ class UpstreamClient:
         except errors.UpstreamError as error:
             outcome = error.cause
             if isinstance(error, errors.UpstreamUnavailable):
-                error.retry_after = self.guard.pause(error.retry_after, self.clock())
+                wish = DEFAULT_PAUSE if error.retry_after is None else error.retry_after
+                is_ours = not question.is_visitors  # no visitor makes the others wait
+                error.retry_after = self.guard.pause(wish, self.clock()) if is_ours else wish
             raise
         finally:
             seconds = self.clock() - started
@@ -241,10 +233,3 @@ class UpstreamClient:
 def _trace_fields() -> Mapping[str, str]:
     trace = current_request().trace
     return {"traceparent": trace.onward()} if trace else {}
-
-
-def verdict_of(error: errors.GatewayError) -> Verdict:
-    """What a call that ended with this error taught about the farm."""
-    if error.fault_code == INVALID_SIGNATURE:
-        return Verdict.UNSIGNED
-    return next(verdict for kind, verdict in VERDICTS if isinstance(error, kind))

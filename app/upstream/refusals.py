@@ -73,10 +73,11 @@ class OAuthRefusal(Exception):
 
 def error_of(refusal: Fault | OAuthRefusal, call: Call) -> errors.GatewayError:
     """What a fault or a refusal means as the answer to this call."""
+    is_visitors = isinstance(call, VisitorCall | OAuthStep)
+    if is_visitors and isinstance(refusal, Fault) and (word := _said(refusal.text)) is not None:
+        refusal = OAuthRefusal(word)  # beside a word, the code may be any number
     if isinstance(refusal, OAuthRefusal):
         return _meaning(refusal, call)(refusal.word)
-    if isinstance(call, VisitorCall | OAuthStep) and ((word := _said(refusal.text)) is not None):
-        return _meaning(OAuthRefusal(word), call)("fault", fault_code=refusal.code)
     kind = {**FAULTS, **call.faults}.get(refusal.code, errors.UpstreamFault)
     return kind("fault", fault_code=refusal.code)
 
