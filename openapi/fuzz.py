@@ -79,7 +79,7 @@ def tried(
 def tried_sick() -> bool:
     """The same over a farm that goes wrong all the time, through all its misbehaviours."""
     # Not stateful: a session that fails now and then is no state.
-    some = ["--max-examples=500", "--phases=examples,coverage,fuzzing"]
+    some = ["--max-examples=1200", "--phases=examples,coverage,fuzzing"]
     # Whether a request comes amid a pause that the farm asked for (503) is a matter of luck.
     varied = {200, 304, 404, 422, 502}
     app = create_sick_farm()

@@ -7,6 +7,7 @@ process.
 import asyncio
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -21,7 +22,7 @@ from app.api.sse import ENOUGH, EventStreams
 from app.core import errors
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
-from app.core.subscriptions import Subscriptions, Update
+from app.core.subscriptions import POLLS_AT_ONCE, Subscriptions, Update
 from app.edge.api_keys import new_key
 from app.resources.sessions import GetSession
 from tests.conftest import Farm, StartGateway
@@ -321,6 +322,21 @@ def test_a_cold_stream_never_fills_the_bulkhead(start_live: StartLive, many: lis
     gateway = start_live(upstream_concurrency=8, upstream_queue=0)
     with items(gateway, *many) as events:
         assert {event.data["status"] for event in islice(events, 50)} == {200}
+
+
+def test_the_pollers_of_a_slow_farm_leave_places_to_others(
+    start_live: StartLive, farm: Farm, many: list[int]
+) -> None:
+    gateway = start_live(upstream_deadline=1, upstream_concurrency=16, upstream_queue=0)
+    farm.next(*({"do": "late", "seconds": 0.9} for _ in range(200)))
+    with items(gateway, *many) as events:
+        assert len(list(islice(events, 50))) == 50  # many of them too late, and now polled
+        held = []
+        for _ in range(40):
+            told = gateway.http.get("/metrics").text
+            held.append(float(told.partition("\nrfgw_upstream_calls ")[2].split()[0]))
+            time.sleep(0.05)
+    assert 0 < max(held) <= POLLS_AT_ONCE
 
 
 def test_what_takes_too_long_keeps_no_other_item_back(start_live: StartLive, farm: Farm) -> None:

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -98,6 +98,17 @@ def test_the_socket_of_a_killed_process_is_taken_over_and_that_of_a_living_one_i
         assert about_port([f"unix:{path}"], 0).status == "warn"
     with listeners([f"unix:{path}"], 0):
         assert path.is_socket()
+    assert not path.exists()
+
+
+def test_the_socket_of_a_successor_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "rfgw.sock"
+    with listeners([f"unix:{path}"], 0) as opened:
+        opened[0].close()  # it listens no more, and drains
+        stack = ExitStack()
+        stack.enter_context(listeners([f"unix:{path}"], 0))
+    assert path.is_socket(), "the one that has ended took it away"
+    stack.close()
     assert not path.exists()
 
 

@@ -128,7 +128,7 @@ async def test_a_script_that_is_refused_gives_the_lease_back(
 
 
 @pytest.mark.parametrize("suffix", ["", ":lease"], ids=["record", "lease"])
-@pytest.mark.parametrize("kind", ["list", "text without an end", "large text"])
+@pytest.mark.parametrize("kind", ["list", "text without an end", "empty text", "large text"])
 async def test_whatever_stands_in_a_names_place_nobody_waits_for_it_for_long(
     directory: Path, kind: str, suffix: str
 ) -> None:
@@ -141,7 +141,8 @@ async def test_whatever_stands_in_a_names_place_nobody_waits_for_it_for_long(
             if kind == "list":
                 server.client.rpush(place, b"x")
             else:
-                server.client.set(place, b"x" * (10_000_000 if kind == "large text" else 1))
+                size = {"empty text": 0, "large text": 10_000_000}.get(kind, 1)
+                server.client.set(place, b"x" * size)
             assert (await other.fetch("call")).how == "asked"
             await until(lambda: not server.client.exists(place) or not suffix)
             assert (await one.fetch("after")).how == "asked"

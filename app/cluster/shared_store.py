@@ -106,7 +106,7 @@ class SharedStore:
             return LeaseResult(entry, "")
         if led is not None:
             return LeaseResult(entry, token)
-        if held == b"":  # it ended just now
+        if held == b"" and lasts == -2:  # it ended just now
             return LeaseResult(entry, None)
         if never_ends(lasts):
             await self.do("heal", ("PEXPIRE", lease_name, _ms(LEASE)))

@@ -15,6 +15,9 @@ from app.core.gateway import Gateway, refusal
 AGAIN = 5.0
 """Seconds after which a farm that failed is asked again, or sooner if the answer lives shorter."""
 
+POLLS_AT_ONCE = 8
+"""Questions of all pollers under way at once: they leave the bulkhead to those who wait."""
+
 AT_LEAST = 1.0
 """Seconds between two questions when the answer is stale as soon as it comes."""
 
@@ -116,6 +119,7 @@ class Subscriptions:
         self._clients: Counter[str] = Counter()
         self._subscribers: set[Subscriber] = set()
         self._topics: dict[str, Topic] = {}
+        self._polls = asyncio.Semaphore(POLLS_AT_ONCE)
         self._over = False
         gateway.subscribe(self.on_answer)
 
@@ -200,7 +204,8 @@ class Subscriptions:
     async def _poll(self, topic: Topic) -> None:
         """Ask for the call whenever its answer is no longer fresh. Cancelled from outside."""
         while True:
-            answer = await self._gateway.latest(topic.call)
+            async with self._polls:
+                answer = await self._gateway.latest(topic.call)
             topic.publish(Update(answer.entry, answer.error))
             await asyncio.sleep(pause(answer, self._gateway.clock(), topic.lifetime))
 

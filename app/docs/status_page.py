@@ -51,10 +51,13 @@ def status_router(
 def _is_here(request: Request) -> bool:
     """Whether it was asked on this machine, by its own name and through no proxy.
 
-    The name matters, since any page's host may lead here (DNS rebinding).
+    The name matters, since any page's host may lead here (DNS rebinding). A proxy that names nobody
+    is known by what nginx sends unless told otherwise: HTTP/1.0, or Connection: close.
     """
     named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     through = any(name in request.headers for name in FORWARDED)
+    closing = request.headers.get("connection", "").lower() == "close"
+    through = through or closing or request.scope["http_version"] != "1.1"
     asker = request.client.host if request.client else ""
     return _is_loopback(asker) and _is_loopback(named) and not through
 

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ def _vanished() -> list[tuple[int, int, int]]:
 VANISHED = _vanished()
 
 
+FileIdentity = tuple[int, int, int]
+"""A file's device, inode and time of change: an inode's number is soon given away again."""
+
+
 class ListenError(Exception):
     """One address cannot be listened on. The text names it and the reason, ``why``."""
 
@@ -65,7 +69,8 @@ def listeners(hosts: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
                 raise ListenError(where, error) from None
             opened.append(stack.enter_context(listener))
             if listener.family == socket.AF_UNIX:
-                stack.callback(Path(listener.getsockname()).unlink, missing_ok=True)
+                path = Path(listener.getsockname())
+                stack.callback(_remove, path, _identity_of(path))
             else:
                 port = listener.getsockname()[1]
         yield opened
@@ -101,6 +106,19 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _is_answered(path: Path) -> bool:
-    """Whether a process listens on this socket."""
+    """Whether a process listens on this socket, or may: only a refusal says that none does."""
     with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
+        client.settimeout(1)
+        return client.connect_ex(str(path)) != errno.ECONNREFUSED
+
+
+def _identity_of(path: Path) -> FileIdentity:
+    """What tells the file of a socket from one that another process makes in its place."""
+    state = path.stat()
+    return state.st_dev, state.st_ino, state.st_ctime_ns
+
+
+def _remove(path: Path, identity: FileIdentity) -> None:
+    with suppress(FileNotFoundError):
+        if _identity_of(path) == identity:
+            path.unlink()

@@ -173,7 +173,7 @@ class Transport:
             raise errors.UpstreamNoAnswer("http_status")
         if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise errors.UpstreamUnreadable("content_coding")
-        if int(response.headers.get("content-length", 0)) > self.max_body:
+        if int(response.headers.get("content-length", "0")[:19]) > self.max_body:
             raise errors.UpstreamUnreadable("too_large")
 
     async def _read(self, response: httpx.Response, body: bytearray, most: int) -> None:
