@@ -252,3 +252,23 @@ def test_a_gateway_made_anew_at_another_address_is_found(
                 server.names["gateway"] = host
                 await_status(200)
             await_status(502, 504)
+
+
+def test_a_proxy_that_compresses_passes_events_on_as_they_happen(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    gateway, port = start_gateway(fresh_active=0.5).base_url.port, free_port()
+    text = f"""server {{
+        listen 127.0.0.1:{port};
+        gzip on; gzip_proxied any; gzip_min_length 1; gzip_types text/event-stream application/json;
+        location / {{ proxy_pass http://127.0.0.1:{gateway}; proxy_http_version 1.1; }}
+    }}"""
+    with nginx_with(tmp_path, text, port) as nginx:
+        answer = nginx.get("/sessions/1008")
+        assert answer.headers["content-encoding"] == "gzip"
+        assert answer.headers["etag"].startswith('W/"'), "compressing changes the bytes"
+        tag = {"If-None-Match": answer.headers["etag"]}
+        assert nginx.get("/sessions/1008", headers=tag).status_code == 304
+        with nginx.stream("GET", "/sessions/1005/events", timeout=60) as stream:
+            events = (line for line in stream.iter_lines() if line.startswith("event: "))
+            assert [next(events), next(events)] == ["event: session", "event: session"]

@@ -3,6 +3,7 @@
 What each single fault costs is in test_hostile. Must not know how the gateway is built inside.
 """
 
+import json
 import socket
 import struct
 import subprocess
@@ -853,3 +854,20 @@ def test_proxies_and_logins_of_the_environment_are_not_used(
         assert answer.status_code == 200
         assert b"authorization" not in farm.requests[0].lower()
     assert elsewhere.connections == 0
+
+
+@pytest.mark.parametrize("path", ["/sessions/1001/events", "/sessions/events?ids=1001"])
+def test_a_line_end_of_any_kind_in_a_text_ends_no_line_of_a_stream(
+    gateway: httpx.Client, farm: Farm, path: str
+) -> None:
+    title = "one\u2028two\u2029three\x85four"
+    farm.next(body(session(member("title", title))))
+    with gateway.stream("GET", path) as stream:
+        text = ""
+        for piece in stream.iter_text():
+            text += piece
+            if "\ndata: " in text and text.endswith("\n\n"):
+                break
+    (data,) = [line for line in text.splitlines() if line.startswith("data: ")]
+    told = json.loads(data.removeprefix("data: "))
+    assert told.get("session", told)["title"] == title

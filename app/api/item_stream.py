@@ -20,7 +20,7 @@ from app.api.prefer import KEPT_ONLY
 from app.api.problems import CODES
 from app.api.projection import Fields, prepare
 from app.api.replies import wish_of_request
-from app.api.sse import EventStreams, ServerSentEvents, no_more
+from app.api.sse import EventStreams, ServerSentEvents, no_more, one_line
 from app.core import errors
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES, CacheDirectives, FetchResult
@@ -133,7 +133,7 @@ class ItemStream(ServerSentEvents):
         item = item_of(self._live.problems, path, number, self._name, update)
         self._live.count("item")
         seen = "".join(self._seen.values()).encode()
-        return b"event: item\nid: %b\ndata: %b\n\n" % (seen, item.body)
+        return b"event: item\nid: %b\ndata: %b\n\n" % (seen, one_line(item.body))
 
     def _mark(self, number: int, update: Update) -> str:
         final = is_lasting(update)

@@ -58,6 +58,17 @@ class StreamEnd(BaseModel):
 END = b"event: end\ndata: %b\n\n" % StreamEnd(reason="final").model_dump_json().encode()
 
 
+LINE_ENDS = {"\u2028": b"\\u2028", "\u2029": b"\\u2029", "\x85": b"\\u0085"}
+"""No line ends to an event stream, but to many a program that reads one line by line."""
+
+
+def one_line(json: bytes) -> bytes:
+    """The same JSON without a line end of any kind: one ``data`` line for everybody."""
+    for end, escaped in LINE_ENDS.items():
+        json = json.replace(end.encode(), escaped)
+    return json
+
+
 class EventStreams:
     """What every stream needs. ``count`` hears the name of each event that is sent.
 
@@ -223,7 +234,7 @@ class EventStream(ServerSentEvents):
             return self.problem(update.error, scope)
         assert update.entry is not None  # noqa: S101 - no error, so there is an entry
         self._live.count(self._name)
-        words = (self._name.encode(), update.entry.digest.encode(), update.entry.body)
+        words = self._name.encode(), update.entry.digest.encode(), one_line(update.entry.body)
         return b'event: %b\nid: "%b"\ndata: %b\n\n' % words
 
 
