@@ -245,7 +245,8 @@ def test_sessions_are_answered_as_before_whoever_is_logged_in(ada: Visitor, farm
 
 @pytest.mark.parametrize(
     "address",
-    ["/", "/a", "/a?b=c#d", "/login", "/%2F/evil.example", "/a//b", "/@evil.example", SITE,
+    ["/", "/a", "/a?b=c#d", "/logins", "/a/login", "/%2F/evil.example", "/a//b",
+     "/@evil.example", SITE,
      f"{SITE}/", f"{SITE}/a?b#c", f"{SITE}?a", f"{SITE}#a", f"{SITE}/@evil", "/" + "a" * 511],
 )  # fmt: skip
 def test_pages_of_the_gateway_and_of_listed_origins_may_be_returned_to(address: str) -> None:
@@ -258,6 +259,8 @@ EVIL = [
     "https://evil.example", f"{SITE}.evil.example", f"{SITE}@evil.example", f"{SITE}:444/",
     f"{SITE}:x@evil.example", f"{SITE}\\@evil.example", "http://site.example/",
     "https:site.example", "https://www.site.example/", "https:/site.example", "HTTPS://SITE.EXAMPLE/",
+    "/login", "/login/", "/login?return_to=/login", "/login#a", "/login/callback", "/./login",
+    "/a/../login", "/%6Cogin", "/%2e/login%2fcallback", "//[",
     "data:text/html,x", "javascript:alert(1)", "https://user@site.example/", "//site.example",
     f"\t{SITE}/", "*", "/" + "a" * MAX_ADDRESS,
 ]  # fmt: skip

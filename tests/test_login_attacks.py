@@ -3,15 +3,17 @@
 import random
 import time
 from collections.abc import Iterator
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import pytest
 
 from app.login.sealed_cookies import CookieSeal
-from app.login.visitor_cookies import VisitorCookies
+from app.login.visitor_cookies import MOST_READ, VisitorCookies
 from app.sandbox.server import create_farm, farm_server
 from tests.conftest import Farm
+from tests.hostile_farm import http as raw_http
+from tests.hostile_farm import raw_farm
 from tests.running import running
 from tests.visitors import Visitor, login_gateway, query_of
 
@@ -203,6 +205,27 @@ def test_many_cookies_cost_little_and_are_nobodys_login(ada: Visitor, bomb: str)
         assert answer.status_code in (401, 303, 431)
         if "callback" in path and answer.status_code == 303:
             assert "login=failed" in answer.headers["location"]
+
+
+def test_of_many_foreign_cookies_few_are_forgotten_at_once(ada: Visitor) -> None:
+    many = "; ".join(f"rfgw_login_{number}=x" for number in range(600))
+    answer = ada.http.get("/login", headers={"cookie": many})
+    assert answer.status_code == 303
+    assert len(answer.headers.get_list("set-cookie")) == MOST_READ + 1
+
+
+def test_a_token_that_no_cookie_holds_fails_the_login() -> None:
+    token = "oauth_token={}&oauth_token_secret=s&oauth_callback_confirmed=true"
+    with (
+        raw_farm(raw_http(token.format("a"))) as farm,
+        login_gateway(farm.url) as url,
+        Visitor(url) as visitor,
+    ):
+        visitor.begin("/a")
+        farm.script = [raw_http(token.format(quote(255 * "\N{MUSICAL SYMBOL G CLEF}")))]
+        ended = visitor.come_back("/login/callback?oauth_token=a&oauth_verifier=v")
+        assert ended == "/a?login=failed&login_code=upstream_unreadable"
+        assert not visitor.http.cookies
 
 
 # Clocks that jump

@@ -7,7 +7,7 @@ import hmac
 import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from app.api.error_codes import Code
 from app.api.problems import CODES
@@ -56,13 +56,14 @@ class Logins:
         self.cookies = cookies
         self._authorize = f"{farm_url}/oauth.authorize"
         self._callback = callback
+        self._path = urlsplit(callback).path.removesuffix("/callback")
         self._origins = origins
         self._core_1_0 = core_1_0
         self._count = count
 
     def may_return_to(self, address: str) -> bool:
         """Whether a login may lead back to this address."""
-        return is_return_address(address, self._origins)
+        return is_return_address(address, self._origins, self._path)
 
     async def begin(self, cookies: str, return_to: str) -> Sent:
         """The first step: to the farm's page, or back if the farm does not want to."""
@@ -112,13 +113,16 @@ class Logins:
             answer = await self._performer.perform(
                 AccessToken(token=begun.token, verifier=verifier)
             )
+            assert isinstance(answer, TokenAnswer)  # noqa: S101 - the step's own kind
+            user = self.cookies.log_in(answer.token)
         except errors.LoginDenied:
             return self._denied(begun)
         except errors.GatewayError as error:
             return self._failed(begun.return_to, CODES[type(error)], [over])
-        assert isinstance(answer, TokenAnswer)  # noqa: S101 - the step's own kind
+        except ValueError:  # more than a cookie holds
+            return self._failed(begun.return_to, Code.UPSTREAM_UNREADABLE, [over])
         self._tell("done")
-        return Sent(begun.return_to, [over, self.cookies.log_in(answer.token)])
+        return Sent(begun.return_to, [over, user])
 
     async def end(self, token: Token) -> None:
         """The farm forgets the token, if it can be reached."""

@@ -15,7 +15,7 @@ BEGUN_LIFETIME = 600
 MOST_BEGUN = 4
 """Logins that one browser may have begun; one more forgets the oldest."""
 MOST_READ = 16
-"""Cookies of ours that are opened in one request, whatever their number is."""
+"""Cookies of ours that are opened, or forgotten, in one request, whatever their number is."""
 
 
 class Begun(NamedTuple):
@@ -49,7 +49,7 @@ class VisitorCookies:
         name = self._begun_prefix + sha256(token.key.encode()).hexdigest()[:16]
         value = self._seal.seal(name, (token.key, token.secret, return_to), self._now())
         kept = {begun.name for begun in self.begun(cookies)[: MOST_BEGUN - 1]}
-        there = {name for name, _ in _pairs(cookies) if name.startswith(self._begun_prefix)}
+        there = {name for name, _ in _named(cookies, self._begun_prefix)}
         cleared = [self._clear(other) for other in sorted(there - kept - {name})]
         return [*cleared, self._set(name, value, BEGUN_LIFETIME)]
 
@@ -84,8 +84,7 @@ class VisitorCookies:
     def _opened(
         self, cookies: str, prefix: str, lifetime: int
     ) -> Iterator[tuple[str, Sequence[str], float]]:
-        named = [pair for pair in _pairs(cookies) if pair[0].startswith(prefix)]
-        for name, value in named[:MOST_READ]:
+        for name, value in _named(cookies, prefix):
             opened = self._seal.open(name, value, self._now(), lifetime)
             if opened is not None:
                 yield name, opened.texts, opened.issued
@@ -97,7 +96,7 @@ class VisitorCookies:
         return self._set(name, "", 0)
 
 
-def _pairs(cookies: str) -> list[tuple[str, str]]:
-    """The names and values of a Cookie field."""
+def _named(cookies: str, prefix: str) -> list[tuple[str, str]]:
+    """The names and values of a Cookie field whose names begin so: the first MOST_READ of them."""
     parts = (part.strip(" ").partition("=") for part in cookies.split(";"))
-    return [(name, value) for name, _, value in parts]
+    return [(name, value) for name, _, value in parts if name.startswith(prefix)][:MOST_READ]
