@@ -158,8 +158,8 @@ def build_services(
         cache_bytes=lambda: store.nbytes,
         cache_failures=lambda: len(gateway.failures),
         flights=lambda: len(gateway.single_flight),
-        calls=lambda: farm.bulkhead.held,
-        queued=lambda: farm.bulkhead.waiting,
+        calls=lambda: farm.bulkhead.held + farm.login_bulkhead.held,
+        queued=lambda: farm.bulkhead.waiting + farm.login_bulkhead.waiting,
         streams=lambda: responders.open_streams,
     )
     performer = Performer(farm, instrumentation)

@@ -21,7 +21,7 @@ from app.telemetry import logs
 from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
 from app.telemetry.status import StatusHistory
-from app.upstream.bulkhead import Bulkhead
+from app.upstream.bulkhead import LOGIN_CALLS, Bulkhead
 from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 QUEUE_WAIT = 0.25
 """Seconds that a call waits for its turn at most: beyond, telling the client is kinder."""
 
-SPARE_CONNECTIONS = 8
+SPARE_CONNECTIONS = LOGIN_CALLS + 8
 """The pool is larger than the bulkhead by these, so that nobody ever waits inside the client."""
 
 OWN_FILES = 32
@@ -64,6 +64,7 @@ def farm_of(
     settings: Settings, instrumentation: Instrumentation, recorder: Recorder | None = None
 ) -> UpstreamClient:
     """The farm of these settings: a signer, a guard and a connection pool of its own."""
+    wait = min(QUEUE_WAIT, settings.upstream_deadline)
     return UpstreamClient(
         transport=_transport(settings),
         base=settings.upstream_url,
@@ -71,8 +72,9 @@ def farm_of(
         bulkhead=Bulkhead(
             calls=settings.upstream_concurrency,
             queue=settings.upstream_queue,
-            wait=min(QUEUE_WAIT, settings.upstream_deadline),
+            wait=wait,
         ),
+        login_bulkhead=Bulkhead(calls=LOGIN_CALLS, queue=LOGIN_CALLS, wait=wait),
         guard=Guard(Breaker(instrumentation.breaker)),
         deadline=settings.upstream_deadline,
         now=time.time,

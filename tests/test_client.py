@@ -82,6 +82,7 @@ async def calling(
         base=farm.url,
         signer=Signer(DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET),
         bulkhead=Bulkhead(calls=calls, queue=0, wait=0),
+        login_bulkhead=Bulkhead(calls=1, queue=0, wait=0),
         guard=Guard(Breaker(uniform=min), RetryPolicy(uniform)),
         deadline=5,
         now=time.time,

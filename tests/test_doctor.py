@@ -208,7 +208,7 @@ def test_open_files_are_counted_against_calls_and_clients() -> None:
     assert about(32).check == "files"
     assert about(32, -1).status == "ok"
     assert about(32, 1024).status == "ok"
-    assert about(32, 40 + 32 + FEW_CLIENTS - 1).status == "warn"
+    assert about(32, 44 + 32 + FEW_CLIENTS - 1).status == "warn"
     assert about(1000, 1024).status == "FAIL"
     assert "of which 500 for" in about(32, 1024, 500).says
     assert about(32, 1024, 500).status == "ok"

@@ -1,8 +1,12 @@
 """Logins under attack: farms that answer with garbage, cookies by the thousand, wrong clocks."""
 
 import random
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
@@ -11,10 +15,13 @@ import pytest
 from app.login.sealed_cookies import CookieSeal
 from app.login.visitor_cookies import MOST_READ, VisitorCookies
 from app.sandbox.server import create_farm, farm_server
+from app.upstream.bulkhead import LOGIN_CALLS
 from tests.conftest import Farm
+from tests.hostile_farm import GOOD, raw_farm
 from tests.hostile_farm import http as raw_http
-from tests.hostile_farm import raw_farm
+from tests.programs import WITHIN
 from tests.running import running
+from tests.test_upstream import wait_for
 from tests.visitors import Visitor, login_gateway, query_of
 
 MUTATED = 100_000
@@ -100,6 +107,33 @@ def test_nobody_without_a_key_keeps_the_farm_from_others(
             assert query_of(ended)["login"] == "failed"
         farm.next()
         assert attacker.http.get("/sessions/1001").status_code == 200
+
+
+def test_logins_take_no_place_of_a_session() -> None:
+    answered = threading.Event()
+
+    def answer_late(connection: socket.socket) -> None:
+        answered.wait(WITHIN)
+        token = "oauth_token=a&oauth_token_secret=s&oauth_callback_confirmed=true"
+        connection.sendall(raw_http(token))
+
+    one_place = {"upstream_concurrency": 1, "upstream_queue": 0, "upstream_deadline": WITHIN}
+    with (
+        raw_farm(answer_late) as farm,
+        login_gateway(farm.url, **one_place) as url,
+        Visitor(url) as visitor,
+        ThreadPoolExecutor(LOGIN_CALLS) as pool,
+        ExitStack() as stack,
+    ):
+        stack.callback(answered.set)
+        farm.scripts[1001] = [GOOD]
+        begun = [pool.submit(visitor.http.get, "/login") for _ in range(LOGIN_CALLS)]
+        wait_for(lambda: len(farm.requests) == LOGIN_CALLS)
+        assert visitor.http.get("/sessions/1001").status_code == 200
+        assert visitor.begin() == "/?login=failed&login_code=overloaded"
+        answered.set()
+        for one in begun:
+            assert one.result().headers["location"].startswith(farm.url)
 
 
 # Farms that answer with garbage

@@ -10,6 +10,9 @@ from contextlib import asynccontextmanager
 from app.core.errors import Overloaded
 from app.telemetry.request_context import step
 
+LOGIN_CALLS = 4
+"""Places for steps of logins, and as many wait: who needs no key takes none from sessions."""
+
 
 class Bulkhead:
     """At most ``calls`` under way at once, ``queue`` more waiting, each for ``wait`` seconds.

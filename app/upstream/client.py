@@ -58,12 +58,16 @@ class Question(NamedTuple):
 
 @dataclass(slots=True)
 class UpstreamClient:
-    """The farm at ``base``. ``now`` gives Unix seconds, ``clock`` monotonic ones."""
+    """The farm at ``base``. ``now`` gives Unix seconds, ``clock`` monotonic ones.
+
+    Steps of logins are under way beside all other calls, in the ``login_bulkhead``.
+    """
 
     transport: Transport
     base: str
     signer: Signer
     bulkhead: Bulkhead
+    login_bulkhead: Bulkhead
     guard: Guard
     deadline: float
     now: Callable[[], float]
@@ -84,10 +88,11 @@ class UpstreamClient:
         the ``background``, for which nobody waits, is not tried again.
         """
         question = Question(call, self.clock() + self.deadline)
+        bulkhead = self.login_bulkhead if isinstance(call, OAuthStep) else self.bulkhead
         try:
             if refusal := self.guard.refusal(self.clock()):
                 raise refusal  # at once: who must not ask need not wait for a place
-            async with self.bulkhead.place():
+            async with bulkhead.place():
                 with self._judged(question):
                     return await read(await self._tried(question, background))
         except errors.GatewayError as error:
