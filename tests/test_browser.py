@@ -755,3 +755,18 @@ def test_the_farms_page_leads_back_to_the_site(
     page.get_by_role("button", name=decision).click()
     page.wait_for_url(re.compile(re.escape(foreign_url) + r"\?.*" + told), timeout=PATIENCE)
     expect(page).to_have_title("Elsewhere")
+
+
+def test_what_libraries_add_to_a_request_keeps_no_page_from_its_answer(
+    open_page: OpenPage, foreign_url: str, gateway_url: str
+) -> None:
+    fields = {
+        "Content-Type": "application/json", "Pragma": "no-cache", "baggage": "a=1",
+        "X-Requested-With": "XMLHttpRequest", "sentry-trace": "0-0-0", "tracestate": "a=1",
+        "If-Modified-Since": "Mon, 26 Jul 1997 05:00:00 GMT", "X-Request-ID": "of-a-page",
+    }  # fmt: skip
+    page = open_page(foreign_url).page
+    answer = ask(page, f"{gateway_url}/sessions/1008", headers=fields)
+    assert answer["status"] == 200, answer
+    assert answer["headers"]["x-request-id"] == "of-a-page"
+    assert ask(page, f"{gateway_url}/sessions/1008", headers={"X-Unheard-Of": "1"}).get("error")
