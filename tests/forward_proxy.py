@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
+from tests.running import in_thread
+
 END = b"\r\n\r\n"
 
 
@@ -93,13 +95,6 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 @contextmanager
 def forward_proxy(authorization: str = "") -> Iterator[ForwardProxy]:
     """A proxy that serves until the end of the block."""
-    proxy, started = ForwardProxy(authorization), threading.Event()
-    thread = threading.Thread(target=proxy.run, args=(started,), daemon=True)
-    thread.start()
-    assert started.wait(20)
-    try:
+    proxy = ForwardProxy(authorization)
+    with in_thread(proxy):
         yield proxy
-    finally:
-        proxy.stop()
-        thread.join(20)
-        assert not thread.is_alive()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.running import in_thread
+
 
 class Proxy:
     """Passes bytes between a port of its own and a server's socket, in a thread of its own.
@@ -90,13 +92,6 @@ class Proxy:
 @contextmanager
 def proxy(socket: Path, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
     """A proxy before the server at ``socket``, ended with the test."""
-    running, started = Proxy(socket, tls), threading.Event()
-    thread = threading.Thread(target=running.run, args=(started,), daemon=True)
-    thread.start()
-    assert started.wait(20)
-    try:
+    running = Proxy(socket, tls)
+    with in_thread(running):
         yield running
-    finally:
-        running.stop()
-        thread.join(20)
-        assert not thread.is_alive(), "the proxy did not stop"

@@ -4,7 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import uvicorn
@@ -29,6 +29,31 @@ def running(server: uvicorn.Server, listener: socket.socket | None = None) -> It
         thread.join(20)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
+
+
+class Runnable(Protocol):
+    """A server with an event loop of its own."""
+
+    def run(self, started: threading.Event) -> None:
+        """Serve until ``stop``, and set ``started`` once it does."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+@contextmanager
+def in_thread(server: Runnable) -> Iterator[None]:
+    """``server`` serves, in a thread of its own, until the end of the block."""
+    started = threading.Event()
+    thread = threading.Thread(target=server.run, args=(started,), daemon=True)
+    thread.start()
+    assert started.wait(20)
+    try:
+        yield
+    finally:
+        server.stop()
+        thread.join(20)
+        assert not thread.is_alive(), "it did not stop"
 
 
 def client_of(url: httpx.URL | str) -> httpx.Client:
