@@ -16,6 +16,7 @@ from app.cache.snapshot import Snapshot
 from app.config.settings import Settings
 from app.core.cache_entry import StaleWindows
 from app.core.call import Call
+from app.core.clock import age_clock
 from app.core.fetch_result import FetchResult
 from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
@@ -51,7 +52,6 @@ from app.wiring import (
 
 if TYPE_CHECKING:
     from app.cluster.coordinator import RedisCoordinator
-
 
 KEEP_MY_SESSIONS = 5.0
 """Seconds that a visitor's list of sessions is kept."""
@@ -176,7 +176,7 @@ def build_services(
         subscriptions,
         responders,
         status_of(settings, metrics),
-        visits_of(settings, farm, metrics, instrumentation, problems),
+        visits_of(settings, farm, performer, metrics, instrumentation, problems),
         Accounts(performer, RateLimit(*settings.accounts_rate), time.monotonic)
         if settings.accounts
         else None,
@@ -201,6 +201,7 @@ async def answer_once(
 def visits_of(
     settings: Settings,
     farm: UpstreamClient,
+    performer: Performer,
     metrics: Metrics,
     instrumentation: Instrumentation,
     problems: Problems,
@@ -208,7 +209,6 @@ def visits_of(
     """What routes for visitors need, if visitors can log in."""
     if not settings.login:
         return None
-    performer = Performer(farm, instrumentation)
     own = origin_of(settings.public_url)
     cookies = VisitorCookies(
         CookieSeal(settings.cookie_keys),
@@ -245,6 +245,6 @@ def _gateway_of_visitors(
             if_slow=0,
             jitter=0,
         ),
-        clock=time.monotonic,
+        clock=age_clock,
         instrumentation=instrumentation,
     )

@@ -15,6 +15,7 @@ import pytest
 
 from app.api import prefer
 from app.core.clock import age_clock
+from app.login.sealed_cookies import new_cookie_key
 from app.server import listeners
 from app.server.lingering_close import RESET_ON_CLOSE
 from app.services import build_services
@@ -204,9 +205,14 @@ def test_ages_are_told_by_the_clock_that_goes_on_while_the_machine_sleeps() -> N
 
 def test_everything_that_keeps_answers_has_that_clock(tmp_path: Path) -> None:
     """One clock for all: an age is a difference, whoever takes it."""
-    services = build_services(
-        settings_for("http://127.0.0.1:1", snapshot_file=tmp_path / "snapshot")
+    login = {"login": True, "cookie_key": new_cookie_key(), "cors_origins": "https://site.example"}
+    url = "http://127.0.0.1:8000"
+    settings = settings_for(
+        "http://127.0.0.1:1", snapshot_file=tmp_path / "snapshot", public_url=url, **login
     )
+    services = build_services(settings)
     assert services.gateway.clock is age_clock
+    assert services.visits is not None
+    assert services.visits.replies.gateway.clock is age_clock
     assert services.snapshot is not None
     assert services.snapshot._clock is age_clock
