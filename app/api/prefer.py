@@ -1,6 +1,6 @@
 """``Prefer: wait=20`` (RFC 7240): an answer that has not changed may wait until it does.
 
-Knows the preference's grammar and the hub. Must not know what an answer looks like.
+Knows the preference's grammar and subscriptions. Must not know what an answer looks like.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A visitor's login, from its beginning to its end: the dance of RFC 5849 section 2.
+"""A visitor's login, from its beginning to its end: the three steps of RFC 5849 section 2.
 
 Knows the steps, the cookies and where to lead back to. Must not know requests and responses.
 """
@@ -24,7 +24,7 @@ REFUSED_WORDS = frozenset({"user_refused", "permission_denied", "access_denied"}
 """What a farm sends a visitor back with who said no, as ``oauth_problem`` or as ``error``."""
 
 CountLogin = Callable[[str], None]
-"""Told what became of a login: ``begun``, ``done``, ``denied``, ``failed`` or ``ended``."""
+"""Called with what became of a login: ``begun``, ``done``, ``denied``, ``failed`` or ``ended``."""
 
 
 class Sent(NamedTuple):
