@@ -74,7 +74,10 @@ clients/check/.venv/.done: clients/check/requirements.lock
 clients/typescript/node_modules/.package-lock.json: clients/typescript/package-lock.json
 	cd clients/typescript && npm ci --ignore-scripts --loglevel=error
 
-clients: $(VENV)/.dev clients/check/.venv/.done clients/typescript/node_modules/.package-lock.json ## Make clients of the documents, and try them on a live gateway (needs Node.js >= 20.19 with npm)
+clients/check/node_modules/.package-lock.json: clients/check/package-lock.json
+	cd clients/check && npm ci --ignore-scripts --loglevel=error
+
+clients: $(VENV)/.dev clients/check/.venv/.done clients/check/node_modules/.package-lock.json clients/typescript/node_modules/.package-lock.json ## Make clients of the documents, and try them on a live gateway (needs Go, a JDK with the Jakarta annotations, Mono, and Node.js >= 20.19 with npm)
 	$(BIN)/python -m pytest clients/check
 
 $(DASHBOARD)/node_modules/.package-lock.json: $(DASHBOARD)/package-lock.json
@@ -142,6 +145,6 @@ image: ## Build the container image (needs docker)
 	docker build --tag renderfarm-gateway .
 
 clean: ## Remove the environment and everything generated
-	rm -rf openapi/node_modules $(DASHBOARD)/node_modules $(DASHBOARD)/dist fuzz/.venv fuzz/found clients/check/.venv clients/typescript/node_modules clients/typescript/dist clients/typescript/build clients/typescript/LICENSE
+	rm -rf openapi/node_modules $(DASHBOARD)/node_modules $(DASHBOARD)/dist fuzz/.venv fuzz/found clients/check/.venv clients/check/node_modules clients/typescript/node_modules clients/typescript/dist clients/typescript/build clients/typescript/LICENSE
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { Configuration, ProblemFromJSON, ResponseError, SessionsApi } from "./made/index.js";
+import { Configuration, ProblemFromJSON, ResponseError, SessionPartFromJSON, SessionsApi } from "./made/index.js";
 
 const [, , basePath] = process.argv;
 assert.ok(basePath, "give the address of a gateway over the sandbox farm");
@@ -13,6 +13,19 @@ const session = await found.value();
 assert.equal(session.title satisfies string | null, "Sandbox session 42");
 assert.equal(session.progress.phase, "completed");
 assert.match(found.raw.headers.get("cache-status") ?? "", /^rfgw; /);
+
+const tag = found.raw.headers.get("etag") ?? "";
+const unchanged = await sessions.getSessionRaw({ id: 42, ifNoneMatch: tag }).catch((error) => error);
+assert.ok(unchanged instanceof ResponseError, String(unchanged));
+assert.equal(unchanged.response.status, 304);
+
+const { items } = await sessions.getSessions({ ids: [42, 300001] });
+assert.equal(items[0]?.session?.id, 42);
+assert.equal(items[1]?.problem?.code, "session_not_found");
+
+const cut = await sessions.getSessionRaw({ id: 42, fields: ["title"] });
+const part = SessionPartFromJSON(await cut.raw.json());
+assert.deepEqual([part.title satisfies string | null | undefined, part.state], [session.title, undefined]);
 
 try {
   await sessions.getSession({ id: 300001 });

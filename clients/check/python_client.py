@@ -4,8 +4,17 @@ import sys
 from typing import assert_type
 
 from renderfarm_gateway_client import AuthenticatedClient
-from renderfarm_gateway_client.api.sessions import get_session
-from renderfarm_gateway_client.models import Code, Phase, Problem, Session
+from renderfarm_gateway_client.api.sessions import get_session, get_sessions
+from renderfarm_gateway_client.models import (
+    Code,
+    Phase,
+    Problem,
+    Session,
+    SessionField,
+    SessionList,
+    SessionPart,
+)
+from renderfarm_gateway_client.types import Unset
 
 REFUSED = {
     300001: (404, Code.SESSION_NOT_FOUND),
@@ -30,6 +39,23 @@ def main(url: str) -> None:
     tag = {"If-None-Match": found.headers["etag"]}
     unchanged = get_session.sync_detailed(42, client=client.with_headers(tag))
     assert (unchanged.status_code, unchanged.parsed) == (304, None)
+
+    listed = get_sessions.sync(client=client, ids=[42, 300001])
+    assert isinstance(listed, SessionList), listed
+    first, second = listed.items
+    assert isinstance(first.session, Session), first
+    assert isinstance(second.problem, Problem), second
+    assert second.problem.code == Code.SESSION_NOT_FOUND
+
+    query = {"fields": SessionField.TITLE.value}
+    part = client.get_httpx_client().get("/sessions/42", params=query).json()
+    assert_type(SessionPart.from_dict(part).title, str | Unset | None)
+    assert SessionPart.from_dict(part).title == session.title
+    try:
+        get_session.sync(42, client=client, fields=[SessionField.TITLE])
+        raise AssertionError("a part is no session")
+    except KeyError:
+        pass
 
     for number, (status, code) in REFUSED.items():
         refused = get_session.sync_detailed(number, client=client)

@@ -20,10 +20,19 @@ from tests.programs import DEMO, RFGW, ROOT, WITHIN, free_port, started
 
 HERE = Path(__file__).parent
 PACKAGE = ROOT / "clients" / "typescript"
+GUIDE = ROOT / "docs" / "frontend.md"
 DOCUMENT = ROOT / "openapi" / "openapi.json"
 DOCUMENT_3_0 = ROOT / "openapi" / "openapi-3.0.json"
 BINARIES = [Path(sys.executable).parent, HERE / ".venv/bin", PACKAGE / "node_modules/.bin"]
 PYTHON = HERE / ".venv/bin/python"
+# What javac has no jar for: the generator's own has Jackson in it, Debian's the annotations.
+JARS = [
+    *HERE.glob(".venv/lib/*/site-packages/openapi_generator_cli/openapi-generator.jar"),
+    Path("/usr/share/java/jakarta-annotation-api.jar"),
+]
+GO = {"GOCACHE": HERE / ".venv/go", "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
+NSWAG = HERE / "node_modules/nswag/bin/binaries/Win"
+MONO = "System.Net.Http", "System.ComponentModel.DataAnnotations", "System.Runtime.Serialization"
 STRICT = ("--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2022,dom")
 
 
@@ -144,3 +153,65 @@ def test_openapi_generators_typescript_client_works(gateway: str, tmp_path: Path
     shutil.copy(HERE / "generator_fetch.ts", tmp_path)
     tool(tmp_path, "tsc", *STRICT, "--types", "node", "--outDir", "built", "generator_fetch.ts")
     assert "told apart" in tool(tmp_path, "node", "built/generator_fetch.js", gateway)
+
+
+def test_the_guide_tells_the_versions_that_are_tried_here() -> None:
+    locks = (HERE / "package-lock.json", PACKAGE / "package-lock.json")
+    packages = [json.loads(lock.read_text())["packages"] for lock in locks]
+    versions = {
+        name.removeprefix("node_modules/"): found.get("version")
+        for lock in packages
+        for name, found in lock.items()
+    }
+    wanted = (HERE / "requirements.in").read_text()
+    versions |= dict(re.findall(r"^([\w-]+?)(?:-cli)?(?:\[\w+\])?==(\S+)", wanted, re.MULTILINE))
+    told = re.findall(r"^\| (\S+) (\d\S+?),?[ |].*", GUIDE.read_text(), re.MULTILINE)
+    assert len(told) == 8
+    assert told == [(name, versions[name]) for name, _ in told]
+
+
+def test_hey_apis_client_works_and_validates_a_part_as_the_guide_says(
+    gateway: str, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    shutil.copy(HERE / "hey_api.tsconfig.json", tmp_path / "tsconfig.json")
+    generator = HERE / "node_modules/.bin/openapi-ts"
+    tool(tmp_path, generator, "-f", HERE / "hey_api.config.mjs", DOCUMENT=DOCUMENT)
+    [part] = re.findall(r"```ts\n(import \{ zSession .*?)```", GUIDE.read_text(), re.DOTALL)
+    (tmp_path / "part.ts").write_text(part)
+    shutil.copy(HERE / "hey_api.ts", tmp_path)
+    tool(tmp_path, "tsc")
+    assert "told apart" in tool(tmp_path, "node", "built/hey_api.js", gateway)
+
+
+def test_openapi_generators_go_client_works(gateway: str, tmp_path: Path) -> None:
+    module = ("--git-host", "example.com", "--git-user-id", "renderfarm", "--git-repo-id", "client")
+    generate("go", tmp_path / "made", *module, "-p", "enumClassPrefix=true")
+    (tmp_path / "made/check").mkdir()
+    shutil.copy(HERE / "generator_go.go", tmp_path / "made/check")
+    tool(tmp_path / "made", "go", "vet", ".", "./check", **GO)
+    assert "told apart" in tool(tmp_path / "made", "go", "run", "./check", gateway, **GO)
+
+
+def test_openapi_generators_java_client_works(gateway: str, tmp_path: Path) -> None:
+    options = "library=native,useJakartaEe=true,openApiNullable=false"
+    generate("java", tmp_path / "made", "-p", options)
+    jars = os.pathsep.join(map(str, [*JARS, "built"]))
+    sources = [HERE / "GeneratorJava.java", *(tmp_path / "made/src/main").rglob("*.java")]
+    tool(tmp_path, "javac", "-proc:none", "-cp", jars, "-d", "built", *sources)
+    assert "told apart" in tool(tmp_path, "java", "-cp", jars, "GeneratorJava", gateway)
+
+
+def test_nswags_csharp_client_works(gateway: str, tmp_path: Path) -> None:
+    options = (
+        "/namespace:Renderfarm",
+        "/className:GatewayClient",
+        "/excludedParameterNames:fields",
+    )
+    command = ("mono", NSWAG / "NSwag.exe", "openapi2csclient", f"/input:{DOCUMENT_3_0}")
+    tool(tmp_path, *command, "/output:Made.cs", "/generateOptionalParameters:true", *options)
+    libraries = [shutil.copy(NSWAG / "Newtonsoft.Json.dll", tmp_path), *(f"{n}.dll" for n in MONO)]
+    references = [f"-r:{name}" for name in libraries]
+    tool(tmp_path, "mcs", "-out:check.exe", *references, "Made.cs", HERE / "NSwag.cs")
+    assert "told apart" in tool(tmp_path, "mono", "check.exe", gateway)

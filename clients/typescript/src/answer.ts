@@ -1,6 +1,6 @@
 /** What a request takes and gives. Types alone; imports nothing of ours but the document's. */
 
-import type { Problem } from "./schema.js";
+import type { Problem, Session, SessionItem } from "./schema.js";
 
 /** `data`, or `error`: never both. `response` has the status and the header fields. */
 export type Answer<T> =
@@ -11,6 +11,16 @@ export type Answer<T> =
 export interface AskOptions {
   headers?: Record<string, string> | undefined;
   signal?: AbortSignal | undefined;
+}
+
+/** Which members of a session to send; all others are left out. */
+export interface AskSome<K extends keyof Session> extends AskOptions {
+  fields: readonly K[];
+}
+
+/** A list of sessions of which only some members were asked for. */
+export interface PartList<K extends keyof Session> {
+  items: (Omit<SessionItem, "session"> & { session: Pick<Session, K> | null })[];
 }
 
 /** Makes one request. */

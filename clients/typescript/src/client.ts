@@ -3,7 +3,7 @@
 import createFetch, { type Client, type ClientOptions } from "openapi-fetch";
 
 import { withOwnSignal } from "./abort.js";
-import type { Answer, AskOptions, Open } from "./answer.js";
+import type { Answer, AskOptions, AskSome, Open, PartList } from "./answer.js";
 import { hasEnded, hasSettled, poll, type PollOptions } from "./poll.js";
 import type { Code, MySessions, paths, ProblemPage, Session, SessionList } from "./schema.js";
 import { watchSession, type Watched } from "./session.js";
@@ -11,13 +11,18 @@ import { watchSessions, type Of, type SessionsWatch } from "./sessions.js";
 import type { WatchOptions } from "./watch.js";
 
 export interface Gateway {
-  /** One session. Rejects only if there is no answer at all: no network, or `signal` aborted. */
-  getSession(id: number, options?: AskOptions): Promise<Answer<Session>>;
-  /** Only these members of it. */
+  /** Only these members of a session. First: whatever has `fields` is of this kind. */
   getSession<K extends keyof Session>(
     id: number,
-    options: AskOptions & { fields: readonly K[] },
+    options: AskSome<K>,
   ): Promise<Answer<Pick<Session, K>>>;
+  /** One session. Rejects only if there is no answer at all: no network, or `signal` aborted. */
+  getSession(id: number, options?: AskOptions): Promise<Answer<Session>>;
+  /** Only these members of each session. */
+  getSessions<K extends keyof Session>(
+    ids: readonly number[],
+    options: AskSome<K>,
+  ): Promise<Answer<PartList<K>>>;
   /** 1 to 50 sessions, each with its own outcome: one that cannot be had does not fail the others. */
   getSessions(ids: readonly number[], options?: AskOptions): Promise<Answer<SessionList>>;
   /** What a problem's code means, when it happens and what to do: for help texts. */
@@ -69,6 +74,13 @@ export interface Gateway {
 /** The catalogue of problems has HTML too: this leaves what `Answer` tells. */
 const TYPES = "application/json, application/problem+json";
 
+type Some = AskOptions & Partial<AskSome<keyof Session>>;
+
+/** The part of a query that leaves members out: nothing where none are named. */
+function some({ fields = [] }: Some): { fields?: (keyof Session)[] } {
+  return fields.length ? { fields: [...fields] } : {};
+}
+
 /** The gateway at `baseUrl`. `options` are those of openapi-fetch: headers, fetch, middleware. */
 export function createClient(
   baseUrl: string,
@@ -79,18 +91,18 @@ export function createClient(
     ...options,
     baseUrl,
   });
-  const getSession: Gateway["getSession"] = (
-    id: number,
-    { headers = {}, signal, fields = [] }: AskOptions & { fields?: readonly (keyof Session)[] } = {},
-  ) =>
-    withOwnSignal(signal, (own) => {
-      const query = fields.length ? { fields: [...fields] } : {};
-      return http.GET("/sessions/{id}", { params: { path: { id }, query }, headers, signal: own });
+  const getSession: Gateway["getSession"] = (id: number, options: Some = {}) =>
+    withOwnSignal(options.signal, (signal) => {
+      const { headers = {} } = options;
+      const params = { path: { id }, query: some(options) };
+      return http.GET("/sessions/{id}", { params, headers, signal });
     });
-  const getSessions: Gateway["getSessions"] = (ids, { headers = {}, signal } = {}) =>
-    withOwnSignal(signal, (own) =>
-      http.GET("/sessions", { params: { query: { ids: [...ids] } }, headers, signal: own }),
-    );
+  const getSessions: Gateway["getSessions"] = (ids: readonly number[], options: Some = {}) =>
+    withOwnSignal(options.signal, (signal) => {
+      const { headers = {} } = options;
+      const params = { query: { ids: [...ids], ...some(options) } };
+      return http.GET("/sessions", { params, headers, signal });
+    });
   const streaming = () => ({ ...uncached(options.Request), parseAs: "stream" as const });
   const openEvents =
     (id: number): Open =>

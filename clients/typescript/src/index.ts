@@ -1,6 +1,6 @@
 /** A typed client of the Renderfarm gateway: what a page may import. Must hold no code. */
 
-export { type Answer, type AskOptions } from "./answer.js";
+export { type Answer, type AskOptions, type AskSome, type PartList } from "./answer.js";
 export { createClient, type Gateway } from "./client.js";
 export { PollError } from "./failure.js";
 export { hasEnded, type PollOptions } from "./poll.js";

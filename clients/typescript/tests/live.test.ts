@@ -84,6 +84,15 @@ async function attempts(): Promise<number> {
   return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
+test("what was not asked for is not sent, of one and of several", async () => {
+  const part = { id: 42, title: "Sandbox session 42" };
+  const { data } = await gateway.getSession(42, { fields: ["title", "id"] });
+  assert.deepEqual(data, part);
+  const list = await gateway.getSessions([42, 300003], { fields: ["title", "id"] });
+  assert.deepEqual(list.data?.items.map(({ session }) => session), [part, null]);
+  assert.ok(isProblem(list.data?.items[1]?.problem, "session_not_found"));
+});
+
 test("several sessions come at once, each with its own outcome", async () => {
   const { data } = await gateway.getSessions([42, 300003, 1008]);
   assert.deepEqual(data?.items.map(({ id, status }) => [id, status]), [[42, 200], [300003, 404], [1008, 200]]);

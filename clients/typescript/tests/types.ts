@@ -49,8 +49,20 @@ export async function parts(): Promise<void> {
     // @ts-expect-error: it was not asked for
     data.state;
   }
+  // Not only where the options are written down at the call.
+  const fields = ["title"] as const;
+  const options = { fields, signal: AbortSignal.timeout(1000) };
+  const { data: kept } = await gateway.getSession(1005, options);
+  if (kept) holds<Equal<typeof kept, Pick<Session, "title">>>();
+  const { data: list } = await gateway.getSessions([1005], options);
+  if (list) {
+    holds<Equal<(typeof list.items)[number]["session"], Pick<Session, "title"> | null>>();
+    holds<Equal<(typeof list.items)[number]["problem"], Problem | null>>();
+  }
   // @ts-expect-error: there is no such field
   await gateway.getSession(1005, { fields: ["name"] });
+  // @ts-expect-error: there is no such field
+  await gateway.getSessions([1005], { fields: ["name"] });
 }
 
 export async function answers(): Promise<void> {
