@@ -138,15 +138,25 @@ class Connection(RequestReader):
         sent: who does not read waits as ASGI lets it wait. The last answer says that it is.
         """
         parser = self.parser
-        if self._under_way() or self.flow.write_paused:
-            return False
         if parser.get_method() != b"GET" or self._framing.has_body or parser.should_upgrade():
             return False
-        answer = self.application.answer_now(self.url, self.headers, self.client)
+        stays = parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        self._repeatable = stays
+        return self._give(self.url, stays=stays)
+
+    def _answer_again(self, target: bytes) -> bool:
+        if self._give(target, stays=True):
+            self.received += 1
+            return True
+        return False
+
+    def _give(self, target: bytes, *, stays: bool) -> bool:
+        if self._under_way() or self.flow.write_paused:
+            return False
+        answer = self.application.answer_now(target, self.headers, self.client)
         if answer is None:
             return False
         self.server_state.total_requests += 1
-        stays = parser.should_keep_alive() and parser.get_http_version() == "1.1"
         if stays and not self.application.drain.begun:
             self.transport.write(answer)
         else:

@@ -3,6 +3,7 @@
 Knows RFC 9112, bytes and the parser. Must not know how a request is answered, or how long it takes.
 """
 
+import re
 from typing import Any
 
 import httptools
@@ -23,6 +24,9 @@ from app.server.request_head import (
 AT_ONCE = 8
 """Requests in a row that a client who pipelines is answered before others have their turn."""
 
+PLAIN_LINE = re.compile(rb"GET (/[A-Za-z0-9._~/-]*) HTTP/1\.1\r\n")
+"""The request line of which only the path, strictly written, differs from another like it."""
+
 
 class RequestReader(HttpToolsProtocol):
     """The half of a connection that reads. The other half overrides what answers."""
@@ -37,6 +41,8 @@ class RequestReader(HttpToolsProtocol):
         self._pending = 0  # bytes of a head that is not whole yet, at most
         self._bulk = False  # whether the head that is read may be too large
         self._read_buffer = ReadBuffer()
+        self._repeatable = False  # whether the last head is one like which another may come
+        self._last_fields = b""  # as they came, if a repeatable head is what the parser read last
 
     def data_received(self, data: bytes) -> None:
         """Parse, or pass over what comes after the end."""
@@ -45,8 +51,9 @@ class RequestReader(HttpToolsProtocol):
             if self._passed > PASSED_OVER:
                 self.transport.pause_reading()
             return
-        self._read_buffer.add(data)
-        self._parse()
+        if self._read_buffer or not self._repeats(data):
+            self._read_buffer.add(data)
+            self._parse()
 
     def _parse(self) -> None:
         """Parse one head after the other until a request, or this client, waits for its turn.
@@ -60,7 +67,9 @@ class RequestReader(HttpToolsProtocol):
             if self.received == stop:
                 self.loop.call_soon(self._parse)
                 break
-            self._feed(self._read_buffer.take())
+            piece = self._read_buffer.take()
+            if not self._repeats(piece):
+                self._feed(piece)
         if self.over:
             self._read_buffer.clear()
         if self._read_buffer:
@@ -68,7 +77,26 @@ class RequestReader(HttpToolsProtocol):
         elif not self.pipeline:
             self.flow.resume_reading()
 
+    def _repeats(self, piece: bytes) -> bool:
+        """Answer a head that repeats the last one, but for its path, without the parser.
+
+        Clients send the same fields again and again. What was read and checked once is good for
+        the same bytes, and leaves the parser as it is. False: the parser has to read it.
+        """
+        fields = self._last_fields
+        if not fields or len(piece) > MAX_HEAD or not piece.endswith(fields):
+            return False
+        line = PLAIN_LINE.fullmatch(piece, 0, len(piece) - len(fields))
+        return line is not None and self._answer_again(line[1])
+
     def _feed(self, piece: bytes) -> None:
+        line = None if self.begun else PLAIN_LINE.match(piece)
+        self._last_fields, self._repeatable = b"", False
+        self._parse_piece(piece)
+        if line is not None and self._repeatable:
+            self._last_fields = piece[line.end() :]
+
+    def _parse_piece(self, piece: bytes) -> None:
         received = self.received
         self._bulk = self._pending + len(piece) > MAX_HEAD
         try:
@@ -106,6 +134,10 @@ class RequestReader(HttpToolsProtocol):
         self.begun = False
         self.received += 1
         self._framing.begin()
+
+    def _answer_again(self, target: bytes) -> bool:
+        """Answer a GET for ``target`` with the last head's fields at once; False if it cannot."""
+        raise NotImplementedError
 
     def _refuse(self, status: int) -> None:
         """Answer what was being read with ``status``, and read nothing more."""
