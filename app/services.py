@@ -158,8 +158,8 @@ def build_services(
         cache_bytes=lambda: store.nbytes,
         cache_failures=lambda: len(gateway.failures),
         flights=lambda: len(gateway.single_flight),
-        calls=lambda: farm.bulkhead.held + farm.login_bulkhead.held,
-        queued=lambda: farm.bulkhead.waiting + farm.login_bulkhead.waiting,
+        calls=lambda: sum(bulkhead.held for bulkhead in farm.bulkheads),
+        queued=lambda: sum(bulkhead.waiting for bulkhead in farm.bulkheads),
         streams=lambda: responders.open_streams,
     )
     performer = Performer(farm, instrumentation)

@@ -64,17 +64,16 @@ def farm_of(
     settings: Settings, instrumentation: Instrumentation, recorder: Recorder | None = None
 ) -> UpstreamClient:
     """The farm of these settings: a signer, a guard and a connection pool of its own."""
-    wait = min(QUEUE_WAIT, settings.upstream_deadline)
+    places, wait = settings.upstream_concurrency, min(QUEUE_WAIT, settings.upstream_deadline)
+    bulkhead = Bulkhead(calls=places, queue=settings.upstream_queue, wait=wait)
+    steps = Bulkhead(calls=LOGIN_CALLS, queue=LOGIN_CALLS, wait=wait)
     return UpstreamClient(
         transport=_transport(settings),
         base=settings.upstream_url,
         signer=_signer(settings),
-        bulkhead=Bulkhead(
-            calls=settings.upstream_concurrency,
-            queue=settings.upstream_queue,
-            wait=wait,
-        ),
-        login_bulkhead=Bulkhead(calls=LOGIN_CALLS, queue=LOGIN_CALLS, wait=wait),
+        bulkhead=bulkhead,
+        # A farm that serves one connection at a time would not hear a login on a second one.
+        login_bulkhead=steps if places > 1 else bulkhead,
         guard=Guard(Breaker(instrumentation.breaker)),
         deadline=settings.upstream_deadline,
         now=time.time,

@@ -4,7 +4,9 @@ import http.client
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +20,7 @@ from app.cli.doctor.compatibility import FARM_CHECKS, examine_farm
 from app.cli.doctor.finding import Finding
 from app.cli.doctor.way import target
 from app.config.addresses import ForwardProxy
+from app.main import create_app
 from app.sandbox.data import METHODS
 from app.sandbox.faults import refusal
 from app.sandbox.server import create_farm, farm_server
@@ -25,7 +28,8 @@ from app.sandbox.verifier import Verifier
 from app.upstream.xmlrpc.codec import Fault, Value
 from tests.conftest import Farm, settings_for
 from tests.programs import DEMO, ROOT, free_port, run
-from tests.running import running
+from tests.running import client_of, running, serving
+from tests.visitors import login_gateway
 
 GUIDE = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
 ORDER = ["dns", "tcp", "tls", *FARM_CHECKS]
@@ -52,7 +56,7 @@ class OneAtATime(BaseHTTPRequestHandler):
         """Take the call, and give the sandbox's answer."""
         body = self.rfile.read(int(self.headers["content-length"]))
         connection = http.client.HTTPConnection(self.server.behind)  # type: ignore[attr-defined]
-        connection.request("POST", self.path, body, {"content-type": "text/xml"})
+        connection.request("POST", self.path, body, dict(self.headers))
         answer = connection.getresponse()
         text = answer.read()
         connection.close()
@@ -162,6 +166,41 @@ def test_a_farm_that_serves_one_connection_at_a_time_is_told_with_the_remedy(
 def test_a_farm_that_closes_after_each_call_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     with one_at_a_time("HTTP/1.0") as url:
         assert statuses(examined(url, upstream_concurrency=1)) == {"reuse": "warn"}
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_with_one_place_such_a_farm_answers_a_crowd_or_refuses_it_at_once(version: str) -> None:
+    """None waits into a timeout: for a second connection the farm would not have."""
+    with one_at_a_time(version) as url:
+        settings = settings_for(url, upstream_concurrency=1)
+        with (
+            running(serving(create_app(settings))) as gateway,
+            client_of(gateway) as client,
+            ThreadPoolExecutor(16) as crowd,
+        ):
+            paths = [f"/sessions/{number}" for number in range(2001, 2201)]
+            answers = list(crowd.map(client.get, paths))
+            codes = Counter(answer.json()["code"] for answer in answers)
+            assert codes.keys() <= {"session_not_found", "overloaded"}
+            assert codes["session_not_found"] >= 16
+
+
+def test_with_one_place_logins_and_sessions_share_it() -> None:
+    """A login opens no second connection, which such a farm would not hear."""
+    with (
+        one_at_a_time("HTTP/1.1") as url,
+        login_gateway(url, upstream_concurrency=1) as gateway,
+        client_of(gateway) as client,
+        ThreadPoolExecutor(4) as crowd,
+    ):
+        asked = crowd.map(client.get, [f"/sessions/{number}" for number in range(2001, 2041)])
+        begun = crowd.map(client.get, ["/login"] * 8)
+        codes = {answer.json()["code"] for answer in asked}
+        assert codes <= {"session_not_found", "overloaded"}
+        ends = [urlsplit(answer.headers["location"]).query for answer in begun]
+        failed = [end for end in ends if "oauth_token" not in end]
+        assert {*failed} <= {"login=failed&login_code=overloaded"}
+        assert len(failed) < len(ends)
 
 
 def test_what_is_not_seen_through_a_proxy_is_left_out(farm: Farm) -> None:

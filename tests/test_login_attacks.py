@@ -117,10 +117,10 @@ def test_logins_take_no_place_of_a_session() -> None:
         token = "oauth_token=a&oauth_token_secret=s&oauth_callback_confirmed=true"
         connection.sendall(raw_http(token))
 
-    one_place = {"upstream_concurrency": 1, "upstream_queue": 0, "upstream_deadline": WITHIN}
+    two_places = {"upstream_concurrency": 2, "upstream_queue": 0, "upstream_deadline": WITHIN}
     with (
         raw_farm(answer_late) as farm,
-        login_gateway(farm.url, **one_place) as url,
+        login_gateway(farm.url, **two_places) as url,
         Visitor(url) as visitor,
         ThreadPoolExecutor(LOGIN_CALLS) as pool,
         ExitStack() as stack,

@@ -44,7 +44,11 @@ class FarmSettings(SettingsBase):
         1, gt=0, le=60, description="Limit of making a connection."
     )
     upstream_concurrency: int = Field(
-        32, ge=1, le=1000, description="Calls to the farm under way at once."
+        32,
+        ge=1,
+        le=1000,
+        description="Calls to the farm under way at once, beside four steps of logins; `1` counts "
+        "those too, for a farm that serves one connection at a time.",
     )
     upstream_queue: int = Field(
         64, ge=0, le=10_000, description="Calls that may wait, 250 ms at most, for their turn."

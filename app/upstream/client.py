@@ -60,7 +60,7 @@ class Question(NamedTuple):
 class UpstreamClient:
     """The farm at ``base``. ``now`` gives Unix seconds, ``clock`` monotonic ones.
 
-    Steps of logins are under way beside all other calls, in the ``login_bulkhead``.
+    Steps of logins are in the ``login_bulkhead``, which may be that of all other calls.
     """
 
     transport: Transport
@@ -229,6 +229,11 @@ class UpstreamClient:
                 async with self._decoding:
                     return await asyncio.to_thread(load)
             return load()
+
+    @property
+    def bulkheads(self) -> set[Bulkhead]:
+        """Where calls are under way, and wait."""
+        return {self.bulkhead, self.login_bulkhead}
 
     async def aclose(self) -> None:
         """Close the connections."""
