@@ -4,12 +4,12 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import RouteContext, iter_route_contexts
 
 from app.api.client_address import ClientAddresses
 from app.api.error_codes import Code
@@ -72,6 +72,7 @@ def create_app(
     wanted = settings.log_requests and logs.EVENTS.isEnabledFor(logging.INFO)
     access_log = AccessLog(metrics.requests, form if wanted else None)
     api = _api(settings, services)
+    routes = [*iter_route_contexts(api.routes)]
     return EdgeApplication(
         api,
         _fast_path(services, access_log, settings.trace_hits if traced else 0.0),
@@ -83,8 +84,8 @@ def create_app(
         ConcurrencyLimit(settings.max_requests, services.problems, metrics.count_refused),
         services.drain,
         settings.root_path,
-        {first_segment(route.path or "") for route in iter_route_contexts(api.routes)},
-        _bodies(api),
+        {first_segment(route.path or "") for route in routes},
+        _bodies(routes),
         _visitor_paths(settings),
     )
 
@@ -128,11 +129,11 @@ def create_api(settings: Settings) -> FastAPI:
     return _api(settings, build_services(settings))
 
 
-def _bodies(api: FastAPI) -> dict[tuple[bytes, bytes], int]:
+def _bodies(routes: Sequence[RouteContext]) -> dict[tuple[bytes, bytes], int]:
     """How many bytes of a body each route takes that declares one, by its method and path."""
     return {
         (method.encode(), (route.path or "").encode()): MAX_BODY
-        for route in iter_route_contexts(api.routes)
+        for route in routes
         if getattr(route, "body_field", None) is not None
         for method in route.methods or ()
     }

@@ -26,7 +26,7 @@ from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
 from app.upstream.recorder import FolderRecorder, Recorder
-from app.upstream.sockets import FarmConnections, Proxy, Trust
+from app.upstream.sockets import FarmConnections, Proxy, trust_for
 from app.upstream.transport import Transport
 from app.version import VERSION
 
@@ -143,7 +143,7 @@ def _transport(settings: Settings) -> Transport:
     return Transport(
         http=FarmConnections(
             connections=settings.upstream_concurrency + SPARE_CONNECTIONS,
-            trust=Trust(settings.upstream_ca_file),
+            trust=trust_for(settings.upstream_url, settings.upstream_ca_file),
             max_age=settings.upstream_max_connection_age,
             proxy=_proxy(settings),
         ),

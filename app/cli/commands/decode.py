@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from app.api.error_codes import Code
 from app.cli.arguments import Verbs, number
 from app.cli.exit_codes import EXIT_CODES, FAILED
-from app.upstream.transport import charset_of
 from app.upstream.xmlrpc.codec import MAX_BODY, Fault, UnreadableScalar, load_answer
 from app.upstream.xmlrpc.diagnosis import diagnose
 
@@ -78,6 +77,8 @@ def _plain(value: object) -> object:
 
 def _answer(held: bytes) -> Answer:
     """An answer from a recording, or the bytes as they are."""
+    from app.upstream.transport import charset_of
+
     try:
         recording = json.loads(held)
         step = recording["answer"]
