@@ -72,10 +72,9 @@ class Farm:
     def __init__(self, url: str, app: Starlette) -> None:
         self.url = url
         self._sandbox: Sandbox = app.state.farm
-        # A connection for each request: the server closes an idle one after 5 s, and a request that
-        # is sent just then is lost.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=url, limits=limits, timeout=WITHIN, trust_env=False)
+        # The server closes an idle connection after 5 s, and a request that is sent just then is
+        # lost.
+        self.http = client_of(url, limits=httpx.Limits(keepalive_expiry=0.5), timeout=WITHIN)
 
     def begin(self) -> None:
         """Sessions begin their lives anew: the one that is watched is rendering, not finished."""

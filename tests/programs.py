@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import httpx
 
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
+from tests.running import client_of
 
 ROOT = Path(__file__).parents[1]
 RFGW = (sys.executable, "-m", "app")
@@ -94,11 +95,10 @@ def await_port(port: int, program: Program) -> None:
 def await_ready(port: int) -> None:
     """Wait until it says that it is ready."""
     deadline = time.monotonic() + WITHIN
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
+    with client_of(f"http://127.0.0.1:{port}", timeout=5) as client:
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                if client.get("/health/ready", headers={"connection": "close"}).is_success:
+                    return
+            time.sleep(0.05)
     raise AssertionError("it does not become ready")

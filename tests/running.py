@@ -1,9 +1,11 @@
 """Runs ASGI applications on free ports of this machine, each in a thread of its own."""
 
+import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import httpx
@@ -11,11 +13,42 @@ import uvicorn
 
 from app.server.server import Config, Server
 
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients that speak plain HTTP: by default each reads all authorities, for 20 ms."""
+
+
+class Ticks:
+    """The main loop of a uvicorn server, but one that is woken up to end."""
+
+    def __init__(self, server: uvicorn.Server) -> None:
+        self._server = server
+        self._is_over = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """As uvicorn's ``main_loop``."""
+        self._loop, counter = asyncio.get_running_loop(), 0
+        while not await self._server.on_tick(counter):
+            counter += 1
+            if self._is_over.is_set():  # the grace is not
+                await asyncio.sleep(0.02)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_over.wait(), 0.1)
+
+    def end(self) -> None:
+        """Let the server shut down, from another thread."""
+        self._server.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._is_over.set)
+
 
 @contextmanager
 def running(server: uvicorn.Server, listener: socket.socket | None = None) -> Iterator[str]:
     """The base address of a server that runs inside the ``with`` block."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
+    ticks = Ticks(server)
+    server.main_loop = ticks.run  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
@@ -25,7 +58,7 @@ def running(server: uvicorn.Server, listener: socket.socket | None = None) -> It
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        ticks.end()
         thread.join(20)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
@@ -56,13 +89,13 @@ def in_thread(server: Runnable) -> Iterator[None]:
         assert not thread.is_alive(), "it did not stop"
 
 
-def client_of(url: httpx.URL | str) -> httpx.Client:
-    """A client that gives its server time, for one thread or many.
+def client_of(url: httpx.URL | str, **more: Any) -> httpx.Client:
+    """A client that gives its server time, for one thread or many; ``more`` as httpx takes it.
 
     httpx's own bound on idle connections may close one just as another thread takes it.
     """
-    limits = httpx.Limits(max_connections=200)
-    return httpx.Client(base_url=url, limits=limits, timeout=60, trust_env=False)
+    options = {"limits": httpx.Limits(max_connections=200), "timeout": 60.0, **more}
+    return httpx.Client(base_url=url, verify=NO_TLS, trust_env=False, **options)
 
 
 class Wrapped:

@@ -14,7 +14,7 @@ from app.login.sealed_cookies import new_cookie_key
 from app.main import create_app
 from tests.conftest import settings_for
 from tests.programs import WITHIN
-from tests.running import running, serving
+from tests.running import client_of, running, serving
 
 SITE = "https://site.example"
 """The origin that these gateways list."""
@@ -37,7 +37,7 @@ class Visitor:
     """A browser with cookies at the gateway of this address."""
 
     def __init__(self, gateway: str) -> None:
-        self.http = httpx.Client(base_url=gateway, timeout=WITHIN, trust_env=False)
+        self.http = client_of(gateway, timeout=WITHIN)
 
     def __enter__(self) -> "Visitor":
         return self
