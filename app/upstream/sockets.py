@@ -74,8 +74,8 @@ class Trust:
 
 
 def trust_for(url: str, ca_file: Path | None) -> Trust | None:
-    """What a farm at ``url`` needs. Without TLS nothing is read: the system's authorities take 20 ms
-    and a megabyte."""
+    """What a farm at ``url`` needs. Without TLS nothing is read: the system's authorities take
+    20 ms and a megabyte."""
     return Trust(ca_file) if ca_file or url.lower().startswith("https:") else None
 
 
