@@ -4,8 +4,11 @@
 
 import random
 import re
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +16,7 @@ from playwright.sync_api import Page, expect
 
 from app.login.return_address import is_return_address
 from tests.conftest import Farm
-from tests.programs import WITHIN
+from tests.programs import WITHIN, finish, free_port
 from tests.test_browser import (  # noqa: F401 - fixtures
     PATIENCE,
     OpenPage,
@@ -22,7 +25,13 @@ from tests.test_browser import (  # noqa: F401 - fixtures
     foreign_url,
     open_page,
 )
-from tests.visitors import login_gateway
+from tests.test_workers import (  # noqa: F401 - fixtures
+    client_of_each,
+    directory,
+    replace_workers,
+    two_workers,
+)
+from tests.visitors import KEY, SITE, login_gateway
 
 COOKIE = {"credentials": "include"}
 PUT = {**COOKIE, "method": "PUT"}
@@ -51,7 +60,17 @@ def gateway(farm: Farm, foreign_url: str) -> Iterator[str]:
 
 def log_in(page: Page, gateway: str, user: str, decision: str = "Allow") -> None:
     """As people do: a link, the farm's page, and back."""
+    begin_login(page, gateway)
+    decide(page, gateway, user, decision)
+
+
+def begin_login(page: Page, gateway: str) -> None:
+    """Follow the link to the farm's page."""
     page.goto(f"{gateway}/login?return_to={HOME}")
+
+
+def decide(page: Page, gateway: str, user: str, decision: str = "Allow") -> None:
+    """Answer the farm's question, and arrive at the gateway again."""
     page.get_by_label(user).check()
     page.get_by_role("button", name=decision).click()
     page.wait_for_url(re.compile(re.escape(gateway)), timeout=PATIENCE)
@@ -65,13 +84,8 @@ def await_seen(page: Page, told: str) -> None:
         page.wait_for_timeout(20)
 
 
-def test_the_journey(open_page: OpenPage, gateway: str) -> None:
-    page = open_page(f"{gateway}{HOME}").page
-    assert ask(page, "/me/sessions")["status"] == 401
-    log_in(page, gateway, "Ada", "Deny")
-    assert page.url.endswith("?login=denied")
-    log_in(page, gateway, "Ada")
-    assert page.url == f"{gateway}{HOME}"
+def attach_and_log_out(page: Page) -> None:
+    """All that Ada does once she has logged in."""
     ids = [item["id"] for item in ask(page, "/me/sessions")["body"]["items"]]
     assert sorted(ids) == [301_001, 301_002, 301_003]
     assert ask(page, "/sessions/301001")["status"] == 409
@@ -83,9 +97,47 @@ def test_the_journey(open_page: OpenPage, gateway: str) -> None:
     assert page.evaluate("document.cookie") == ""
     assert ask(page, "/logout", method="POST")["status"] == 204
     assert ask(page, "/me/sessions")["body"]["code"] == "login_required"
+
+
+def test_the_journey(open_page: OpenPage, gateway: str) -> None:
+    page = open_page(f"{gateway}{HOME}").page
+    assert ask(page, "/me/sessions")["status"] == 401
+    log_in(page, gateway, "Ada", "Deny")
+    assert page.url.endswith("?login=denied")
+    log_in(page, gateway, "Ada")
+    assert page.url == f"{gateway}{HOME}"
+    attach_and_log_out(page)
     log_in(page, gateway, "Grace")
     ids = [item["id"] for item in ask(page, "/me/sessions")["body"]["items"]]
     assert sorted(ids) == [301_101, 301_102]
+
+
+def test_the_journey_on_two_workers_that_are_replaced_while_the_farm_asks(
+    open_page: OpenPage, farm: Farm, directory: Path
+) -> None:
+    """A login ends at a worker that did not begin it, and every worker shows what was attached."""
+    port = str(free_port())
+    settings = {
+        "RFGW_PORT": port,
+        "RFGW_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "RFGW_CORS_ORIGINS": SITE,
+        "RFGW_LOGIN": "true",
+        "RFGW_COOKIE_KEY": KEY,
+        "RFGW_KEEP_REFUSED": "3600",
+    }
+    with two_workers(directory, farm, **settings) as (program, url), ExitStack() as stack:
+        page = open_page(f"{url}{HOME}").page
+        begin_login(page, url)
+        replace_workers(program)
+        decide(page, url, "Ada")
+        assert page.url == f"{url}{HOME}"
+        everybody = client_of_each(url, stack).values()
+        shown = [one.get("/sessions/301001").status_code for one in everybody]
+        attach_and_log_out(page)
+        shown += [one.get("/sessions/301001").status_code for one in everybody]
+        assert shown == [409, 409, 200, 200]
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
 
 
 def test_a_page_of_a_listed_origin_acts_for_its_visitor(

@@ -48,7 +48,7 @@ def serving(
     directory: Path, farm: Farm, command: tuple[str, ...] = SERVE, /, **more: str
 ) -> Iterator[tuple[Program, int]]:
     """``rfgw serve``, ready, and its port."""
-    port = free_port()
+    port = int(more.get("RFGW_PORT") or free_port())
     settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port), **more}
     with (
         (directory / "log").open("w") as log,

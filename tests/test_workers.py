@@ -28,7 +28,7 @@ def directory() -> Iterator[Path]:
 
 
 @contextmanager
-def two_workers(directory: Path, farm: Farm) -> Iterator[tuple[Program, str]]:
+def two_workers(directory: Path, farm: Farm, /, **more: str) -> Iterator[tuple[Program, str]]:
     """The program, and the address at which both of its workers answer."""
     with (
         valkey(directory) as server,
@@ -41,6 +41,7 @@ def two_workers(directory: Path, farm: Farm) -> Iterator[tuple[Program, str]]:
             RFGW_SHUTDOWN_GRACE="0.5",
             RFGW_TTL_JITTER="0",
             RFGW_FRESH_ACTIVE=str(LIFETIME),
+            **more,
         ) as (program, port),
     ):
         until(lambda: len(children(program.pid)) == 2)
@@ -53,6 +54,13 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def replace_workers(program: Program) -> None:
+    """A rolling restart, to its end."""
+    before = children(program.pid)
+    program.send_signal(signal.SIGHUP)
+    until(lambda: len(children(program.pid)) == 2 and not children(program.pid) & before)
 
 
 def worker_of(answer: httpx.Response) -> str:
@@ -127,9 +135,7 @@ def test_after_a_rolling_restart_the_first_answers_are_kept_ones_and_cost_no_cal
 ) -> None:
     with two_workers(directory, farm) as (program, address), ExitStack() as stack:
         first = httpx.get(f"{address}/sessions/1008", trust_env=False)
-        before = children(program.pid)
-        program.send_signal(signal.SIGHUP)
-        until(lambda: len(children(program.pid)) == 2 and not children(program.pid) & before)
+        replace_workers(program)
         farm.forget()
         clients = client_of_each(address, stack)
         assert worker_of(first) not in clients
