@@ -129,10 +129,20 @@ def test_a_no_without_a_token_is_that_of_the_youngest_login(ada: Visitor, query:
     assert user_cookie(ada) == before
 
 
-def test_a_no_with_its_token_is_that_logins(ada: Visitor) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "denied={}",
+        "oauth_token={}",
+        "oauth_token={}&error=access_denied",
+        "oauth_token={}&oauth_problem=user_refused",
+        "oauth_token={}&oauth_problem=permission_denied&oauth_verifier=v",
+    ],
+)
+def test_a_no_with_its_token_is_that_logins(ada: Visitor, query: str) -> None:
     first, _ = ada.begin("/first"), ada.begin("/second")
-    token = query_of(first)["oauth_token"]
-    assert ada.come_back(f"/login/callback?denied={token}") == "/first?login=denied"
+    query = query.format(query_of(first)["oauth_token"])
+    assert ada.come_back(f"/login/callback?{query}") == "/first?login=denied"
 
 
 def test_two_tabs_arrive_and_a_fifth_login_forgets_the_oldest(ada: Visitor) -> None:

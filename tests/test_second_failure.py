@@ -11,6 +11,7 @@ import pytest
 
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
 from app.core.cache_entry import CacheEntry, digest
+from app.core.errors import Overloaded
 from tests.group_member import members, until
 from tests.programs import WITHIN
 from tests.proxy import proxy
@@ -95,6 +96,17 @@ async def test_what_could_not_be_told_has_a_bound(
         assert len(server.client.keys("rfgw:*:call*")) == 3
 
 
+async def test_what_is_known_to_be_forgotten_has_a_bound(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.invalidation.UNTOLD", 3)
+    async with members(server.url, server.url) as (one, other):
+        for number in range(5):
+            await one.coordinator.forget(f"call{number}")
+        await until(lambda: other.counted("notices_total", kind="answer") == 5)
+        assert len(other.coordinator._invalidation._forgotten) == 3
+
+
 async def test_beyond_a_bound_a_changed_answer_is_dropped_and_not_fetched(
     server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +164,24 @@ async def test_who_waits_when_the_connection_ends_asks_for_itself(
         assert other.hows == ["alone"]
         answered.set()
         await asking
+
+
+async def test_who_waits_for_one_that_has_no_place_asks_for_itself(server: Valkey) -> None:
+    full = asyncio.Event()
+
+    async def refuse() -> CacheEntry:
+        await full.wait()
+        raise Overloaded("queue_full", asked=False)
+
+    async with members(server.url, server.url) as (one, other):
+        asking = asyncio.create_task(one.coordinator.fetch("call", lambda entry: True, refuse))
+        await until(lambda: server.client.keys("*:lease"))
+        waiting = asyncio.create_task(other.fetch("call"))
+        await until(lambda: other.counted("total", operation="meet", outcome="ok"))
+        full.set()
+        with pytest.raises(Overloaded):
+            await asking
+        assert (await waiting).how == "asked"
 
 
 async def test_a_pause_of_our_own_is_not_the_servers(server: Valkey) -> None:

@@ -214,6 +214,10 @@ def test_silence_is_broken_by_comments(gateway: Gateway) -> None:
         assert list(islice(lines, 3)) == [":", ":", ":"]
 
 
+def test_comments_come_as_often_as_proxies_and_clients_are_promised(gateway: Gateway) -> None:
+    assert 0 < gateway.live.heartbeat_every < 15
+
+
 def test_a_silent_stream_ends_with_the_comment_after_its_key_was_taken_back(
     start_live: StartLive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

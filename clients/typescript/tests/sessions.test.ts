@@ -231,6 +231,23 @@ test("other ids while it polls are polled at once", async () => {
   assert.deepEqual(asked, [EVENTS(7), LIST(7), LIST(7, 8)]);
 });
 
+test("other ids that are set while the last event is taken in are watched, too", async () => {
+  const over = stream(says(7, "rendering"), event("end", { reason: "final" }));
+  const { paths } = await serving([over, stream(says(8, "completed"))], async (url) => {
+    const requests: Request[] = []; // Node.js passes no abort on to one that is collected
+    const gateway = createClient(url, {
+      fetch: (request) => {
+        requests.push(request);
+        request.signal.addEventListener("abort", () => page.set([8]), { once: true });
+        return fetch(request);
+      },
+    });
+    const page = gateway.watchSessions([7]);
+    for await (const _ of page);
+  });
+  assert.deepEqual(paths, [EVENTS(7), EVENTS(8)]);
+});
+
 test("a page without ids waits for some", async () => {
   const { seen, asked } = await watch([], [stream(says(7, "completed"))], (page) => {
     if (page.ids.length === 0) setImmediate(() => page.set([7]));

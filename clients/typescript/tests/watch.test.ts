@@ -15,6 +15,7 @@ import {
   type WatchOptions,
 } from "renderfarm-gateway-client";
 
+import { sleep } from "../dist/abort.js";
 import { connect } from "../dist/stream.js";
 import {
   event,
@@ -264,6 +265,17 @@ test("a signal that lives long has one listener at a time, however many requests
   assert.equal(getEventListeners(stop.signal, "abort").length, 0);
 });
 
+test("a wait leaves no listener on a signal that lives on, whether it has passed or was ended", async () => {
+  const stop = new AbortController();
+  await sleep(0, stop.signal);
+  assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+  const waiting = sleep(2 ** 31 - 1, stop.signal);
+  assert.equal(getEventListeners(stop.signal, "abort").length, 1);
+  stop.abort();
+  await waiting;
+  assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+});
+
 test("a stream that is given up is not left open", async () => {
   let closed = 0;
   const left: Reply = (response) => {
@@ -332,6 +344,22 @@ test("what was last known stays on show through failures, with its age", async (
     assert.ok(asOf !== null && asOf >= before - 2000 && asOf <= Date.now());
   }
   assert.ok(watched.at(-1)!.asOf! <= Date.now() - 2000, "its Age is taken off");
+});
+
+test("an event without an id does not forget what the reader has", async () => {
+  const { headers } = await watch([
+    stream(told("rendering", "a")),
+    stream(event("problem", problem(502, "upstream_unreachable", true))),
+    stream(told("completed", "b")),
+  ]);
+  assert.deepEqual(headers.map((given) => given["last-event-id"]), [undefined, "a", "a"]);
+});
+
+test("failures that others lie between are no row", async () => {
+  const well = (id: string) => stream(told("rendering", id));
+  const replies = [hangUp, well("a"), hangUp, well("b"), hangUp, stream(told("completed", "c"))];
+  const { thrown, asked } = await watch(replies, { maxFailures: 2 });
+  assert.deepEqual([thrown, asked.length], [null, 6]);
 });
 
 test("so many failures in a row as are allowed are waited out, ever longer, and no more", async () => {
