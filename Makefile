@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test quick mutants lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
+.PHONY: help install run demo test coverage quick mutants lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,9 +36,12 @@ run: $(VENV)/.run ## Run the sandbox farm and the gateway against it, until Ctrl
 demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, three times as fast as life (needs Node.js >= 20.19 with npm)
 	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3 $(PORTS)
 
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 4
 
-test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes
+test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes: half of the time they wait
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+coverage: $(VENV)/.dev ## Run it a third longer, and see that it covers enough of the code
 	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work

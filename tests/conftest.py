@@ -1,5 +1,6 @@
 """A sandbox farm and a gateway over it, on real ports, for every test that asks."""
 
+import gc
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -108,6 +109,17 @@ def settings_for(farm_url: str, **overrides: object) -> Settings:
             **overrides,
         }
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _garbage_is_collected() -> Iterator[None]:
+    """A gateway freezes all that exists, as if it were the only one of its process. Here hundreds
+    follow each other, and none would ever be collected."""
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gc.freeze", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

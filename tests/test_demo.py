@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.programs import RFGW, WITHIN, await_port, finish, free_port, is_open, run, started
+from tests.running import client_of
 
 FOREIGN = {
     "RFGW_CONSUMER_KEY": "of-a-real-farm",
@@ -51,7 +52,7 @@ def test_the_demo_tells_where_the_page_is_and_runs_as_fast_as_asked(tmp_path: Pa
         assert demo.stdout is not None
         address = f"http://127.0.0.1:{port}"
         assert any(f"{address}/demo?ids=1005," in line for line in demo.stdout)
-        with httpx.Client(base_url=address, trust_env=False, timeout=WITHIN) as client:
+        with client_of(address) as client:
             assert client.get("/demo/").text == "a page"
             deadline = time.monotonic() + WITHIN
             while client.get("/sessions/1005").json()["progress"]["phase"] != "completed":

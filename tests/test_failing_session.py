@@ -31,6 +31,7 @@ from tests.hostile_farm import (
     session,
     silent_after,
 )
+from tests.running import client_of
 from tests.test_caching import Clock, clock
 from tests.test_gateway import CALL, FRESH, SWR, build, settle
 
@@ -158,7 +159,7 @@ def polled(gateway: httpx.Client, number: int) -> Iterator[list[int]]:
     over, begun = threading.Event(), threading.Barrier(3)
 
     def poll() -> None:
-        with httpx.Client(base_url=gateway.base_url) as client:
+        with client_of(gateway.base_url) as client:
             statuses.append(client.get(f"/sessions/{number}", timeout=60).status_code)
             begun.wait(60)
             while not over.wait(0.01):

@@ -19,6 +19,7 @@ from tests.conftest import Farm, StartGateway
 from tests.hostile_farm import GOOD, NUMBER, http, raw_farm, session
 from tests.hostile_faults import FLOODS
 from tests.programs import DEMO, RFGW, WITHIN, await_port, await_ready, free_port, started
+from tests.running import client_of
 from tests.test_http import problem_of
 from tests.test_upstream import wait_for
 
@@ -51,9 +52,7 @@ def process(tmp_path: Path) -> Iterator[tuple[httpx.Client, int]]:
         await_port(port, program)
         for index, row in enumerate(FLOODS):
             farm.scripts[2000 + index] = list(row.does)
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=WITHIN
-        ) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             yield client, program.pid
 
 
@@ -117,8 +116,7 @@ def test_a_shortage_of_files_is_ours_and_not_the_farms(tmp_path: Path, farm: Far
     ):
         await_ready(port)
         address = ("127.0.0.1", port)
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60)
-        with client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             assert client.get("/health/live").is_success
             idle = [
                 crowd.enter_context(socket.create_connection(address, timeout=60))

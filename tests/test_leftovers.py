@@ -172,7 +172,7 @@ def together(gateway: Gateway) -> None:
     """Many ask for the same at once, and some give up."""
 
     def ask() -> None:
-        with httpx.Client(base_url=gateway.url, timeout=0.05, trust_env=False) as client:
+        with client_of(gateway.url, timeout=0.05) as client:
             for number in range(10):
                 with suppress(httpx.TransportError):
                     client.get(f"/sessions/{1001 + number}", headers={"X-API-Key": KEY})

@@ -13,6 +13,7 @@ from app.cli.doctor.advice import about_port
 from app.server.listeners import ListenError, listeners
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, Program, await_ready, finish, free_port, run, started
+from tests.running import NO_TLS
 
 
 @contextmanager
@@ -34,8 +35,8 @@ def serving(directory: Path, farm: Farm, **settings: str) -> Iterator[tuple[Prog
 
 def over(path: Path) -> httpx.Client:
     """A client of a Unix socket."""
-    transport = httpx.HTTPTransport(uds=str(path))
-    return httpx.Client(transport=transport, base_url="http://gateway", timeout=30)
+    transport = httpx.HTTPTransport(uds=str(path), verify=NO_TLS)
+    return httpx.Client(transport=transport, base_url="http://gateway", verify=NO_TLS, timeout=30)
 
 
 def statuses(path: Path, hops: Sequence[str]) -> list[int]:

@@ -237,7 +237,7 @@ def test_without_logins_the_paths_are_not_there(farm: Farm) -> None:
 
 def test_sessions_are_answered_as_before_whoever_is_logged_in(ada: Visitor, farm: Farm) -> None:
     ada.log_in()
-    with httpx.Client(base_url=ada.http.base_url, trust_env=False) as stranger:
+    with client_of(ada.http.base_url) as stranger:
         ada.http.get("/sessions/42")
         before = farm.calls()
         same = {"X-Request-ID": "same", "Origin": SITE}

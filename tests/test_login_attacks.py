@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from urllib.parse import quote, urlencode, urlsplit
 
-import httpx
 import pytest
 
 from app.login.sealed_cookies import CookieSeal
@@ -20,7 +19,7 @@ from tests.conftest import Farm
 from tests.hostile_farm import GOOD, raw_farm
 from tests.hostile_farm import http as raw_http
 from tests.programs import WITHIN
-from tests.running import running
+from tests.running import client_of, running
 from tests.test_upstream import wait_for
 from tests.visitors import Visitor, login_gateway, query_of
 
@@ -220,7 +219,7 @@ def test_a_mutated_cookie_is_401_and_nothing_else(ada: Visitor) -> None:
     for _ in range(200):
         at = chance.randrange(len(value))
         forged.append(value[:at] + chance.choice("~!% \x80\xff.") + value[at + 1 :])
-    with httpx.Client(base_url=ada.http.base_url, trust_env=False) as http:
+    with client_of(ada.http.base_url) as http:
         for text in forged:
             sent = [(b"cookie", f"{name}={text}".encode("latin-1"))]
             answer = http.get("/me/sessions", headers=sent)

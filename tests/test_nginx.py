@@ -18,6 +18,7 @@ from app.server.deadlines import LIMITS
 from tests.conftest import Farm, StartGateway
 from tests.name_server import name_server
 from tests.programs import DEMO, RFGW, ROOT, WITHIN, await_port, free_port, started
+from tests.running import client_of
 
 CONFIGURATION = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 KEY, KEY_LINE = new_key("guide")
@@ -59,7 +60,7 @@ def nginx_with(folder: Path, text: str, port: int) -> Iterator[httpx.Client]:
         try:
             await_port(port, server)
             url = f"http://127.0.0.1:{port}"
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            with client_of(url, timeout=30) as client:
                 yield client
         finally:
             server.terminate()

@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.server.read_buffer import ReadBuffer
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, await_ready, finish, free_port, started
+from tests.running import client_of
 
 KEY = "rfgw_k"
 GET = b"GET /sessions/1010 HTTP/1.1\r\nHost: gw\r\n\r\n"
@@ -72,7 +72,7 @@ def test_a_client_that_pipelines_costs_little_memory_and_nothing_after(
     headers = {"x-api-key": KEY}
     with (
         serving(tmp_path, farm, settings) as (pid, port),
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as other,
+        client_of(f"http://127.0.0.1:{port}") as other,
     ):
         for _ in range(50):
             assert other.get("/sessions/1010", headers=headers).status_code == 200

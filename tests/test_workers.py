@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Farm
 from tests.programs import PATIENT, WITHIN, Program, finish
+from tests.running import client_of
 from tests.test_server import children, serving
 from tests.test_sse import Event, parsed
 from tests.valkey import valkey
@@ -76,7 +77,7 @@ def client_of_each(address: str, stack: ExitStack) -> dict[str, httpx.Client]:
         assert time.monotonic() < deadline, "one worker takes all connections"
         with ExitStack() as one:
             kept = httpx.Limits(keepalive_expiry=None)  # a connection is one worker's for good
-            client = httpx.Client(base_url=address, trust_env=False, timeout=WITHIN, limits=kept)
+            client = client_of(address, limits=kept)
             one.enter_context(client)
             worker = worker_of(client.get("/health/live"))
             if worker not in clients:
