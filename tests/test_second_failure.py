@@ -84,7 +84,7 @@ async def test_the_row_of_questions_has_a_bound(
 async def test_what_could_not_be_told_has_a_bound(
     server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cluster.invalidation.UNTOLD", 3)
+    monkeypatch.setattr("app.cluster.invalidation.MAX_UNPUBLISHED", 3)
     async with members(server.url) as (one,):
         server.stop()
         await until(lambda: one.states[-1][0] == "down")
@@ -151,7 +151,7 @@ async def test_after_each_loss_the_first_try_comes_as_soon_as_after_the_first(
 async def test_who_waits_when_the_connection_ends_asks_for_itself(
     server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cluster.coordinator.LOOK_AGAIN", NEVER)
+    monkeypatch.setattr("app.cluster.coordinator.RECHECK", NEVER)
     async with members(server.url, server.url, deadline=NEVER) as (one, other):
         answered = asyncio.Event()
         asking = asyncio.create_task(one.fetch("call", answered))

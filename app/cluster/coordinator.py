@@ -22,8 +22,8 @@ from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError, UpstreamTimeout
 from app.core.ports import OnFailure, OnUpdate, ResultSource, SharedResult, Store
 
-LOOK_AGAIN = 0.25
-"""Seconds after which a waiting request looks into the store: a notice may have been lost."""
+RECHECK = 0.25
+"""Seconds after which a waiting request looks into the store again: a notice may have been lost."""
 Work = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
 Observe = Callable[[str], None]
@@ -33,7 +33,7 @@ Changed = Callable[[str, str], None]
 
 
 class RedisCoordinator:
-    """This process among those that meet; ``deadline`` is a call's, in seconds."""
+    """One process of the group; ``deadline`` is a call's, in seconds."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class RedisCoordinator:
 
     async def start(self) -> None:
         """Connect, and stay connected until ``aclose``. The first try is waited for, so that a
-        process which begins knows what the others know."""
+        process that begins knows what the others know."""
         self._running = [asyncio.create_task(work()) for work in self._works]
         await self._tried.wait()
 
@@ -68,7 +68,7 @@ class RedisCoordinator:
         self._on_failure.append(on_failure)
 
     async def aclose(self) -> None:
-        """Let what is being told go out, and part."""
+        """Let what is being published go out, and disconnect."""
         await self._invalidation.aclose()
         for running in self._running:
             running.cancel()
@@ -97,32 +97,32 @@ class RedisCoordinator:
     ) -> SharedResult:
         until = self._clock() + self._deadline
         notice = self._await_notice(key)
-        met = await self._meet(key)
-        before, waited = met.entry, False
+        entry, lease = await self._acquire(key)
+        before, waited = entry, False
         while True:
-            if met.entry and (good(met.entry) or (waited and is_younger(met.entry, before))):
-                return self._found(key, met.entry, met.lease, "collapsed" if waited else "shared")
-            if met.lease is not None:
-                return SharedResult(await self._lead(key, met.lease, ask, until, waited), "asked")
+            if entry and (good(entry) or (waited and is_younger(entry, before))):
+                return self._found(key, entry, lease, "collapsed" if waited else "shared")
+            if lease is not None:
+                return SharedResult(await self._lead(key, lease, ask, until, waited), "asked")
             waited = True
-            await asyncio.wait({notice}, timeout=min(LOOK_AGAIN, until - self._clock()))
-            told = notice.result() if notice.done() else None
-            if told is not None and told.failure is not None:
+            await asyncio.wait({notice}, timeout=min(RECHECK, until - self._clock()))
+            received = notice.result() if notice.done() else None
+            if received is not None and received.failure is not None:
                 self._observe("collapsed")
-                raise told.failure
+                raise received.failure
             if self._clock() >= until:
                 raise UpstreamTimeout("deadline")
             notice = self._await_notice(key)
-            met = await self._meet(key)
+            entry, lease = await self._acquire(key)
 
     def _await_notice(self, key: str) -> asyncio.Future[Notice | None]:
         # Before looking: a notice that comes in between must not be lost.
         notice = self._waiting[key] = asyncio.get_running_loop().create_future()
         return notice
 
-    async def _meet(self, key: str) -> LeaseResult:
+    async def _acquire(self, key: str) -> LeaseResult:
         try:
-            return await self.shared_store.meet(key)
+            return await self.shared_store.acquire(key)
         except Unreachable:
             return LeaseResult(None, "")
 
@@ -130,7 +130,7 @@ class RedisCoordinator:
         self, key: str, entry: CacheEntry, lease: str | None, how: ResultSource
     ) -> SharedResult:
         if lease:
-            self._invalidation.tell(key, lease)
+            self._invalidation.publish(key, lease)
         self._observe(how)
         return SharedResult(entry, how)
 
@@ -142,7 +142,7 @@ class RedisCoordinator:
         until: float,
         waited: bool,
     ) -> CacheEntry:
-        """Ask, and tell what came of it. Without a lease, ask for ourselves."""
+        """Ask, and publish what came of it. Without a lease, ask for ourselves."""
         self._observe("led" if lease else "alone")
         renewing = asyncio.create_task(self._renew(key, lease)) if lease else None
         entry: CacheEntry | None = None
@@ -162,7 +162,7 @@ class RedisCoordinator:
             if renewing is not None:
                 renewing.cancel()
             if lease or entry is not None:
-                self._invalidation.tell(key, lease, entry, failure)
+                self._invalidation.publish(key, lease, entry, failure)
 
     async def _renew(self, key: str, lease: str) -> None:
         while True:
@@ -192,7 +192,7 @@ class RedisCoordinator:
         self._invalidation.catch_up()
 
     def on_disconnected(self, cause: str) -> None:
-        """No notice will come: whoever waits shall look for itself."""
+        """No notice will come: each request that waits looks for itself."""
         self._tried.set()
         self._changed("down", cause)
         for waiting in self._waiting.values():

@@ -18,7 +18,7 @@ from app.core.ports import OnUpdate, Store
 AT_ONCE = 100
 """Tasks at the same time beyond which a changed answer is dropped and not fetched; and of how
 many kept answers one question is made."""
-UNTOLD = 1000
+MAX_UNPUBLISHED = 1000
 """Answers that could not be published are published later: this many at most."""
 
 
@@ -29,7 +29,7 @@ class Invalidation:
         self._shared_store, self._store = shared_store, store
         self._listeners: list[OnUpdate] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._untold: set[str] = set()
+        self._unpublished: set[str] = set()
         self._forgotten: set[str] = set()
 
     def subscribe(self, on_update: OnUpdate) -> None:
@@ -48,21 +48,21 @@ class Invalidation:
         """Let what is under way come to its end, which is near."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def tell(
+    def publish(
         self,
         key: str,
         lease: str,
         entry: CacheEntry | None = None,
         failure: UpstreamError | None = None,
     ) -> None:
-        """Tell the group what came of a question: an answer, a failure, or nothing."""
-        self._later(self._tell(key, lease, entry, failure))
+        """Publish what came of a question: an answer, a failure, or nothing."""
+        self._later(self._publish(key, lease, entry, failure))
 
     def changed(self, key: str, tag: str) -> None:
         """Another process has an answer of this ``tag``: if it is not ours, fetch it."""
         if tag == FORGOTTEN:
             self._store.drop(key)
-            if len(self._forgotten) < UNTOLD:
+            if len(self._forgotten) < MAX_UNPUBLISHED:
                 self._forgotten.add(key)
             return
         kept = self._store.get(key)
@@ -89,14 +89,14 @@ class Invalidation:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(
+    async def _publish(
         self, key: str, lease: str, entry: CacheEntry | None, failure: UpstreamError | None
     ) -> None:
         try:
-            await self._shared_store.tell(key, lease, entry, failure)
+            await self._shared_store.publish(key, lease, entry, failure)
         except Unreachable:
-            if entry is not None and len(self._untold) < UNTOLD:
-                self._untold.add(key)
+            if entry is not None and len(self._unpublished) < MAX_UNPUBLISHED:
+                self._unpublished.add(key)
 
     async def _replace(self, key: str, kept: CacheEntry) -> None:
         """What is kept is wrong for sure, whatever else can be learned."""
@@ -111,26 +111,26 @@ class Invalidation:
 
     async def _fetch(self, key: str, kept: CacheEntry | None) -> bool:
         """Take over the group's answer if it is younger; whether there is one."""
-        entry = await self._shared_store.look(key)
+        entry = await self._shared_store.get(key)
         if entry is not None and is_younger(entry, kept):
             self._keep(key, entry)
         return entry is not None
 
     async def _catch_up(self) -> None:
-        """Tell what could not be told, and take over what the group has answered anew.
+        """Publish what could not be published, and take over what the group has answered anew.
 
         What the group does not have stands: a server that begins empty knows nothing better.
         """
         await self._shared_store.learn_time()
-        untold, self._untold = self._untold, set()
-        for key in untold:
+        unpublished, self._unpublished = self._unpublished, set()
+        for key in unpublished:
             mine = self._store.get(key)
-            theirs = await self._shared_store.look(key) if mine else None
+            theirs = await self._shared_store.get(key) if mine else None
             if mine and (theirs is None or is_younger(mine, theirs)):
-                await self._tell(key, "", mine, None)
+                await self._publish(key, "", mine, None)
         kept = self._store.items()
         for start in range(0, len(kept), AT_ONCE):
-            for key, mine in await self._shared_store.others(kept[start : start + AT_ONCE]):
+            for key, mine in await self._shared_store.changed(kept[start : start + AT_ONCE]):
                 await self._fetch(key, mine)
 
 

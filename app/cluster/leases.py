@@ -22,9 +22,9 @@ LEASE_SIZE = 1024
 """Bytes of the longest lease that is read."""
 TOKEN_SIZE = 32
 
-# Only who leads may tell; who asked without a lease, only while nobody holds one. So the
+# Only the holder may publish; who asked without a lease, only while nobody holds one. So the
 # answer of one who was asleep for too long never replaces a younger one.
-TELL = f"""
+RELEASE = f"""
 if string.sub(redis.call('GET', KEYS[2]) or '', 1, {TOKEN_SIZE}) ~= ARGV[1] then return 0 end
 local put = true
 if ARGV[2] ~= '' then put = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
@@ -54,8 +54,8 @@ class LeaseCodec:
 
     def pack(self, key: str, token: str, now: float) -> bytes:
         """The lease of the holder with this ``token``, made or renewed ``now``."""
-        told = json.dumps([key, token, now + OUTLIVED])
-        return token.encode() + self._seal.close(told.encode())
+        payload = json.dumps([key, token, now + OUTLIVED])
+        return token.encode() + self._seal.close(payload.encode())
 
     def is_believed(self, key: str, lease: RedisReply, now: float) -> bool:
         """Whether a holder of the group has made or renewed it not long ago."""
@@ -67,7 +67,7 @@ class LeaseCodec:
 
 
 def new_token() -> str:
-    """What tells one holder from all others."""
+    """What distinguishes one holder from all others."""
     return uuid4().hex
 
 

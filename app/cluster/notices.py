@@ -13,7 +13,7 @@ from app.core.cache_entry import CacheEntry
 from app.core.errors import UpstreamError
 
 FRESH = 2.0
-"""Seconds for which a failure is told: an old notice that somebody repeats fails nobody."""
+"""Seconds for which a failure counts: an old notice that somebody repeats fails nobody."""
 NOTICE_SIZE = 1024
 """Bytes of the longest notice that is read."""
 FAILURES = {kind.__name__: kind for kind in UpstreamError.__subclasses__()}
@@ -48,14 +48,14 @@ class NoticeCodec:
 
     def pack(self, notice: Notice) -> bytes:
         """The message that is published."""
-        told = {
+        fields = {
             "from": self._me,
             "at": self._now(),
             "key": notice.key,
             "tag": notice.tag,
-            "failure": _told(notice.failure) if notice.failure else None,
+            "failure": _failure_fields(notice.failure) if notice.failure else None,
         }
-        return self._seal.close(json.dumps(told).encode())
+        return self._seal.close(json.dumps(fields).encode())
 
     def unpack(self, message: bytes) -> Notice | None:
         """The notice of another process; None for our own. Raises Unreadable."""
@@ -65,10 +65,10 @@ class NoticeCodec:
         if opened is None:
             raise Unreadable
         # Sealed, so written by a gateway of the same form: its fields need no second look.
-        told = json.loads(opened)
-        is_fresh = abs(self._now() - told["at"]) <= FRESH
-        failure = _failure(told["failure"]) if told["failure"] and is_fresh else None
-        return Notice(told["key"], told["tag"], failure)
+        fields = json.loads(opened)
+        is_fresh = abs(self._now() - fields["at"]) <= FRESH
+        failure = _failure(fields["failure"]) if fields["failure"] and is_fresh else None
+        return Notice(fields["key"], fields["tag"], failure)
 
 
 def tag_of(entry: CacheEntry) -> str:
@@ -76,12 +76,12 @@ def tag_of(entry: CacheEntry) -> str:
     return entry.refused or entry.digest
 
 
-def _told(error: UpstreamError) -> list[str | int | float | None]:
+def _failure_fields(error: UpstreamError) -> list[str | int | float | None]:
     return [type(error).__name__, error.cause, error.fault_code, error.retry_after]
 
 
-def _failure(told: list[str | int | float | None]) -> UpstreamError | None:
-    kind, cause, fault_code, retry_after = told
+def _failure(fields: list[str | int | float | None]) -> UpstreamError | None:
+    kind, cause, fault_code, retry_after = fields
     return FAILURES[str(kind)](
         str(cause),
         fault_code=None if fault_code is None else int(fault_code),

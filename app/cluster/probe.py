@@ -5,7 +5,7 @@ Knows the scripts and the commands. Must not know what a refusal means.
 
 from collections.abc import Callable, Sequence
 
-from app.cluster.leases import RENEW, TELL, new_token
+from app.cluster.leases import RELEASE, RENEW, new_token
 from app.cluster.rate_limit_sync import TAKE
 from app.cluster.redis_connection import Command
 
@@ -28,7 +28,7 @@ def probe_of(prefix: str, channel: str) -> Probe:
             ("GETRANGE", lease, 0, 1),
             ("PEXPIRE", lease, KEPT),
             ("EVAL", RENEW, 1, lease, token, token, KEPT),
-            ("EVAL", TELL, 2, name, lease, token, b"probe", KEPT, f"{channel}:probe", b""),
+            ("EVAL", RELEASE, 2, name, lease, token, b"probe", KEPT, f"{channel}:probe", b""),
             ("PTTL", name),
             ("EVAL", TAKE, 2, taken, f"{taken}:too", 1, 1, KEPT),
             ("PUBLISH", f"{channel}:probe", b""),

@@ -2,8 +2,8 @@
 
 Knows the server's commands and its clock. Must not know who a client is, or how counting is done.
 
-Nobody waits for it: ten times a second each process tells what was taken there since, and learns
-what all have taken. What is kept is one number for each client, when its share will be whole
+Nobody waits for it: ten times a second each process publishes what was taken there since, and
+learns what all have taken. What is kept is one number for each client, when its share will be whole
 again, as in one process (the generic cell rate algorithm); it goes away when that time has come.
 """
 
@@ -48,7 +48,7 @@ class RateLimitShares(Protocol):
         """What each client has taken since this was last asked, of those who took the most."""
 
     def learn(self, client: str, whole_in: float, now: float) -> None:
-        """By what all have told, the client's share is whole in so many seconds."""
+        """By what all have published, the client's share is whole in so many seconds."""
 
 
 class RateLimitSync:

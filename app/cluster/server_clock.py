@@ -29,10 +29,10 @@ class ServerClock:
         """Whether it is time to ask again."""
         return self._clock() - self._learnt >= EVERY
 
-    def learn(self, began: float, told: RedisReply) -> None:
+    def learn(self, began: float, answer: RedisReply) -> None:
         """The reply to a TIME that was asked at ``began``, by our clock, and came in just now."""
         try:
-            seconds, micros = told
+            seconds, micros = answer
             at = int(seconds) + int(micros) / 1e6
         except (ValueError, TypeError, OverflowError):
             return

@@ -17,8 +17,8 @@ from app.cache.codec import MAX_SIZE, Record, Seal, Unusable, pack, unpack
 from app.cluster.leases import (
     LEASE,
     LEASE_SIZE,
+    RELEASE,
     RENEW,
-    TELL,
     LeaseCodec,
     LeaseResult,
     never_ends,
@@ -82,12 +82,12 @@ class SharedStore:
         return name, f"{name}:lease"
 
     async def learn_time(self) -> None:
-        """Ask for the server's time, by which ages are told and old notices are known."""
+        """Ask for the server's time, by which ages and old notices are known."""
         began = self._clock()
-        (told,) = await self.do("time", ("TIME",))
-        self._time.learn(began, told)
+        (answer,) = await self.do("time", ("TIME",))
+        self._time.learn(began, answer)
 
-    async def meet(self, key: str) -> LeaseResult:
+    async def acquire(self, key: str) -> LeaseResult:
         """What is kept for ``key``, and the lease to ask for it if nobody else has it."""
         if not self._time.is_known:
             await self.learn_time()
@@ -114,12 +114,12 @@ class SharedStore:
         believed = self._leases.is_believed(key, held, self._time.now())
         return LeaseResult(entry, None if believed else "")
 
-    async def look(self, key: str) -> CacheEntry | None:
+    async def get(self, key: str) -> CacheEntry | None:
         """What is kept for ``key``."""
         kept, left = await self._timed("look", *_look(self._names(key)[0]))
         return self._entry(key, kept, left)
 
-    async def others(self, kept: Sequence[tuple[str, CacheEntry]]) -> list[tuple[str, CacheEntry]]:
+    async def changed(self, kept: Sequence[tuple[str, CacheEntry]]) -> list[tuple[str, CacheEntry]]:
         """Of these answers, those for which another one is kept here: by when it is to go."""
         lefts = await self.do("compare", *(("PTTL", self._names(key)[0]) for key, _ in kept))
         same = [
@@ -138,7 +138,7 @@ class SharedStore:
         lease = self._leases.pack(key, token, self._time.now())
         await self.do("renew", ("EVAL", RENEW, 1, self._names(key)[1], token, lease, _ms(LEASE)))
 
-    async def tell(
+    async def publish(
         self, key: str, lease: str, entry: CacheEntry | None, failure: UpstreamError | None = None
     ) -> None:
         """Put an answer there, end the lease and let everyone know; or only the last two."""
@@ -151,7 +151,7 @@ class SharedStore:
         nothing = self._notices.pack(Notice(key))
         names = self._names(key)
         back: list[Command] = [("DEL", names[1]), ("PUBLISH", self._channel, nothing)]
-        await self.do("tell", ("EVAL", TELL, 2, *names, *where), otherwise=back if lease else ())
+        await self.do("tell", ("EVAL", RELEASE, 2, *names, *where), otherwise=back if lease else ())
 
     async def forget(self, key: str) -> None:
         """Keep nothing for ``key``, and let everyone know that nobody is to."""
@@ -180,8 +180,8 @@ class SharedStore:
         if not self._time.is_due():
             return await self.do(operation, *commands)
         began = self._clock()
-        *replies, told = await self.do(operation, *commands, ("TIME",))
-        self._time.learn(began, told)
+        *replies, answer = await self.do(operation, *commands, ("TIME",))
+        self._time.learn(began, answer)
         return replies
 
     async def do(
