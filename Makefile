@@ -37,12 +37,13 @@ demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, 
 	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3 $(PORTS)
 
 TEST_PROCESSES ?= 4
+PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes: half of the time they wait
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
 
 coverage: $(VENV)/.dev ## Run it a third longer, and see that it covers enough of the code
-	$(BIN)/python -m pytest --cov --cov-report=term --numprocesses $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --cov --cov-report=term $(PARALLEL)
 
 quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work
 	$(BIN)/python -m pytest -q -m quick --numprocesses $(TEST_PROCESSES)

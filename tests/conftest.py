@@ -51,6 +51,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_slow = item.get_closest_marker("slow") is not None
         if not is_slow and "_farm" not in fixtures and not OUTSIDE & imported:
             item.add_marker(pytest.mark.quick)
+    # Files of quick tests come last: processes that have nothing else to do share them.
+    longer = {item.path for item in items if item.get_closest_marker("quick") is None}
+    items.sort(key=lambda item: item.path not in longer)
 
 
 @pytest.fixture(autouse=True)
