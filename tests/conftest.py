@@ -1,6 +1,5 @@
 """A sandbox farm and a gateway over it, on real ports, for every test that asks."""
 
-import gc
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -112,17 +111,6 @@ def settings_for(farm_url: str, **overrides: object) -> Settings:
             **overrides,
         }
     )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _garbage_is_collected() -> Iterator[None]:
-    """A gateway freezes all that exists, as if it were the only one of its process. Here hundreds
-    follow each other, and none would ever be collected."""
-    gc.collect()
-    gc.freeze()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gc.freeze", lambda: None)
-        yield
 
 
 @pytest.fixture(scope="session")

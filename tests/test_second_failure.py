@@ -99,7 +99,7 @@ async def test_what_could_not_be_told_has_a_bound(
 async def test_what_is_known_to_be_forgotten_has_a_bound(
     server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.cluster.invalidation.UNTOLD", 3)
+    monkeypatch.setattr("app.cluster.invalidation.MAX_UNPUBLISHED", 3)
     async with members(server.url, server.url) as (one, other):
         for number in range(5):
             await one.coordinator.forget(f"call{number}")
