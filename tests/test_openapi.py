@@ -32,6 +32,15 @@ SCHEMAS: Node = DOCUMENT["components"]["schemas"]
 OPERATIONS: dict[str, Node] = {found["operationId"]: found for found in operations(DOCUMENT)}
 
 
+def test_what_is_asked_first_is_read_first() -> None:
+    assert [*OPERATIONS][:4] == [
+        "getSession",
+        "getSessions",
+        "streamSessions",
+        "streamSessionEvents",
+    ]
+
+
 def test_the_committed_documents_are_what_the_code_says() -> None:
     made = text(create_api(settings_for("http://127.0.0.1:1")))
     assert made == (FOLDER / "openapi.json").read_text(encoding="utf-8"), "run make openapi"

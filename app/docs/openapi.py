@@ -53,7 +53,8 @@ def document(app: FastAPI, server: Mapping[str, str] = LOCAL) -> Node:
         "servers": [dict(server)],
         "security": [],
         "tags": [{"name": tag, "description": TAGS[tag]} for tag in TAGS if tag in tags],
-        "paths": made["paths"],
+        # Of one tag, what is asked first comes first: the router has to try streams before.
+        "paths": dict(sorted(made["paths"].items(), key=lambda item: _place(*item))),
         "components": {
             "schemas": dict(sorted({**schemas, **_parts(schemas)}.items())),
             "headers": _headers(recorded),
@@ -66,6 +67,11 @@ def operations(document: Node) -> Iterator[Node]:
     """Every operation of a document."""
     for _, operation in _placed(document):
         yield operation
+
+
+def _place(path: str, methods: Node) -> tuple[int, bool]:
+    tags = [tag for operation in methods.values() for tag in operation["tags"]]
+    return min(map([*TAGS].index, tags)), path.endswith("/events")
 
 
 def _placed(document: Node) -> Iterator[tuple[str, Node]]:

@@ -387,6 +387,7 @@ def test_a_visitor_logs_in_attaches_a_session_and_watches_it_render(
     expect(card(page, 301001).locator(".link")).to_have_text("Live")
     expect(card(page, 301001).locator(".phase")).to_have_text("Rendering")
     expect(mine.locator('[data-mine="301001"]').get_by_role("button")).to_have_text("Watch")
+    expect(mine.locator("img")).to_have_count(0)  # the sandbox's pictures are nowhere
     mine.get_by_role("button", name="Log out").click()
     expect(mine.get_by_role("link", name="Log in at the farm")).to_be_visible()
     assert complaints(visit, "401", f"127.0.0.1:{site.farm_port}", "favicon") == []

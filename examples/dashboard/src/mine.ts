@@ -84,7 +84,11 @@ export class Mine {
     const picture = session?.thumbnails[0]?.url;
     const told = html("span", {}, item.title ?? `Session ${item.id}`, html("small", {}, QUEUES[item.queue]));
     const row = html("li", { "data-mine": item.id }, told, button);
-    if (picture) row.prepend(html("img", { src: picture, alt: "", width: 64, height: 36 }));
+    if (picture) {
+      const image = html("img", { src: picture, alt: "", width: 64, height: 36 });
+      image.addEventListener("error", () => image.remove());
+      row.prepend(image);
+    }
     button.addEventListener("click", () => {
       if (session) this.watch(item.id);
       else void this.#attach(item.id, button);
