@@ -145,6 +145,13 @@ def test_a_no_with_its_token_is_that_logins(ada: Visitor, query: str) -> None:
     assert ada.come_back(f"/login/callback?{query}") == "/first?login=denied"
 
 
+def test_a_login_that_the_farm_breaks_off_is_over(ada: Visitor) -> None:
+    token = query_of(ada.begin("/a"))["oauth_token"]
+    back = ada.come_back(f"/login/callback?oauth_token={token}&oauth_problem=x&oauth_verifier=v")
+    assert back == "/a?login=failed&login_code=upstream_fault"
+    assert len(ada.http.cookies) == 0
+
+
 def test_two_tabs_arrive_and_a_fifth_login_forgets_the_oldest(ada: Visitor) -> None:
     pages = [ada.begin(f"/{number}") for number in range(5)]
     assert len(ada.http.cookies) == 4

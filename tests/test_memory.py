@@ -24,6 +24,23 @@ def test_the_least_recently_used_answer_goes_first() -> None:
     assert store.get("b") is None
 
 
+def test_looking_at_all_is_no_use_of_any() -> None:
+    store = MemoryStore(max_entries=2, max_bytes=1_000_000)
+    for key in ("a", "b"):
+        store.put(key, answer(1))
+    assert store.get("a")
+    assert len(store.items()) == 2
+    store.put("c", answer(1))
+    assert store.get("b") is None
+
+
+def test_what_is_kept_is_weighed_refusals_too() -> None:
+    store = MemoryStore(max_entries=10, max_bytes=10_000)
+    store.put("a", answer(100))
+    store.put("b", REFUSAL)
+    assert store.nbytes == 100 + 2 * OVERHEAD
+
+
 def test_bytes_are_bounded_too() -> None:
     store = MemoryStore(max_entries=100, max_bytes=3 * (OVERHEAD + 1000))
     for number in range(5):

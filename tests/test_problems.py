@@ -7,7 +7,7 @@ import pytest
 from app.api.error_codes import Code
 from app.api.error_meanings import MEANINGS
 from app.api.negotiation import quality
-from app.api.problems import CODES, Problems, _media_type
+from app.api.problems import CODES, COOKIE_CHALLENGE, Problems, _media_type
 from app.core import errors
 
 
@@ -145,3 +145,9 @@ def test_a_problem_has_the_form_that_the_request_likes_best(
 )
 def test_the_most_specific_range_weighs(accept: str | None, weight: float) -> None:
     assert quality(accept, "application/json") == weight
+
+
+@pytest.mark.parametrize("code", [Code.LOGIN_REQUIRED, Code.LOGIN_EXPIRED])
+def test_whose_login_is_wanted_is_told_so_by_a_challenge(code: Code) -> None:
+    answer = Problems("").response(code, {"type": "http", "headers": []})
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, COOKIE_CHALLENGE)

@@ -236,6 +236,15 @@ async def test_a_reply_beyond_the_bound_is_not_waited_for(reply: bytes) -> None:
         await parser.read_response()
 
 
+async def test_each_reply_has_the_whole_bound() -> None:
+    size = MAX_REPLY // 2
+    parser = BoundedParser(65_536)
+    encoder = Encoder("utf-8", "strict", False)  # type: ignore[no-untyped-call]
+    replies = announcing(b"$%d\r\n%b\r\n" % (size, b"x" * size) * 3)
+    parser.on_connect(SimpleNamespace(_reader=replies, encoder=encoder))  # type: ignore[no-untyped-call]
+    assert [len(await parser.read_response()) for _ in range(3)] == [size] * 3
+
+
 async def test_a_link_does_not_show_its_password(server: Valkey) -> None:
     assert "hush" not in repr(RedisConnection("redis://:hush@127.0.0.1", "news"))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cluster.notices import Notice
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
 from app.core.cache_entry import CacheEntry, digest
 from app.core.errors import Overloaded
@@ -118,6 +119,15 @@ async def test_beyond_a_bound_a_changed_answer_is_dropped_and_not_fetched(
         await one.fetch("call")
         await until(lambda: other.store.get("call") != mine)
         assert other.store.get("call") is None
+
+
+async def test_a_changed_answer_is_dropped_if_the_new_one_is_gone_already(server: Valkey) -> None:
+    async with members(server.url, server.url) as (one, other):
+        other.store.put("call", CacheEntry(b"old", digest(b"old"), time.monotonic(), 60.0, 60))
+        shared = one.coordinator.shared_store
+        notice = shared._notices.pack(Notice("call", "another"))
+        await shared.do("tell", ("PUBLISH", shared._channel, notice))
+        await until(lambda: other.store.get("call") is None)
 
 
 # --- The next failure is as the first ----------------------------------------------------------

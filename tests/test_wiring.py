@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.upstream.bulkhead import LOGIN_CALLS
 from app.wiring import group_of
 from tests.conftest import settings_for
 
@@ -25,3 +26,7 @@ def test_who_asks_the_same_farm_with_the_same_rights_is_one_group() -> None:
 )
 def test_another_farm_key_or_token_is_another_group(other: dict[str, str]) -> None:
     assert group_of(settings_for(FARM, **TOKEN)) != group_of(settings_for(FARM, **TOKEN | other))
+
+
+def test_logins_take_few_of_the_places_at_the_farm() -> None:
+    assert 0 < 8 * LOGIN_CALLS <= settings_for(FARM).upstream_concurrency
