@@ -192,7 +192,7 @@ def coordinator_of(
 
     def changed(state: str, cause: str) -> None:
         metrics.shared.is_up.set(state == "up")
-        state_log.tell(state=state, cause=cause)
+        state_log.update(state=state, cause=cause)
 
     return open_coordinator(
         settings.cache_url.get_secret_value(),

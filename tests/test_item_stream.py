@@ -319,7 +319,7 @@ def test_to_the_farm_it_is_one_call_for_each_id_and_lifetime_whoever_else_asks(
 
 
 def test_a_cold_stream_never_fills_the_bulkhead(start_live: StartLive, many: list[int]) -> None:
-    gateway = start_live(upstream_concurrency=8, upstream_queue=0)
+    gateway = start_live(upstream_concurrency=8, upstream_queue=0, upstream_deadline=60)
     with items(gateway, *many) as events:
         assert {event.data["status"] for event in islice(events, 50)} == {200}
 

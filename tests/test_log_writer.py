@@ -191,11 +191,11 @@ def test_the_last_lines_are_written_before_the_process_ends() -> None:
 
 
 @pytest.mark.parametrize("form", [logs.JsonLines(), logs.Readable()])
-def test_a_cut_line_is_the_line_that_any_event_would_be(form: logs.LineFormatter) -> None:
+def test_a_template_gives_the_line_that_any_event_would_be(form: logs.LineFormatter) -> None:
     fields = {"method": "GET", "id": 42, "cache": "hit", "odd": "\x1b%{}"}
-    cut = form.cut("request", fields)
+    template = form.template("request", fields)
     at, offset = time.perf_counter(), time.time() - time.perf_counter()
-    lines = filled(["text", (cut, b"r-1", at, 0.012345), (cut, b"r-1", at, 0.012345)])
+    lines = filled(["text", (template, b"r-1", at, 0.012345), (template, b"r-1", at, 0.012345)])
     fields = {"request_id": "r-1", **fields, "ms": 12.345}
     told = [line.decode() for line in lines]
     same = [form.line(at + offset + odd, "info", "request", fields) for odd in (0.0, 0.001, -0.001)]

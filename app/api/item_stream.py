@@ -72,13 +72,13 @@ class ItemStream(ServerSentEvents):
         now = {number: self._mark(number, cut(a, self._fields)) for number, a in answers}
         return no_more() if all_final and now == self._seen else None
 
-    async def tell(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
+    async def send_updates(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
         """First what each id is answered with, then all updates."""
         asking = asyncio.create_task(self._ask(subscriber))
         try:
             if subscriber.is_over:  # the process is about to end, and still tells what it has
                 await asking
-            await super().tell(subscriber, scope, send)
+            await super().send_updates(subscriber, scope, send)
         finally:
             asking.cancel()
         if asking.done():

@@ -138,20 +138,20 @@ class ServerSentEvents(Response):
                 self._live.streams += 1
                 try:
                     with until_gone(receive, subscriber):
-                        await self.tell(subscriber, scope, send)
+                        await self.send_updates(subscriber, scope, send)
                 finally:
                     self._live.streams -= 1
             await send({"type": BODY, "body": b""})
 
-    async def tell(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
-        """All updates that are news, until there will be no more."""
+    async def send_updates(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
+        """All updates that change something, until there will be no more."""
         await _write(send, b"retry: %d\n\n" % self._live.uniform(*RETRY))
-        while (told := await self._next(subscriber, scope, send)) is not None:
+        while (newest := await self._next(subscriber, scope, send)) is not None:
             if not is_authorized(scope):
                 await _write(send, self.problem(errors.Unauthorized(), scope))
                 return
             await asyncio.sleep(self.gather_for)
-            frames = await self._frames(told, subscriber, scope)
+            frames = await self._frames(newest, subscriber, scope)
             if frames:
                 await _write(send, frames)
             if self.is_over:
@@ -160,15 +160,15 @@ class ServerSentEvents(Response):
                 return
 
     async def _frames(
-        self, told: tuple[str, Update] | None, subscriber: Subscriber, scope: Scope
+        self, newest: tuple[str, Update] | None, subscriber: Subscriber, scope: Scope
     ) -> bytes:
         """The events of this update and of all others that are there, to be sent in one piece."""
         frames = b""
-        while told is not None:
-            await self.prepare(told[1])
-            frames += self.frame(*told, scope)
+        while newest is not None:
+            await self.prepare(newest[1])
+            frames += self.frame(*newest, scope)
             more = subscriber.has_more and len(frames) < ENOUGH
-            told = await subscriber.next() if more else None
+            newest = await subscriber.next() if more else None
         return frames
 
     async def _next(

@@ -56,7 +56,7 @@ class Subscriber:
         self._first.append((key, update))
         self._bell.set()
 
-    def tell(self, key: str, update: Update) -> None:
+    def deliver(self, key: str, update: Update) -> None:
         """There is an update of a call, in place of the one that has not been read yet."""
         self._updates[key] = update
         self._bell.set()
@@ -102,7 +102,7 @@ class Topic:
         if self.update is None or self.update.state != update.state:
             self.update = update
             for subscriber in self.subscribers:
-                subscriber.tell(self.call.key, update)
+                subscriber.deliver(self.call.key, update)
 
 
 class Subscriptions:
@@ -169,7 +169,7 @@ class Subscriptions:
         topic.subscribers.add(subscriber)
         subscriber.topics.append(topic)
         if topic.update is not None:
-            subscriber.tell(call.key, topic.update)
+            subscriber.deliver(call.key, topic.update)
 
     @contextmanager
     def watch(self, call: Call, client: str) -> Iterator[Subscriber]:

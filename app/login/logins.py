@@ -78,7 +78,7 @@ class Logins:
             return self._failed(return_to, CODES[type(error)], [])
         except ValueError:  # more than a cookie holds
             return self._failed(return_to, Code.UPSTREAM_UNREADABLE, [])
-        self._tell("begun")
+        self._record("begun")
         asked = {"oauth_token": answer.key}
         if self._core_1_0:
             asked["oauth_callback"] = self._callback
@@ -121,26 +121,26 @@ class Logins:
             return self._failed(begun.return_to, CODES[type(error)], [over])
         except ValueError:  # more than a cookie holds
             return self._failed(begun.return_to, Code.UPSTREAM_UNREADABLE, [over])
-        self._tell("done")
+        self._record("done")
         return Sent(begun.return_to, [over, user])
 
     async def end(self, token: Token) -> None:
         """The farm forgets the token, if it can be reached."""
-        self._tell("ended")
+        self._record("ended")
         try:
             await self._performer.perform(EndLogin(token=token))
         except errors.GatewayError:
             return  # told as an attempt; the browser forgets it in any case
 
     def _denied(self, begun: Begun) -> Sent:
-        self._tell("denied")
+        self._record("denied")
         return Sent(with_outcome(begun.return_to, "denied"), [self.cookies.end(begun)])
 
     def _failed(self, return_to: str, code: Code, fields: list[str]) -> Sent:
-        self._tell("failed", code)
+        self._record("failed", code)
         return Sent(with_outcome(return_to, "failed", code), fields)
 
-    def _tell(self, outcome: str, code: str | None = None) -> None:
+    def _record(self, outcome: str, code: str | None = None) -> None:
         self._count(outcome)
         logs.event("login", outcome=outcome, code=code)
 

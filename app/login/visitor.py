@@ -42,8 +42,8 @@ class Visits:
             raise errors.LoginRequired
         return token
 
-    def told(self, response: Response) -> Response:
-        """The answer, for this visitor alone; it forgets the login if it says that it is over."""
+    def private(self, response: Response) -> Response:
+        """The response, for this visitor alone; it forgets the login if it says that it is over."""
         headers = response.headers
         headers["vary"] = "Accept, Cookie"
         directives = headers.get("cache-control", "").split(", ")

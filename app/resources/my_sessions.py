@@ -176,7 +176,7 @@ VISITOR_CODES = (
 )
 async def get_my_sessions(request: Request, visits: Visiting, visitor: Visitor) -> Response:
     """All sessions at the farm of who is logged in, the newest first, attached or not."""
-    return visits.told(await visits.replies.reply(request, GetMySessions(token=visitor)))
+    return visits.private(await visits.replies.reply(request, GetMySessions(token=visitor)))
 
 
 @router.put(
@@ -204,7 +204,7 @@ async def attach_session(
     try:
         await visits.performer.perform(AttachSession(token=visitor, id=id))
     except errors.LoginExpired as error:
-        return visits.told(services.problems.of(error, request.scope))
+        return visits.private(services.problems.of(error, request.scope))
     visits.replies.gateway.store.drop(GetMySessions(token=visitor).key)
     await renew(services.gateway, GetSession(id=id))
     return Response(status_code=204, headers={"cache-control": "no-store"})

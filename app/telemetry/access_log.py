@@ -16,13 +16,13 @@ from app.telemetry.request_context import RequestContext, trace_of
 NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 
-CUT_ID = 9876543210
-"""What stands for the number of a path where a line is cut."""
-MAX_CUTS = 1000
-"""Kinds of lines that are kept cut; there are some dozens."""
+TEMPLATE_ID = 9876543210
+"""What stands for the number of a path in a template."""
+MAX_TEMPLATES = 1000
+"""Templates that are kept at most; there are some dozens."""
 
 
-Told = tuple[str, str, str, int, str]
+RequestFields = tuple[str, str, str, int, str]
 """Method, operation, last segment of the path, status, and how the cache took part."""
 
 
@@ -30,8 +30,8 @@ class ExpectedHit(NamedTuple):
     """What is known beforehand of requests that a kept answer serves."""
 
     tally: Tally
-    told: Told
-    cut: LineTemplate | None  # the same as a line; None: no lines are written
+    fields: RequestFields
+    template: LineTemplate | None  # their line; None: no lines are written
 
 
 class AccessLog:
@@ -49,27 +49,29 @@ class AccessLog:
         self.clock = clock
         self._requests = requests
         self._form = form
-        self._cuts: dict[tuple[str, str, int, str], LineTemplate] = {}
+        self._templates: dict[tuple[str, str, int, str], LineTemplate] = {}
 
     def expect(self, operation: str, last: str, status: int) -> ExpectedHit:
         """What to ``hit`` with when a kept answer serves a path that ends like this."""
-        told = "GET", operation, last, status, HIT
-        line = self._line(told) if self._form else None
-        return ExpectedHit(self._requests.hits(operation, status), told, line)
+        fields = "GET", operation, last, status, HIT
+        line = self._line(fields) if self._form else None
+        return ExpectedHit(self._requests.hits(operation, status), fields, line)
 
-    def _line(self, told: Told) -> LineTemplate:
-        """A line that tells this: cut once, then only the number of the path is filled in."""
-        method, operation, last, status, outcome = told
+    def _line(self, fields: RequestFields) -> LineTemplate:
+        """The line of these fields: made once, then only the number of the path is filled in."""
+        method, operation, last, status, outcome = fields
         what = method, operation, status, outcome
-        cut = self._cuts.get(what)
-        if cut is None:
+        template = self._templates.get(what)
+        if template is None:
             assert self._form is not None  # noqa: S101 - else no lines are written
-            if len(self._cuts) >= MAX_CUTS:
-                self._cuts.clear()
-            fields = _fields(method, operation, str(CUT_ID), status, outcome)
-            cut = self._cuts[what] = self._form.cut("request", fields)
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
+            values = _fields(method, operation, str(TEMPLATE_ID), status, outcome)
+            template = self._templates[what] = self._form.template("request", values)
         number = last if NUMBER.fullmatch(last) else "null"
-        return cut._replace(upto_ms=cut.upto_ms.replace(str(CUT_ID).encode(), number.encode()))
+        return template._replace(
+            upto_ms=template.upto_ms.replace(str(TEMPLATE_ID).encode(), number.encode())
+        )
 
     def hit(
         self, hit: ExpectedHit, request_id: bytes, began: float, traceparent: bytes | None
@@ -77,13 +79,15 @@ class AccessLog:
         """The fast path has answered. Every tenth of a microsecond counts here."""
         now = self.clock()
         add(hit.tally, now - began)
-        if hit.cut is None:
+        if hit.template is None:
             return
         if traceparent is None or (trace := trace_of(traceparent)) is None:
-            LOG_WRITER.add((hit.cut, request_id, now, now - began))
+            LOG_WRITER.add((hit.template, request_id, now, now - began))
         else:
             known: dict[str, Any] = {"request_id": request_id.decode(), "trace_id": trace.id}
-            logs.event("request", **known, **_fields(*hit.told), ms=round((now - began) * 1000, 3))
+            logs.event(
+                "request", **known, **_fields(*hit.fields), ms=round((now - began) * 1000, 3)
+            )
 
     def routed(self, request: RequestContext) -> None:
         """An answer has ended, or will never be. A stream's latency is that of its beginning."""
@@ -93,12 +97,12 @@ class AccessLog:
         if self._form is None:
             return
         last = str(request.scope.get("path_params", {}).get("id", ""))
-        told = request.method, operation, last, request.status, request.outcome
+        fields = request.method, operation, last, request.status, request.outcome
         seconds = now - request.began
         if request.trace is None:
-            LOG_WRITER.add((self._line(told), request.id.encode(), now, seconds))
+            LOG_WRITER.add((self._line(fields), request.id.encode(), now, seconds))
         else:
-            logs.event("request", **_fields(*told), ms=round(seconds * 1000, 3))
+            logs.event("request", **_fields(*fields), ms=round(seconds * 1000, 3))
 
 
 def _fields(method: str, operation: str, last: str, status: int, outcome: str) -> dict[str, Any]:

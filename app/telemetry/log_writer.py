@@ -38,7 +38,7 @@ class LineTemplate(NamedTuple):
 
 
 LineValues = tuple[LineTemplate, bytes, float, float]
-"""A cut line, its name, its moment by ``time.perf_counter``, and seconds."""
+"""A template, its name, its moment by ``time.perf_counter``, and seconds."""
 
 
 def to_stderr(lines: bytes) -> None:
@@ -92,7 +92,7 @@ class LogWriter:
         self._thread: threading.Thread | None = None
 
     def add(self, line: str | LineValues) -> None:
-        """Have one line written, soon. One that is cut costs nearly nothing until then."""
+        """Have one line written, soon. A template costs nearly nothing until then."""
         waiting = self._waiting
         if len(waiting) >= self._room:
             self.dropped += 1

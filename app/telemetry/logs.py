@@ -17,8 +17,8 @@ from app.telemetry.request_context import request_context
 
 EVENTS = logging.getLogger("rfgw")
 
-CUT_MS = 987654321.0
-"""What stands for the duration where a line is cut."""
+TEMPLATE_MS = 987654321.0
+"""What stands for the duration in a template."""
 
 MAX_LINKS = 10
 """Of a chain of exceptions, the first so many are told."""
@@ -66,11 +66,11 @@ class StateLog:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._told: dict[str, Any] = {}
+        self._logged: dict[str, Any] = {}
         self._latest: dict[str, Any] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def tell(self, **state: Any) -> None:
+    def update(self, **state: Any) -> None:
         """This is the state now."""
         self._latest = state
         if self._timer is None:
@@ -78,9 +78,9 @@ class StateLog:
 
     def _log(self) -> None:
         self._timer = None
-        if self._latest != self._told:
-            self._told = self._latest
-            event(self._name, **self._told)
+        if self._latest != self._logged:
+            self._logged = self._latest
+            event(self._name, **self._logged)
             self._timer = asyncio.get_running_loop().call_later(1.0, self._log)
 
 
@@ -109,12 +109,12 @@ class LineFormatter(logging.Formatter):
         """How a line tells its time."""
         raise NotImplementedError
 
-    def cut(self, name: str, fields: dict[str, Any]) -> LineTemplate:
+    def template(self, name: str, fields: dict[str, Any]) -> LineTemplate:
         """The line of an event with these fields, between its request's id and its duration."""
-        text = self.line(0.0, "info", name, {"request_id": "<id>", **fields, "ms": CUT_MS})
+        text = self.line(0.0, "info", name, {"request_id": "<id>", **fields, "ms": TEMPLATE_MS})
         start, _, rest = text.partition(self.moment(0.0))
         upto_id, _, rest = rest.partition("<id>")
-        upto_ms, _, end = rest.rpartition(str(CUT_MS))
+        upto_ms, _, end = rest.rpartition(str(TEMPLATE_MS))
         parts = (part.encode() for part in (start, upto_id, upto_ms, end))
         return LineTemplate(self.moment, *parts)
 
