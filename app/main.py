@@ -32,6 +32,7 @@ from app.edge.application import EdgeApplication
 from app.edge.common_fields import VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath, SampledFastPath
+from app.edge.representation import Representations
 from app.resources import ACCOUNTS, CALLS, FAST_ROUTES, LISTS, ROUTERS, VISITORS
 from app.server.drain import Drain
 from app.services import Services, answer_once, build_services
@@ -76,6 +77,7 @@ def create_app(
     return EdgeApplication(
         api,
         _fast_path(services, access_log, settings.trace_hits if traced else 0.0),
+        Representations(services.responders.replies.coding),
         services.problems,
         settings.origins,
         services.instrumentation,

@@ -32,7 +32,6 @@ from app.login.visitor_cookies import VisitorCookies
 from app.resources.accounts import Accounts
 from app.server.drain import Drain
 from app.telemetry import logs
-from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
 from app.telemetry.multiprocess import MultiprocessMetrics
 from app.telemetry.status import StatusHistory
@@ -150,6 +149,7 @@ def build_services(
         subscriptions,
         problems,
         private=settings.api_keys_file is not None,
+        compress=settings.compress,
         patience=settings.upstream_deadline + QUEUE_WAIT,
         count_event=metrics.count_stream_event,
     )
@@ -176,7 +176,7 @@ def build_services(
         subscriptions,
         responders,
         status_of(settings, metrics),
-        visits_of(settings, farm, performer, metrics, instrumentation, problems),
+        visits_of(settings, farm, performer, metrics, instrumentation, responders.replies),
         Accounts(performer, RateLimit(*settings.accounts_rate), time.monotonic)
         if settings.accounts
         else None,
@@ -187,7 +187,7 @@ async def answer_once(
     settings: Settings, call: Call, recorder: Recorder | None = None
 ) -> FetchResult:
     """One answer without a server."""
-    instrumentation = Telemetry(Metrics(), recorder.misread if recorder else None)
+    instrumentation = telemetry_of(Metrics(), recorder, traced=False)
     farm = farm_of(settings, instrumentation, recorder)
     store = MemoryStore(max_entries=1, max_bytes=settings.cache_max_bytes)
     gateway = gateway_of(settings, farm, store, instrumentation, None)
@@ -204,7 +204,7 @@ def visits_of(
     performer: Performer,
     metrics: Metrics,
     instrumentation: Instrumentation,
-    problems: Problems,
+    replies: Replies,
 ) -> Visits | None:
     """What routes for visitors need, if visitors can log in."""
     if not settings.login:
@@ -227,8 +227,8 @@ def visits_of(
     )
     gateway = _gateway_of_visitors(farm, instrumentation, settings.cache_max_bytes)
     unwatched = Subscriptions(gateway, most=0, per_client=0)
-    replies = Replies(gateway, unwatched, problems, private=True)
-    return Visits(logins, replies, performer, settings.origins | {own})
+    own_replies = Replies(gateway, unwatched, replies.problems, replies.coding, private=True)
+    return Visits(logins, own_replies, performer, settings.origins | {own})
 
 
 def _gateway_of_visitors(

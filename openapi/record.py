@@ -29,7 +29,7 @@ from app.sandbox.server import create_farm, farm_server
 from app.server.drain import Drain
 from app.server.request_head import MAX_HEAD
 from tests.conftest import settings_for
-from tests.running import running, serving
+from tests.running import PLAIN, running, serving
 
 Node = dict[str, Any]
 
@@ -348,7 +348,12 @@ def _answered(run: Run, farm: str, more: dict[str, object], key: str = "") -> ht
         of_site["X-API-Key"] = key
     if key and run.step:
         httpx.put(f"{farm}/__script", json=[json.loads(run.step)], trust_env=False)
-    given = {"X-Request-ID": REQUEST_ID, **of_site, **dict([run.field] if run.field else [])}
+    given = {
+        "X-Request-ID": REQUEST_ID,
+        **PLAIN,
+        **of_site,
+        **dict([run.field] if run.field else []),
+    }
     with (
         running(serving(edge)) as url,
         httpx.Client(base_url=url, headers=given, trust_env=False) as client,

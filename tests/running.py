@@ -89,12 +89,17 @@ def in_thread(server: Runnable) -> Iterator[None]:
         assert not thread.is_alive(), "it did not stop"
 
 
+PLAIN = {"Accept-Encoding": "identity"}
+"""httpx takes gzip unless told otherwise; tests/test_content_coding.py tests that."""
+
+
 def client_of(url: httpx.URL | str, **more: Any) -> httpx.Client:
     """A client that gives its server time, for one thread or many; ``more`` as httpx takes it.
 
     httpx's own bound on idle connections may close one just as another thread takes it.
     """
     options = {"limits": httpx.Limits(max_connections=200), "timeout": 60.0, **more}
+    options["headers"] = {**PLAIN, **more.get("headers", {})}
     return httpx.Client(base_url=url, verify=NO_TLS, trust_env=False, **options)
 
 

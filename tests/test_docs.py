@@ -14,7 +14,7 @@ import pytest
 from app.docs.swagger_ui import LOCAL, STATIC
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.running import running, serving
+from tests.running import PLAIN, running, serving
 
 PAGES = ["/", "/docs", "/problems", "/problems/not_cached"]
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -29,7 +29,7 @@ def site(_farm: Farm) -> Iterator[httpx.Client]:
     """One gateway for all these tests: its pages never change."""
     with (
         running(serving(create_app(settings_for(_farm.url)))) as url,
-        httpx.Client(base_url=url, headers=BROWSER, trust_env=False) as client,
+        httpx.Client(base_url=url, headers={**PLAIN, **BROWSER}, trust_env=False) as client,
     ):
         yield client
 

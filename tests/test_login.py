@@ -80,7 +80,7 @@ def test_a_list_of_sessions_tells_where_each_stands_and_is_kept_for_its_visitor(
     }  # fmt: skip
     assert items[MINE].keys() == {"id", "queue", "title", "shortDescription", "submittedAt"}
     assert first.headers["cache-control"] == "private, max-age=5"
-    assert first.headers["vary"] == "Accept, Cookie, Origin"
+    assert first.headers["vary"] == "Accept, Accept-Encoding, Cookie, Origin"
     again = ada.sessions(**{"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["cache-status"].startswith("rfgw; hit")
@@ -252,7 +252,7 @@ def test_sessions_are_answered_as_before_whoever_is_logged_in(ada: Visitor, farm
         hers = ada.http.get("/sessions/42", headers=same)
     assert theirs.content == hers.content
     assert theirs.headers == hers.headers
-    assert hers.headers["vary"] == "Accept, Origin"
+    assert hers.headers["vary"] == "Accept, Accept-Encoding, Origin"
     assert "access-control-allow-credentials" not in hers.headers
     assert farm.calls() == before
 

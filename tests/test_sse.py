@@ -24,7 +24,7 @@ from app.edge.api_keys import new_key
 from app.main import create_app
 from app.server.drain import Drain
 from tests.conftest import Farm, settings_for
-from tests.running import NO_TLS, running, serving
+from tests.running import NO_TLS, PLAIN, running, serving
 from tests.test_connection import connect, rest_of
 from tests.test_fields import rendered
 from tests.test_gateway import CALL, build
@@ -48,7 +48,9 @@ class Gateway:
         self.live: EventStreams = edge.app.state.services.responders.streams
         self.url = url
         self.drain = drain
-        self.http = httpx.Client(base_url=url, verify=NO_TLS, trust_env=False, timeout=20)
+        self.http = httpx.Client(
+            base_url=url, headers=PLAIN, verify=NO_TLS, trust_env=False, timeout=20
+        )
 
     @contextmanager
     def events(self, number: int, **headers: str) -> Iterator[Iterator[Event]]:

@@ -12,7 +12,7 @@ from fastapi import Request, Response
 
 from app.api.problems import CODES, Problems
 from app.api.projection import Fields, prepare, project
-from app.api.replies import JSON, Replies, if_none_match, matches, wish_of_request
+from app.api.replies import JSON, Replies, wish_of_request
 from app.core import errors
 from app.core.cache_entry import CacheEntry, digest
 from app.core.call import Call
@@ -44,7 +44,7 @@ class Lists:
     async def reply(
         self, request: Request, name: str, calls: Mapping[int, Call], fields: Fields
     ) -> Response:
-        """200 with ``items`` in the order of ``calls``, whatever became of each; or 304.
+        """200 with ``items`` in the order of ``calls``, whatever became of each.
 
         An item is ``{"id", "status", name, "problem"}``; either of the last two is null. Problems
         tell the request's id, so with one of them the body is never the same twice and the tag is
@@ -71,9 +71,6 @@ class Lists:
             "cache-status": _cache_status(answers, now),
             "vary": "Accept",
         }
-        tags = if_none_match(request)
-        if tags and matches(tags, tag):
-            return Response(status_code=304, headers=headers)
         body = b'{"items":[%b]}' % b",".join(item.body for item in items)
         return Response(body, headers=headers, media_type=JSON)
 

@@ -23,12 +23,14 @@ def quality(accept: str | None, media_type: str) -> float:
         name, _, parameters = item.decode("latin-1").partition(";")
         rank = ranks.get(name.strip(), 0)
         if rank > best_rank:
-            best_rank, best = rank, _weight(parameters.split(";", MAX_PARAMETERS)[:MAX_PARAMETERS])
+            best_rank, best = rank, weight(parameters)
     return best
 
 
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
+def weight(parameters: str) -> float:
+    """The ``q`` among parameters that semicolons separate: 1 if there is none, 0 if it is no
+    number."""
+    for parameter in parameters.split(";", MAX_PARAMETERS)[:MAX_PARAMETERS]:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":
             try:

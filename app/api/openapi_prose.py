@@ -16,6 +16,8 @@ answers as long as they are good, and tells clients in standard HTTP headers wha
 * The operator may want an API key with each request, and may limit how often a client asks: see
   `WWW-Authenticate`, `RateLimit` and `Retry-After`.
 * Pages of every origin may read every answer, unless the operator names the origins.
+* Answers of 1,000 bytes and more come in gzip for whoever takes it (`Accept-Encoding`, as browsers
+  send it by themselves). Their `ETag` ends with `-gzip`; either form of a tag is known.
 
 The examples are recorded from a gateway over the sandbox farm, and their ids work there.
 """
@@ -41,9 +43,10 @@ LOCAL = {
 
 STREAM = """\
 Server-sent events (WHATWG HTML, section 9.2). `{event}`: the data is one line of JSON, a {schema};
-the id is its `ETag`. It comes at once, and after every change. `problem`: a Problem, once, when the
-answer can no longer be had; the stream goes on, and the next `{event}` says that it can be had
-again. `end`: a StreamEnd, the last one. A comment line comes in times of silence."""
+the id is the `ETag` of its plain form. It comes at once, and after every change. `problem`: a
+Problem, once, when the answer can no longer be had; the stream goes on, and the next `{event}` says
+that it can be had again. `end`: a StreamEnd, the last one. A comment line comes in times of
+silence."""
 """What a stream of one session is made of."""
 
 ITEM_STREAM = """\

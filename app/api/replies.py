@@ -1,4 +1,4 @@
-"""A fetched answer becomes 200, 304 or a problem, with the headers that tell how it was kept.
+"""A fetched answer becomes 200 or a problem, with the headers that tell how it was kept.
 
 Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor where it was kept.
 """
@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from fastapi import Request, Response
 
 from app.api.authorization import KEY_INVALID, client_of, is_authorized
+from app.api.content_coding import GZIP, SUFFIX, ContentCoding, Header
 from app.api.error_meanings import MEANINGS
 from app.api.field_lists import MAX_MEMBERS, members
 from app.api.negotiation import quality
@@ -23,9 +24,8 @@ from app.core.gateway import Gateway
 from app.core.subscriptions import Subscriptions
 from app.telemetry.request_context import current_request
 
-Header = tuple[bytes, bytes]
-Prepared = tuple[int, list[Header], bytes]
-"""Status, header fields and body of an answer."""
+Prepared = tuple[list[Header], bytes]
+"""Header fields and body of an answer."""
 
 JSON = "application/json"
 
@@ -41,6 +41,7 @@ class Replies:
         gateway: Gateway,
         subscriptions: Subscriptions,
         problems: Problems,
+        coding: ContentCoding,
         *,
         private: bool = False,
     ) -> None:
@@ -48,6 +49,7 @@ class Replies:
         self._subscriptions = subscriptions
         self.gateway = gateway
         self.problems = problems
+        self.coding = coding
         self.audience = "private" if private else "public"
         self._refusal = f"{self.audience}, max-age=%d"
         self._answer = (
@@ -56,7 +58,7 @@ class Replies:
         )
 
     async def reply(self, request: Request, call: Call, fields: Fields = ()) -> Response:
-        """The answer to one call: 200, 304 (RFC 9110 section 13.1.2) or a problem."""
+        """The answer to one call: 200 or a problem. Whether the client has it is seen later."""
         self.check_accept(request)
         tags = if_none_match(request)
 
@@ -68,7 +70,7 @@ class Replies:
 
         answer = await self.gateway.fetch(call, wish_of_request(request))
         applied: list[Header] = []
-        if await unchanged(answer) and (seconds := wait_of(_joined(request, "prefer"))):
+        if await unchanged(answer) and (seconds := wait_of(joined(request, "prefer"))):
             client = client_of(request.scope)
             watched = self._subscriptions, self.gateway, call, client, request.receive
             allowed = partial(is_authorized, request.scope)
@@ -82,17 +84,14 @@ class Replies:
             if later is not None:
                 applied = [(b"preference-applied", b"wait=%d" % seconds)]
                 answer = answer if isinstance(later.error, errors.NotCached) else later
-        not_modified = await unchanged(answer)
-        return self._response(request, answer, fields, applied, not_modified=not_modified)
+        await prepare(answer.entry, fields)
+        response = await self._response(request, call.key, answer, fields)
+        if answer.error is None:
+            response.raw_headers += applied
+        return response
 
-    def _response(
-        self,
-        request: Request,
-        answer: FetchResult,
-        fields: Fields,
-        applied: list[Header],
-        *,
-        not_modified: bool,
+    async def _response(
+        self, request: Request, key: str, answer: FetchResult, fields: Fields
     ) -> Response:
         current_request().outcome = answer.outcome
         now = self.gateway.clock()
@@ -103,31 +102,47 @@ class Replies:
             return self.problems.of(answer.error, request.scope, {**told, "cache-status": status})
         assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
         entry = project(answer.entry, fields)
-        response = Response()
-        response.status_code, response.raw_headers, response.body = self.prepared(
-            entry, now, status.encode(), not_modified=not_modified
+        least = self.coding.least(
+            joined(request, "accept-encoding"), joined(request, "cache-control")
         )
-        response.raw_headers += applied
+        coded = not fields and len(entry.body) >= least
+        if coded:
+            entry = await self._compressed(key, entry)
+        response = Response()
+        response.raw_headers, response.body = self.prepared(
+            entry, now, status.encode(), coded=coded
+        )
         return response
+
+    async def _compressed(self, key: str, entry: CacheEntry) -> CacheEntry:
+        """The entry with its body in gzip, too: from now on it is kept with it."""
+        if entry.gzip:
+            return entry
+        kept = self.gateway.store.get(key)  # who waited for the same answer may have been quicker
+        if kept is not None and kept.digest == entry.digest and kept.gzip:
+            return entry._replace(gzip=kept.gzip)
+        body = await self.coding.compress(entry.body, entry.digest)
+        self.gateway.store.put_gzip(key, entry.digest, body)
+        return entry._replace(gzip=body)
 
     def check_accept(self, request: Request) -> None:
         """Raises errors.NotAcceptable if the request does not take JSON."""
-        if not takes_json(_joined(request, "accept")):
+        if not takes_json(joined(request, "accept")):
             raise errors.NotAcceptable
 
     def prepared(
-        self, entry: CacheEntry, now: float, status: bytes, *, not_modified: bool = False
+        self, entry: CacheEntry, now: float, status: bytes, *, coded: bool = False
     ) -> Prepared:
         """The answer with a kept entry: the one place that knows its header fields' order."""
-        kept = [*self._kept(entry, now), (b"cache-status", status), (b"vary", b"Accept")]
-        if not_modified:
-            return 304, kept, b""
-        length = b"%d" % len(entry.body)
-        form = [(b"content-type", b"application/json"), (b"content-length", length)]
-        return 200, form + kept, entry.body
+        body = entry.gzip if coded else entry.body
+        fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if coded:
+            fields.append(GZIP)
+        fields += self._kept(entry, now, SUFFIX if coded else "")
+        return [*fields, (b"cache-status", status), self.coding.vary], body
 
-    def _kept(self, entry: CacheEntry, now: float) -> list[Header]:
-        """What tells caches downstream about a kept answer.
+    def _kept(self, entry: CacheEntry, now: float, suffix: str = "") -> list[Header]:
+        """What tells caches downstream about a kept answer. Its tag ends with the ``suffix``.
 
         max-age is the whole lifetime: they subtract Age themselves (RFC 9111 section 4.2).
         """
@@ -139,7 +154,7 @@ class Replies:
             (b"age", b"%d" % entry.age(now)),
         ]
         if not entry.refused:
-            fields.append((b"etag", b'"%s"' % entry.digest.encode()))
+            fields.append((b"etag", f'"{entry.digest}{suffix}"'.encode()))
         return fields
 
 
@@ -169,19 +184,19 @@ def hit_words(entry: CacheEntry, now: float) -> str:
     return HIT_WORDS % (entry.ttl(now) // 1)
 
 
-def _joined(request: Request, name: str) -> bytes:
+def joined(request: Request, name: str) -> bytes:
     """A field that may come in several lines, as one (RFC 9110 section 5.3)."""
     return ",".join(request.headers.getlist(name)).encode("latin-1")
 
 
 def if_none_match(request: Request) -> bytes:
     """The request's If-None-Match field, empty if there is none."""
-    return _joined(request, "if-none-match")
+    return joined(request, "if-none-match")
 
 
 def wish_of_request(request: Request) -> CacheDirectives:
     """What the request's Cache-Control asks for."""
-    return wish_of(_joined(request, "cache-control"))
+    return wish_of(joined(request, "cache-control"))
 
 
 def takes_json(accept: bytes | None) -> bool:
@@ -217,6 +232,11 @@ def matches(if_none_match: bytes, digest: str) -> bool:
         return True
     tags = [tag.strip() for tag in if_none_match.split(b",", MAX_MEMBERS)[:MAX_MEMBERS]]
     return tags == [b"*"] or any(_bare(tag) == wanted for tag in tags)
+
+
+def digest_in(tag: bytes) -> str:
+    """What a tag of ours was made of, whatever the body's coding."""
+    return _bare(tag).strip(b'"').decode()
 
 
 def _bare(tag: bytes) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from fastapi import Request, Response
 
 from app.api.batch import Lists
+from app.api.content_coding import ContentCoding
 from app.api.item_stream import ItemStream
 from app.api.problems import Problems
 from app.api.projection import Fields
@@ -18,6 +19,7 @@ from app.core.subscriptions import Subscriptions
 class Responders:
     """Makes a ``Responder`` for each request. ``private`` keeps shared caches downstream out of it.
 
+    ``compress``: answers go out in gzip to those who take it.
     A list, and the first item of each id of a stream, come within ``patience`` seconds.
     ``count_event`` is called with the name of each event that is sent.
     """
@@ -29,10 +31,12 @@ class Responders:
         problems: Problems,
         *,
         private: bool,
+        compress: bool,
         patience: float,
         count_event: Callable[[str], None],
     ) -> None:
-        self.replies = Replies(gateway, subscriptions, problems, private=private)
+        coding = ContentCoding(enabled=compress)
+        self.replies = Replies(gateway, subscriptions, problems, coding, private=private)
         self.lists = Lists(self.replies, patience)
         self.streams = EventStreams(
             gateway, subscriptions, problems, count_event, patience=patience

@@ -19,9 +19,7 @@ class MemoryStore:
 
     def __init__(self, *, max_entries: int, max_bytes: int) -> None:
         self._max_entries = max_entries
-        self._answers: LRUCache[str, CacheEntry] = LRUCache(
-            max_bytes, getsizeof=lambda entry: len(entry.body) + OVERHEAD
-        )
+        self._answers: LRUCache[str, CacheEntry] = LRUCache(max_bytes, getsizeof=_size_of)
         self._refusals: LRUCache[str, CacheEntry] = LRUCache(min(REFUSALS, max_entries))
 
     def get(self, key: str) -> CacheEntry | None:
@@ -33,13 +31,27 @@ class MemoryStore:
 
     def put(self, key: str, entry: CacheEntry) -> None:
         """Keep ``entry``, in place of what was kept for ``key`` in either room."""
+        last = self._answers.get(key)
+        if last is not None and last.gzip and last.digest == entry.digest:
+            entry = entry._replace(gzip=last.gzip)  # the farm has said the same again
         self.drop(key)
         if entry.refused:
             self._refusals[key] = entry
-        elif len(entry.body) + OVERHEAD <= self._answers.maxsize:  # else larger than all we may
+        elif _size_of(entry) <= self._answers.maxsize:  # else larger than all we may
             while len(self._answers) >= self._max_entries:
                 self._answers.popitem()
             self._answers[key] = entry
+
+    def put_gzip(self, key: str, digest: str, body: bytes) -> None:
+        """Keep the compressed ``body`` with the entry for ``key``, if that has this ``digest``.
+
+        Not if both together are larger than all that may be kept.
+        """
+        entry = self._answers.get(key)
+        if entry is not None and entry.digest == digest:
+            whole = entry._replace(gzip=body)
+            if _size_of(whole) <= self._answers.maxsize:
+                self._answers[key] = whole
 
     def drop(self, key: str) -> None:
         """Keep nothing for ``key``."""
@@ -58,3 +70,7 @@ class MemoryStore:
 
     def __len__(self) -> int:
         return len(self._answers) + len(self._refusals)
+
+
+def _size_of(entry: CacheEntry) -> int:
+    return len(entry.body) + len(entry.gzip) + OVERHEAD

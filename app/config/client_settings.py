@@ -22,6 +22,9 @@ class ClientSettings(SettingsBase):
     events_per_client: int = Field(
         20, ge=0, le=1_000_000, description="How many of them may be of one client."
     )
+    compress: bool = Field(
+        True, description="Send answers of 1,000 bytes and more in gzip to clients that take it."
+    )
     cors_origins: str = Field(
         "*", description="Origins whose pages may read answers, comma-separated; `*` for all."
     )

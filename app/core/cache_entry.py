@@ -41,6 +41,7 @@ class CacheEntry(NamedTuple):
     refused: str = ""
     fault_code: int = 0
     final: bool = False  # the farm is not expected to change it any more
+    gzip: bytes = b""  # the body compressed; empty until somebody asks for that
 
     def age(self, now: float) -> float:
         """Seconds since the farm was asked."""

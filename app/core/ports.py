@@ -98,6 +98,9 @@ class Store(Protocol):
     def put(self, key: str, entry: CacheEntry) -> None:
         """Keep ``entry``, in place of what was kept for ``key``."""
 
+    def put_gzip(self, key: str, digest: str, body: bytes) -> None:
+        """Keep the compressed ``body`` with the entry for ``key``, if that has this ``digest``."""
+
     def drop(self, key: str) -> None:
         """Keep nothing for ``key``."""
 

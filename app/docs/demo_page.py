@@ -39,10 +39,10 @@ def demo_router(directory: Path) -> APIRouter:
         return Response(status_code=308, headers={"Location": f"demo/{query}"})
 
     @router.get("/demo/{file:path}")
-    async def get_file(file: str, request: Request) -> Response:
+    async def get_file(file: str) -> Response:
         kept = files.get(file or INDEX)
         if kept is None:
             raise HTTPException(404)
-        return kept.answer(request)
+        return kept.answer()
 
     return router

@@ -1,18 +1,21 @@
 """Serves the OpenAPI documents, made at the first request. Must not know what is in them."""
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.types import Scope
 
 from app.docs.openapi import document
 from app.docs.openapi_3_0 import as_3_0
+from app.docs.swagger_ui import StaticFile
 from app.server.request_head import HOST
 
 SERVER = "rfgw-server"
 """Stands in the prepared documents where each answer says its own server."""
 SCHEMES = ("http", "https")
+ADDRESSES = 8
+"""Servers whose documents are kept: whoever asks names any he likes."""
 
 
 def document_router(app: FastAPI, public_url: str) -> APIRouter:
@@ -28,23 +31,26 @@ def document_router(app: FastAPI, public_url: str) -> APIRouter:
         new, old = (json.dumps(form, ensure_ascii=False) for form in (made, as_3_0(made)))
         return new.split(json.dumps(SERVER)), old.split(json.dumps(SERVER))
 
-    def answer(parts: list[str], request: Request) -> Response:
-        server = public_url.rstrip("/") or asked_address(request.scope)
+    @lru_cache(ADDRESSES)
+    def of_server(which: int, server: str) -> StaticFile:
         fields = {"cache-control": "public, max-age=60"}
         if not public_url:
             fields["vary"] = "X-Forwarded-Proto"
-        body = json.dumps(server).join(parts)
-        return Response(body, media_type="application/json", headers=fields)
+        body = json.dumps(server).join(prepared()[which])
+        return StaticFile.of(body.encode(), ".json", fields)
+
+    def answer(which: int, request: Request) -> Response:
+        return of_server(which, public_url.rstrip("/") or asked_address(request.scope)).answer()
 
     @router.get("/openapi.json")
     async def get_document(request: Request) -> Response:
         """The OpenAPI document."""
-        return answer(prepared()[0], request)
+        return answer(0, request)
 
     @router.get("/openapi-3.0.json")
     async def get_older_document(request: Request) -> Response:
         """The same for tools that read nothing newer than OpenAPI 3.0."""
-        return answer(prepared()[1], request)
+        return answer(1, request)
 
     return router
 

@@ -65,7 +65,7 @@ class ProblemPages(BaseModel):
     items: list[ProblemPage]
 
 
-class Representations(dict[str, StaticFile]):
+class PageForms(dict[str, StaticFile]):
     """The forms of one page by their media types, the default first."""
 
     def answer(self, request: Request) -> Response:
@@ -75,7 +75,7 @@ class Representations(dict[str, StaticFile]):
         best = max(weights, key=lambda media_type: weights[media_type])
         if not weights[best]:
             raise errors.NotAcceptable
-        return self[best].answer(request)
+        return self[best].answer()
 
 
 def problem_router(*, public_url: str, version: str, faults: Mapping[Code, int]) -> APIRouter:
@@ -183,13 +183,11 @@ def _words(page: ProblemPage) -> dict[str, str]:
     }
 
 
-def _forms(
-    page: BaseModel, template: str, version: str, words: Mapping[str, str]
-) -> Representations:
+def _forms(page: BaseModel, template: str, version: str, words: Mapping[str, str]) -> PageForms:
     """``page`` as JSON, and as what ``template`` makes of ``words``."""
     html = html_page(template, {**words, "version": escape(version)}, LANDING_POLICY)
     data = StaticFile.of(page.model_dump_json().encode(), ".json", {"Cache-Control": KEEP_PAGE})
-    forms = Representations({"application/json": data, "text/html": html})
+    forms = PageForms({"application/json": data, "text/html": html})
     for form in forms.values():
         form.headers["Vary"] = "Accept"
     return forms

@@ -34,8 +34,8 @@ def status_router(
     router = APIRouter(include_in_schema=False)
 
     @router.get("/status")
-    async def get_status(request: Request) -> Response:
-        return page.answer(request)
+    async def get_status() -> Response:
+        return page.answer()
 
     @router.get("/status.json")
     async def get_numbers(request: Request) -> Response:

@@ -7,6 +7,7 @@ its authors ship it; ``make vendor-docs`` renews it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -14,10 +15,8 @@ from string import Template
 from typing import Self
 from urllib.parse import quote, urlsplit
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
-
-from app.api.replies import matches
 
 STATIC = Path(__file__).parent / "static"
 MEDIA_TYPES = {
@@ -49,20 +48,16 @@ class StaticFile:
 
     body: bytes
     media_type: str
-    digest: str
     headers: dict[str, str]
 
     @classmethod
     def of(cls, body: bytes, suffix: str, headers: dict[str, str]) -> Self:
         """Adds a strong ETag made of the body's bytes (RFC 9110 section 8.8.3)."""
         digest = sha256(body).hexdigest()[:32]
-        return cls(body, MEDIA_TYPES[suffix], digest, {"ETag": f'"{digest}"', **headers})
+        return cls(body, MEDIA_TYPES[suffix], {"ETag": f'"{digest}"', **headers})
 
-    def answer(self, request: Request) -> Response:
-        """200, or 304 if the client has these bytes (RFC 9110 section 13.1.2)."""
-        if_none_match = request.headers.get("If-None-Match", "").encode("latin-1")
-        if matches(if_none_match, self.digest):
-            return Response(status_code=304, headers=self.headers)
+    def answer(self) -> Response:
+        """The file."""
         return Response(self.body, media_type=self.media_type, headers=self.headers)
 
 
@@ -86,18 +81,18 @@ def docs_router(*, public_url: str, version: str, login_to: str = "") -> APIRout
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
-    async def get_landing(request: Request) -> Response:
-        return landing.answer(request)
+    async def get_landing() -> Response:
+        return landing.answer()
 
     @router.get("/docs")
-    async def get_docs(request: Request) -> Response:
-        return docs.answer(request)
+    async def get_docs() -> Response:
+        return docs.answer()
 
     @router.get("/docs/{file}")
-    async def get_asset(file: str, request: Request) -> Response:
+    async def get_asset(file: str) -> Response:
         if file not in assets:
             raise HTTPException(404)
-        return assets[file].answer(request)
+        return assets[file].answer()
 
     return router
 
@@ -109,6 +104,7 @@ def html_page(name: str, words: Mapping[str, str], policy: str) -> StaticFile:
     return StaticFile.of(text.substitute(words).encode(), ".html", headers)
 
 
+@cache
 def _asset(path: Path) -> StaticFile:
     return StaticFile.of(path.read_bytes(), path.suffix, {"Cache-Control": KEEP_ASSET})
 

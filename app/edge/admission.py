@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from app.api.authorization import KEY_INVALID, KEY_WANTED
 from app.api.client_address import ClientAddresses
-from app.api.replies import Header
+from app.api.content_coding import Header
 from app.api.route_path import is_keyless, is_open, route_path
 from app.core import errors
 from app.edge.api_keys import ApiKeys

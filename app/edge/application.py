@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.content_coding import Header
 from app.api.error_codes import Code
 from app.api.problems import CODES, Problems
-from app.api.replies import Header
 from app.api.route_path import at_prefix, target_below
 from app.core import errors
 from app.core.ports import Instrumentation
@@ -19,12 +19,11 @@ from app.edge.admission import Admission, Decision
 from app.edge.common_fields import JSON_POLICY, CommonFields, VisitorPaths
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.edge.fast_path import FastPath, field_lines
+from app.edge.representation import BODY, START, Representations
 from app.server.application import IS_GONE
 from app.server.drain import Drain
 from app.telemetry.access_log import AccessLog
 from app.telemetry.request_context import HIT_TIMING, RequestContext, request_context, trace_of
-
-START, BODY = "http.response.start", "http.response.body"
 
 CLOSE = {"connection": "close"}
 NO_BODIES: Mapping[tuple[bytes, bytes], int] = MappingProxyType({})
@@ -40,6 +39,7 @@ class EdgeApplication:
         self,
         app: ASGIApp,
         fast_path: FastPath,
+        representations: Representations,
         problems: Problems,
         origins: frozenset[str],
         instrumentation: Instrumentation,
@@ -55,6 +55,7 @@ class EdgeApplication:
         self.app = app
         self.drain = drain  # for whoever runs this application: to be begun before its end
         self._fast_path = fast_path
+        self._representations = representations
         self._problems = problems
         self._crash = instrumentation.crash
         self._serving = instrumentation.serving
@@ -199,10 +200,13 @@ class EdgeApplication:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         scope = request.scope = {**scope, "method": method}
         request_context.set(request)
+        selected: Send = dressed
+        if method == "GET":
+            selected = self._representations.chosen(scope["headers"], dressed)
         try:
             with self._serving(request):
                 try:
-                    await choose(scope)(scope, receive, dressed)
+                    await choose(scope)(scope, receive, selected)
                 except Exception as error:  # the last resort: whatever it is, it ends here
                     self._crash(error, request_id)
                     if not request.status:

@@ -8,13 +8,16 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
+from math import inf
 from typing import Any, NamedTuple
 
-from app.api.replies import HIT_WORDS, Header, Replies, matches, takes_json, wish_of
+from app.api.content_coding import LARGE, SUFFIX, Header, compressed
+from app.api.replies import HIT_WORDS, Replies, matches, takes_json, wish_of
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES
 from app.core.gateway import Gateway
+from app.edge.representation import of_not_modified
 from app.telemetry.access_log import ExpectedHit
 
 MAX_READY = 16_384
@@ -46,13 +49,15 @@ class PreparedHeads(NamedTuple):
     """The heads of both answers that an entry can give, good until ``until``.
 
     That is when the entry's age or its ttl reach another whole second. With each goes how it is
-    counted. Holds no body: the entry may be gone from the store by then.
+    counted. Holds no body: the entry may be gone from the store by then. ``coded``: the answer has
+    the entry's body in gzip.
     """
 
     key: str
     digest: str
     asked_at: float
     until: float
+    coded: bool
     ok: bytes
     ok_hit: ExpectedHit
     not_modified: bytes
@@ -77,10 +82,12 @@ class FastPath:
         self._store = gateway.store
         self._clock = gateway.clock
         self._replies = replies
+        self._coding = replies.coding
         self._served = {head.encode(): below for head, below in served.items()}
         self._expect = expect
         self._ready: dict[bytes, PreparedHeads] = {}
-        self._forms: dict[int, tuple[bytes, bytes]] = {}  # by nominal lifetime: there are few
+        self._ready_gzip: dict[bytes, PreparedHeads] = {}  # for those who take gzip
+        self._forms: dict[tuple[int, bool], tuple[bytes, bytes]] = {}
         self._starts = STATUS_LINES
         self._starts_until = float("-inf")
 
@@ -90,12 +97,14 @@ class FastPath:
         ``path`` is the request's target below any prefix: one with a query finds nothing. ``given``
         are its header fields, none of them doubled.
         """
-        ready = self._ready.get(path)
+        control = given.get(b"cache-control")
+        least = self._coding.least(given.get(b"accept-encoding"), control)
+        ready_heads = self._ready if least == inf else self._ready_gzip
+        ready = ready_heads.get(path)
         key = ready.key if ready is not None else self._key_of(path)
         entry = self._store.get(key)
         if entry is None or entry.refused or not takes_json(given.get(b"accept")):
             return None
-        control = given.get(b"cache-control")
         if control is not None and wish_of(control) != NO_DIRECTIVES:
             return None
         now = self._clock()
@@ -104,10 +113,17 @@ class FastPath:
             or now >= ready.until
             or ready.asked_at != entry.asked_at
             or ready.digest != entry.digest
+            or (ready.coded and not entry.gzip)
         ):
-            if entry.ttl(now) <= 0:
+            if entry.ttl(now) <= 0 or not least:
                 return None
-            ready = self._make_ready(path, key, entry, now)
+            coded = len(entry.body) >= least
+            if coded and not entry.gzip:
+                if len(entry.body) > LARGE:
+                    return None
+                entry = entry._replace(gzip=compressed(entry.body))
+                self._store.put_gzip(key, entry.digest, entry.gzip)
+            ready = ready_heads[path] = self._make_ready(path, key, entry, now, coded=coded)
         if now >= self._starts_until:
             self._read_date(now)
         tags = given.get(b"if-none-match")
@@ -115,7 +131,7 @@ class FastPath:
             if b"prefer" in given:
                 return None  # it may want to wait for a change
             return self._starts[1], ready.not_modified, ready.not_modified_hit, b""
-        return self._starts[0], ready.ok, ready.ok_hit, entry.body
+        return self._starts[0], ready.ok, ready.ok_hit, entry.gzip if ready.coded else entry.body
 
     def _key_of(self, path: bytes) -> str:
         """The call's key; of a path that is none of ours, a key of nothing."""
@@ -123,48 +139,49 @@ class FastPath:
         below = self._served.get(head)
         return "" if below is None else f"{below.call.key_head()}{tail.decode('latin-1')})"
 
-    def _make_ready(self, path: bytes, key: str, entry: CacheEntry, now: float) -> PreparedHeads:
-        before = self._ready.get(path)
+    def _make_ready(
+        self, path: bytes, key: str, entry: CacheEntry, now: float, *, coded: bool
+    ) -> PreparedHeads:
+        before = self._ready.get(path) or self._ready_gzip.get(path)
         if before is not None:
             hits = before.ok_hit, before.not_modified_hit
         else:
             hits = self._hits_of(path)
-            if len(self._ready) >= MAX_READY:
-                self._ready.clear()
+            for ready_heads in (self._ready, self._ready_gzip):
+                if len(ready_heads) >= MAX_READY:
+                    ready_heads.clear()
         age, ttl = entry.age(now), entry.ttl(now)
         values = {
-            b"length": len(entry.body),
+            b"length": len(entry.gzip if coded else entry.body),
             b"age": int(age),
-            b"digest": entry.digest.encode(),
+            b"digest": f"{entry.digest}{SUFFIX if coded else ''}".encode(),
             b"ttl": int(ttl // 1),
         }
-        ok, not_modified = self._forms.get(entry.nominal) or self._make_forms(entry, now)
-        until = now + min(1 - age % 1, ttl % 1)
-        ready = self._ready[path] = PreparedHeads(
+        form = entry.nominal, coded
+        ok, not_modified = self._forms.get(form) or self._make_forms(entry, now, coded=coded)
+        return PreparedHeads(
             key,
             entry.digest,
             entry.asked_at,
-            until,
+            now + min(1 - age % 1, ttl % 1),
+            coded,
             ok % values,
             hits[0],
             not_modified % values,
             hits[1],
         )
-        return ready
 
     def _hits_of(self, path: bytes) -> tuple[ExpectedHit, ExpectedHit]:
         head, _, tail = path.rpartition(b"/")
         below = self._served[head].operation, tail.decode()
         return self._expect(*below, 200), self._expect(*below, 304)
 
-    def _make_forms(self, entry: CacheEntry, now: float) -> tuple[bytes, bytes]:
+    def _make_forms(self, entry: CacheEntry, now: float, *, coded: bool) -> tuple[bytes, bytes]:
         """The heads of entries with this one's lifetime, with places for what is their own."""
-
-        def form(*, not_modified: bool) -> bytes:
-            _, fields, _ = self._replies.prepared(entry, now, b"", not_modified=not_modified)
-            return field_lines((name, PLACES.get(name, value)) for name, value in fields)
-
-        forms = self._forms[entry.nominal] = form(not_modified=False), form(not_modified=True)
+        told, _ = self._replies.prepared(entry, now, b"", coded=coded)
+        fields = [(name, PLACES.get(name, value)) for name, value in told]
+        forms = field_lines(fields), field_lines(of_not_modified(fields))
+        self._forms[entry.nominal, coded] = forms
         return forms
 
     def _read_date(self, now: float) -> None:

@@ -45,7 +45,7 @@ class Visits:
     def private(self, response: Response) -> Response:
         """The response, for this visitor alone; it forgets the login if it says that it is over."""
         headers = response.headers
-        headers["vary"] = "Accept, Cookie"
+        headers["vary"] += ", Cookie"
         directives = headers.get("cache-control", "").split(", ")
         headers["cache-control"] = ", ".join(directives[:2])  # it is never used past its age
         if response.status_code == 401:

@@ -2827,6 +2827,7 @@ export interface operations {
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
                     "Server-Timing": components["headers"]["Server-Timing"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
@@ -2906,6 +2907,7 @@ export interface operations {
             200: {
                 headers: {
                     "Cache-Control": components["headers"]["Cache-Control"];
+                    Vary: components["headers"]["Vary"];
                     "Server-Timing": components["headers"]["Server-Timing"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
