@@ -33,9 +33,12 @@ TARGETS = (
     servers.EXPRESS,
     servers.NGINX,
     servers.NGINX_LIKE_US,
+    servers.NGINX_GZIP,
 )
 CLOSE = {servers.BARE.name, servers.GATEWAY.name, servers.NGINX_LIKE_US.name}
 """Who is asked in every way; the others over 32 connections, with plain headers."""
+CODED = {servers.GATEWAY.name, servers.NGINX_GZIP.name}
+"""Who is asked for gzip, too."""
 KEY = "rfgw_bench"
 AT_ONCE = 8
 """Requests that a client who pipelines sends at once."""
@@ -48,12 +51,14 @@ class Case(NamedTuple):
     browser: bool
     pipelined: int
     connections: int
+    coded: bool
 
     @property
     def title(self) -> str:
         kind = "a browser's" if self.browser else "plain"
+        coded = ", in gzip" if self.coded else ""
         at_once = f", {self.pipelined} requests at once" if self.pipelined > 1 else ""
-        return f"{self.status}, {kind} headers, {self.connections} connections{at_once}"
+        return f"{self.status}, {kind} headers, {self.connections} connections{at_once}{coded}"
 
 
 class Variant(NamedTuple):
@@ -66,6 +71,7 @@ class Variant(NamedTuple):
     headers: dict[str, str]
     paths: Path | None = None
     pipelined: int = 1
+    coded: bool = False
 
     def joins(self, connections: int) -> bool:
         """Whether it is asked over so many connections."""
@@ -132,6 +138,8 @@ def variants_of(server: Server, options: Options) -> Iterator[Variant]:
     is_close = server.name in CLOSE
     if is_close:
         yield Variant(server.name, server, 200, False, {}, pipelined=AT_ONCE)
+    if server.name in CODED:
+        yield Variant(server.name, server, 200, False, {"Accept-Encoding": "gzip"}, coded=True)
     for browser, headers in ((False, key), (True, CHROME))[: options.fewer(1 + is_close, 1)]:
         yield Variant(server.name, server, 200, browser, headers)
         _, told, _ = fetch(server.port, PATH, headers)
@@ -163,7 +171,7 @@ def measure(variants: list[Variant], connections: tuple[int, ...], options: Opti
     for at_once, _, v in rounds:
         if not v.joins(at_once):
             continue
-        slices = taken[Case(v.status, v.browser, v.pipelined, at_once)][v.name]
+        slices = taken[Case(v.status, v.browser, v.pipelined, at_once, v.coded)][v.name]
         slices.append(take(v, at_once, options.fewer(options.slice, 1)))
     return taken
 
@@ -221,7 +229,7 @@ def numbers(slices: Slices) -> list[str]:
 def show(report: Report, taken: Taken) -> None:
     """One table for each case, the fastest variant first."""
     for case, found in taken.items():
-        own = taken.get(case._replace(status=200), {})
+        own = taken.get(case._replace(status=200, coded=False), {})
         bare, gateway = own.get(servers.BARE.name, []), found.get(servers.GATEWAY.name, [])
         ranked = sorted(found.items(), key=lambda pair: -rate(pair[1]))
         rows = (

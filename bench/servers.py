@@ -186,6 +186,11 @@ NGINX = Target("nginx proxy_cache", _nginx("    access_log off;"), _HAS_NGINX)
 NGINX_LIKE_US = Target(
     "nginx, same fields and log", _nginx((PEERS / "nginx-fields.conf").read_text()), _HAS_NGINX
 )
+NGINX_GZIP = Target(
+    "nginx, gzip on",
+    _nginx("    access_log off; gzip on; gzip_types application/json; gzip_proxied any;"),
+    _HAS_NGINX,
+)
 
 
 @dataclass
