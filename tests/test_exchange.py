@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from app.cache.memory import MemoryStore
 from app.cluster.coordinator import RedisCoordinator, open_coordinator
-from app.cluster.rate_limit_sync import DEBT, EVERY, MOST
+from app.cluster.rate_limit_sync import DEBT, EVERY, MOST, RateLimitSync
 from app.edge.rate_limit import RateLimit, SharedRateLimit
 from app.telemetry.cluster_metrics import SharedCacheMetrics
 from tests.conftest import Farm
@@ -158,6 +158,16 @@ async def test_a_name_stands_nowhere_and_every_value_goes_away(server: Valkey) -
         (name,) = server.client.keys("*share*")
         assert b"site-a" not in name
         assert 0 < server.client.pttl(name) <= WINDOW / QUOTA * 1000 + 1
+
+
+def test_who_does_not_know_the_secret_cannot_tell_whose_a_share_is(server: Valkey) -> None:
+    process = Process(server)
+    store, shares = process.coordinator.shared_store, process.shared
+    names = {
+        RateLimitSync(store, shares, secret=secret, clock=time.monotonic)._name("192.0.2.7")
+        for secret in ("s", "another")
+    }
+    assert len(names) == 2
 
 
 def test_of_a_flood_of_clients_those_are_told_who_took_the_most() -> None:

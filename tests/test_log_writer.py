@@ -180,6 +180,16 @@ def test_what_stands_in_for_standard_error_is_written_to(monkeypatch: pytest.Mon
     assert stand_in.getvalue() == "told\n"
 
 
+def test_what_is_written_in_part_is_written_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda number, data: write(number, data[:7]))
+        to_stderr(b"one line\nanother line\n")
+    assert capfd.readouterr().err == "one line\nanother line\n"
+
+
 def test_the_last_lines_are_written_before_the_process_ends() -> None:
     script = (
         "from app.telemetry import logs; logs.configure('info', 'json')\n"

@@ -325,3 +325,16 @@ def test_a_reader_that_has_stopped_holds_nobody_up(tmp_path: Path, farm: Farm) -
                 assert client.get("/sessions/1008").status_code == 200
         program.send_signal(signal.SIGTERM)
         assert program.wait(WITHIN) == 0
+
+
+async def test_a_state_that_stays_is_told_once_and_leaves_no_timer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = logs.StateLog("shared_cache")
+    with caplog.at_level(logging.INFO, logger="rfgw"):
+        log.tell(state="up", cause="")
+        assert log._timer is not None
+        log._timer.cancel()
+        log._log()  # as the timer does
+    assert caplog.messages == ["shared_cache"]
+    assert log._timer is None

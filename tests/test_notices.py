@@ -52,3 +52,9 @@ def test_an_old_failure_that_is_told_again_is_none(since: float) -> None:
 def test_what_is_no_notice_of_the_group_is_unreadable(message: bytes) -> None:
     with pytest.raises(Unreadable):
         pair(Clock())[0].unpack(message)
+
+
+def test_a_notice_beyond_the_bound_is_unreadable_whoever_sealed_it() -> None:
+    one, other = pair(Clock())
+    with pytest.raises(Unreadable):
+        other.unpack(one.pack(Notice("x" * NOTICE_SIZE)))

@@ -116,3 +116,14 @@ def test_what_is_published_of_a_costly_request_is_what_was_counted() -> None:
     assert shared.take("a", 0.0, cost=50).wait == 0
     assert shared.take("b", 0.0, cost=3).wait == 0
     assert shared.unpublished(500) == {"a": 10, "b": 3}
+
+
+def test_what_is_taken_while_others_are_asked_is_counted_besides() -> None:
+    shared = SharedRateLimit(RateLimit(10, 10))
+    for _ in range(3):
+        shared.take("a", 0.0)
+    assert shared.unpublished(500) == {"a": 3}
+    for _ in range(2):
+        shared.take("a", 0.0)
+    shared.learn("a", 6.0, 0.0)  # the three, and three of others
+    assert shared.take("a", 0.0).left == 10 - 6 - 2 - 1

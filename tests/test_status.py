@@ -1,5 +1,6 @@
 """The numbers of the status page: what they are, and who may see them."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,24 @@ def test_the_last_twenty_failures_are_told_with_their_causes(
         ("not asked", "breaker_open", 2),
         ("bug", "", 1),
     }
+
+
+def test_what_is_no_failure_of_the_farm_is_not_told_as_one(
+    history: StatusHistory, metrics: Metrics
+) -> None:
+    history.sample()
+    for outcome in ("ok", "fault", "aborted"):
+        metrics.count_attempt(outcome, 1, 0.01)
+    history.sample()
+    assert history.document()["failures"] == []
+
+
+async def test_nobody_samples_after_the_end(history: StatusHistory) -> None:
+    before = asyncio.all_tasks()
+    async with history.sampling():
+        assert len(asyncio.all_tasks() - before) == 1
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
 
 
 def test_an_hour_is_remembered_and_no_more(history: StatusHistory, clock: Moments) -> None:

@@ -136,6 +136,14 @@ def test_a_step_has_no_body_and_its_own_address_whatever_the_reading() -> None:
         assert authorization(fields)["oauth_callback"] == "https://gw.example/back"
 
 
+def test_a_step_carries_its_parameters_in_its_query_if_calls_do() -> None:
+    url, body, fields = visitor_message(BEGIN, SIGNER, "https://farm.example", "query", 1)
+    sent = dict(parse_qsl(urlsplit(url).query))
+    assert (sent["oauth_callback"], body) == ("https://gw.example/back", b"")
+    assert sent["oauth_signature"]
+    assert "authorization" not in {name.lower() for name in fields}
+
+
 def test_a_token_and_its_calls_show_nothing_of_it() -> None:
     for call in CALLS:
         shown = f"{call!r} {call.key} {call.arguments} {call.told} {call.model_dump_json()}"
