@@ -332,7 +332,7 @@ async def test_a_state_that_stays_is_told_once_and_leaves_no_timer(
 ) -> None:
     log = logs.StateLog("shared_cache")
     with caplog.at_level(logging.INFO, logger="rfgw"):
-        log.tell(state="up", cause="")
+        log.update(state="up", cause="")
         assert log._timer is not None
         log._timer.cancel()
         log._log()  # as the timer does
