@@ -6,7 +6,7 @@ import { client } from "./made/client.gen.js";
 import { getSession, getSessions } from "./made/sdk.gen.js";
 import type { Session } from "./made/types.gen.js";
 import { zSession } from "./made/zod.gen.js";
-import { getPart } from "./part.js";
+import { getPart, Item } from "./part.js";
 
 const [, , baseUrl] = process.argv;
 assert.ok(baseUrl, "give the address of a gateway over the sandbox farm");
@@ -28,6 +28,9 @@ assert.equal(list.data?.items[1]?.problem?.code, "session_not_found");
 
 const part = await getPart(baseUrl, 42);
 assert.deepEqual(part satisfies Pick<Session, "title" | "state">, { title: data?.title, state: data?.state });
+const cut = await getSessions({ query: { ids: [42, 300001], fields: ["title", "state"] } });
+const items = cut.data?.items.map((item) => Item.parse(item));
+assert.deepEqual(items?.map(({ session }) => session), [part, null]);
 const whole = (body: unknown) => zSession.parseAsync(body);
 await assert.rejects(
   getSession({ path: { id: 42 }, query: { fields: ["title"] }, responseValidator: whole }),

@@ -178,7 +178,7 @@ def test_hey_apis_client_works_and_validates_a_part_as_the_guide_says(
     shutil.copy(HERE / "hey_api.tsconfig.json", tmp_path / "tsconfig.json")
     generator = HERE / "node_modules/.bin/openapi-ts"
     tool(tmp_path, generator, "-f", HERE / "hey_api.config.mjs", DOCUMENT=DOCUMENT)
-    [part] = re.findall(r"```ts\n(import \{ zSession .*?)```", GUIDE.read_text(), re.DOTALL)
+    [part] = re.findall(r"```ts\n(import \{ zSession.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "part.ts").write_text(part)
     shutil.copy(HERE / "hey_api.ts", tmp_path)
     tool(tmp_path, "tsc")
