@@ -346,8 +346,8 @@ def test_the_run_tells_no_secret_nonce_or_signature_and_none_of_the_farms_words(
     shown = "\n".join([*stage.answers, *stage.lines])
     assert len(stage.answers) == 4 * len(run.plays)
     assert "upstream_attempt" in shown
-    assert not leaks(shown, LEAK, WORD, KEY, SECRET, TOKEN, TOKEN_SECRET)
     sent = Sent()
     for request in stage.requests:
         sent.note(request)
-    assert not leaks(shown, *sent.nonces, *sent.signatures)
+    secrets = LEAK, WORD, KEY, SECRET, TOKEN, TOKEN_SECRET
+    assert not leaks(shown, *secrets, *sent.nonces, *sent.signatures)
