@@ -118,7 +118,7 @@ class Wrapped:
         """None is wanted."""
         return 0
 
-    def answer_now(self, *_: Any) -> None:
+    def read_fields(self, *_: Any) -> None:
         """Nothing, so that the application is asked."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

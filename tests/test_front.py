@@ -290,6 +290,18 @@ def pipelined(gateway: Gateway, asked: Sequence[Sent]) -> list[bytes]:
     return answers
 
 
+def repeated(gateway: Gateway, asked: Sequence[Sent]) -> list[bytes]:
+    """Each request three times on one connection, one after the other: its head is read once."""
+    answers, stream = [], Stream(gateway.url)
+    for sent in asked:
+        for _ in range(3):
+            gateway.now += 0.2
+            stream.socket.sendall(sent.data)
+            answers.append(stream.answer(sent.method))
+    stream.close()
+    return answers
+
+
 def byte_by_byte(gateway: Gateway, asked: Sequence[Sent]) -> list[bytes]:
     """Each byte is read by itself."""
     answers = []
@@ -345,6 +357,7 @@ def test_the_fast_path_and_the_route_send_the_same_bytes_and_count_and_log_the_s
             both = zip(asked, answers, strict=True)
             kept = kept or [sent for sent, answer in both if sent.is_kept(answer)]
             answers += pipelined(one, asked)
+            answers += repeated(one, going_on[:300])
             answers += byte_by_byte(one, [*kept[:6], *asked[:4]])
             answers += cut_anywhere(one, [*kept[:2], going_on[0]])
             samples = counted(one)
@@ -371,7 +384,9 @@ def test_the_fast_path_and_the_route_send_the_same_bytes_and_count_and_log_the_s
 
 def answer_of(edge: EdgeApplication, *fields: tuple[bytes, bytes]) -> tuple[dict[str, str], bytes]:
     """Header fields and body of the kept session 42, by the fast path."""
-    answer = edge.answer_now(b"/sessions/42", [(b"host", b"gw"), *fields], ("127.0.0.1", 1))
+    asked = edge.read_fields([(b"host", b"gw"), *fields], ("127.0.0.1", 1))
+    assert asked is not None
+    answer = edge.answer_now(b"/sessions/42", asked)
     assert answer is not None
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")

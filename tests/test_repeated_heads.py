@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,3 +189,19 @@ def test_a_drain_ends_the_connection_of_who_repeats() -> None:
             received += data
     assert received.count(b"HTTP/1.1 200 OK") == 1
     assert received.count(b"connection: close") == 1
+
+
+def test_a_key_that_leaves_the_file_opens_nothing_to_who_repeats(tmp_path: Path) -> None:
+    keys, now = tmp_path / "keys", [1000.0]
+    keys.write_text(f"one sha256:{sha256(b'rfgw_one').hexdigest()}\n")
+    edge: Any = frozen_edge("*", api_keys_file=keys)
+    edge._admission._clock = lambda: now[0]
+    keyed = KEPT.replace(b"Accept: */*", b"X-API-Key: rfgw_one")
+    with running(serving(edge)) as url, connected(url) as client:
+        for _ in range(3):
+            client.sendall(keyed)
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        keys.write_text(f"other sha256:{sha256(b'rfgw_other').hexdigest()}\n")
+        now[0] += 2
+        client.sendall(keyed)
+        assert client.recv(65536).startswith(b"HTTP/1.1 401 ")

@@ -6,6 +6,7 @@ Must not know where keys are kept, how requests are counted, or what is answered
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.types import Scope
@@ -15,9 +16,9 @@ from app.api.client_address import ClientAddresses
 from app.api.content_coding import Header
 from app.api.route_path import is_keyless, is_open, route_path
 from app.core import errors
-from app.edge.api_keys import ApiKeys
+from app.edge.api_keys import ApiKeys, digest_of
 from app.edge.credentials import key_of
-from app.edge.rate_limit import RateLimiter, limit_fields
+from app.edge.rate_limit import RateLimiter, limit_fields, limit_lines
 
 OnRefused = Callable[[str], None]
 """Called with why a request is refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
@@ -27,6 +28,13 @@ Decision = tuple[errors.GatewayError | None, list[Header]]
 
 ADMITTED: Decision = (None, [])
 NO_LISTS: Mapping[str, str] = MappingProxyType({})
+
+
+class Asker(NamedTuple):
+    """Who asks, by the fields of a request alone."""
+
+    digest: bytes | None  # of its key; None if no keys are wanted
+    address: str  # else its client's name
 
 
 class Admission:
@@ -93,29 +101,36 @@ class Admission:
             return errors.Unauthorized(cause), [*fields, (b"www-authenticate", challenge)]
         return None, fields
 
-    def admit_now(
+    def asker(
         self, fields: Sequence[Header], given: Mapping[bytes, bytes], client: tuple[str, int] | None
-    ) -> list[Header] | None:
-        """The fields that tell of the limit, if a request for a path that is not open is answered.
+    ) -> Asker | None:
+        """Who asks with these fields; None if a key is wanted and there is none."""
+        if self._keys is None:
+            return Asker(None, self._clients.of({"client": client, "headers": fields}))
+        key = key_of(fields, given)
+        return None if key is None else Asker(digest_of(key), "")
+
+    def admit_now(self, asker: Asker) -> bytes | None:
+        """The lines that tell of the limit, if a request for a path that is not open is answered.
 
         None if it is not: then nothing was counted, and ``admit`` is to be asked for the reason.
         """
         now = self._clock()
-        name, limit = None, list[Header]()
-        if self._keys is not None:
-            key = key_of(fields, given)
-            name = None if key is None else self._keys.name_of(key, now)
-            if name is None:
+        digest, name = asker
+        if digest is not None:
+            known = self._keys.find_digest(digest, now) if self._keys is not None else None
+            if known is None:
                 return None
+            name = known.name
+        lines = b""
         if self._counter is not None:
-            asker = name or self._clients.of({"client": client, "headers": fields})
-            allowance = self._counter.take(asker, now)
+            allowance = self._counter.take(name, now)
             if allowance.wait > 0:
                 return None
-            limit = limit_fields(self._counter.policy, allowance)
-        if name is not None:
+            lines = limit_lines(self._counter.policy, allowance)
+        if digest is not None:
             self._by_key[name] += 1
-        return limit
+        return lines
 
     def _is_valid(self, key: bytes) -> bool:
         """Whether the key is in the file now."""

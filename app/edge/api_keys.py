@@ -68,9 +68,12 @@ class ApiKeys:
 
     def find(self, key: bytes, now: float) -> KnownKey | None:
         """A valid key, else None. ``now``: seconds on a clock that never goes back."""
+        return self.find_digest(digest_of(key), now)
+
+    def find_digest(self, digest: bytes, now: float) -> KnownKey | None:
+        """The key with this digest, if it is a valid one; otherwise as ``find``."""
         if self._file.changed(now):
             self._read_anew()
-        digest = sha256(key).digest()
         known = self._known.get(digest[INDEX])
         return known if known is not None and compare_digest(known.digest, digest) else None
 
@@ -84,6 +87,11 @@ class ApiKeys:
             )
         else:
             logs.event("api_keys_read", keys=len(self._known))
+
+
+def digest_of(key: bytes) -> bytes:
+    """What is known of a key."""
+    return sha256(key).digest()
 
 
 def parse(text: str) -> KeyTable:

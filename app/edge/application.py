@@ -16,9 +16,10 @@ from app.api.route_path import at_prefix, target_below
 from app.core import errors
 from app.core.ports import Instrumentation
 from app.edge.admission import Admission, Decision
-from app.edge.common_fields import JSON_POLICY, CommonFields, VisitorPaths
+from app.edge.common_fields import JSON_POLICY, CommonFields, VisitorPaths, field_lines
 from app.edge.concurrency_limit import ConcurrencyLimit
-from app.edge.fast_path import FastPath, field_lines
+from app.edge.fast_path import FastPath
+from app.edge.hit_request import HitRequest, HitRequestReader
 from app.edge.representation import BODY, START, Representations
 from app.server.application import IS_GONE
 from app.server.drain import Drain
@@ -64,39 +65,52 @@ class EdgeApplication:
         self._concurrency_limit = concurrency_limit
         self._root_path, self._heads, self._bodies = root_path, heads, bodies
         self._visitor_paths = visitor_paths
-        common = CommonFields(origins)
+        self._common = common = CommonFields(origins)
         self._own, self._dressed = common.own, common.dressed
+        self._hit_requests = HitRequestReader(representations.coding, common, admission)
         self._end_of_hit = field_lines([*common.everywhere, HIT_TIMING, JSON_POLICY]) + b"\r\n"
 
-    def answer_now(
-        self, target: bytes, fields: Sequence[Header], client: tuple[str, int] | None
-    ) -> bytes | None:
+    def read_fields(
+        self, fields: Sequence[Header], client: tuple[str, int] | None
+    ) -> HitRequest | None:
+        """What ``answer_now`` has to know of a GET's header fields; None: the route is to answer.
+
+        A field that comes twice and whatever else is not plain is left to the route.
+        """
+        try:
+            return self._hit_requests.read(fields, client)
+        except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
+            self._crash(error, self._common.new_id().decode())
+            return None
+
+    def answer_now(self, target: bytes, asked: HitRequest) -> bytes | None:
         """The bytes of a kept and fresh answer, counted and logged; else None, and nothing is done.
 
-        What it answers, the route answers with the same bytes. A field that comes twice, a query, a
-        refusal and whatever else is not plain is left to the route.
+        What it answers, the route answers with the same bytes. A query, a refusal and whatever
+        else is not plain is left to the route.
         """
         began = self._access_log.clock()
-        given = dict(fields)
-        if len(given) != len(fields):
-            return None
         if self._root_path:
             target = target_below(target, self._root_path, self._heads)
+        limit: bytes | None = b""
         try:
-            kept = self._fast_path.answer(target, given)
+            kept = self._fast_path.answer(target, asked)
             if kept is None:
                 return None
+            if asked.asker is not None and self._admission is not None:
+                limit = self._admission.admit_now(asked.asker)
         except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
-            self._crash(error, self._own(fields, given)[0].decode())
+            self._crash(error, (asked.request_id or self._common.new_id()).decode())
             return None
-        gate = self._admission
-        told = self._admit_now(gate, fields, given, client) if gate is not None else []
-        if told is None:
+        if limit is None:
             return None
+        request_id = asked.request_id or self._common.new_id()
         start, head, hit, body = kept
-        request_id, own = self._own(fields, given)
-        answer = b"".join((start, head, field_lines([*own, *told]), self._end_of_hit, body))
-        self._access_log.hit(hit, request_id, began, given.get(b"traceparent"))
+        end = self._end_of_hit
+        answer = b"".join(
+            (start, head, b"x-request-id: ", request_id, b"\r\n", asked.cors, limit, end, body)
+        )
+        self._access_log.hit(hit, request_id, began, asked.traceparent)
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,18 +161,6 @@ class EdgeApplication:
             await self._route(scope, receive, send, problem, request_id.decode(), own, began)
 
         return answer
-
-    def _admit_now(
-        self,
-        admission: Admission,
-        fields: Sequence[Header],
-        given: Mapping[bytes, bytes],
-        client: tuple[str, int] | None,
-    ) -> list[Header] | None:
-        try:
-            return admission.admit_now(fields, given, client)
-        except Exception:  # noqa: BLE001 - the route judges once more, and tells that it cannot
-            return None
 
     def _admit(
         self, admission: Admission, scope: Scope, given: Mapping[bytes, bytes], request_id: bytes

@@ -65,11 +65,8 @@ class CommonFields:
 
         ``given`` are its ``fields`` by name.
         """
-        request_id = self._request_id(given.get(b"x-request-id"))
-        own = [(b"x-request-id", request_id)]
-        if not self._any_origin:
-            own += self._cors(fields, given.get(b"origin"))
-        return request_id, own
+        request_id = self.given_id(given) or self.new_id()
+        return request_id, [(b"x-request-id", request_id), *self.cors(fields, given)]
 
     def dressed(self, headers: Iterable[Header], own: list[Header], timing: Header) -> list[Header]:
         """An answer's fields with ours; a page that brings a policy of its own keeps it."""
@@ -78,17 +75,28 @@ class CommonFields:
             dressed.append(JSON_POLICY)
         return dressed
 
-    def _request_id(self, given: bytes | None) -> bytes:
-        if given is not None and REQUEST_ID.fullmatch(given):
-            return given
+    def given_id(self, given: Mapping[bytes, bytes]) -> bytes | None:
+        """The id that a request brings, if it is one."""
+        request_id = given.get(b"x-request-id", b"")
+        return request_id if REQUEST_ID.fullmatch(request_id) else None
+
+    def new_id(self) -> bytes:
+        """An id for a request that brings none."""
         return self._boot + b"%x" % next(self._numbers)
 
-    def _cors(self, fields: Sequence[Header], origin: bytes | None) -> list[Header]:
-        """What lets a page of another origin read the answer."""
-        headers = [(b"vary", b"Origin")]
+    def cors(self, fields: Sequence[Header], given: Mapping[bytes, bytes]) -> list[Header]:
+        """What lets a page of another origin read the answer, if not all may."""
+        if self._any_origin:
+            return []
+        headers, origin = [(b"vary", b"Origin")], given.get(b"origin")
         if origin in self._origins and sum(name == b"origin" for name, _ in fields) == 1:
             headers.append((b"access-control-allow-origin", origin))
         return headers
+
+
+def field_lines(fields: Iterable[Header]) -> bytes:
+    """Header fields as they are sent."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 CREDENTIALS = (b"access-control-allow-credentials", b"true")

@@ -6,17 +6,18 @@ leaves to the route, which gives the same bytes: both take them from ``Replies.p
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from math import inf
 from typing import Any, NamedTuple
 
-from app.api.content_coding import LARGE, SUFFIX, Header, compressed
-from app.api.replies import HIT_WORDS, Replies, matches, takes_json, wish_of
+from app.api.content_coding import LARGE, SUFFIX, compressed
+from app.api.replies import HIT_WORDS, Replies, matches
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
-from app.core.fetch_result import NO_DIRECTIVES
 from app.core.gateway import Gateway
+from app.edge.common_fields import field_lines
+from app.edge.hit_request import HitRequest
 from app.edge.representation import of_not_modified
 from app.telemetry.access_log import ExpectedHit
 
@@ -82,7 +83,6 @@ class FastPath:
         self._store = gateway.store
         self._clock = gateway.clock
         self._replies = replies
-        self._coding = replies.coding
         self._served = {head.encode(): below for head, below in served.items()}
         self._expect = expect
         self._ready: dict[bytes, PreparedHeads] = {}
@@ -91,21 +91,16 @@ class FastPath:
         self._starts = STATUS_LINES
         self._starts_until = float("-inf")
 
-    def answer(self, path: bytes, given: Mapping[bytes, bytes]) -> PreparedAnswer | None:
+    def answer(self, path: bytes, asked: HitRequest) -> PreparedAnswer | None:
         """The answer, or None: the route shall give it.
 
-        ``path`` is the request's target below any prefix: one with a query finds nothing. ``given``
-        are its header fields, none of them doubled.
+        ``path`` is the request's target below any prefix: one with a query finds nothing.
         """
-        control = given.get(b"cache-control")
-        least = self._coding.least(given.get(b"accept-encoding"), control)
-        ready_heads = self._ready if least == inf else self._ready_gzip
+        ready_heads = self._ready if asked.least == inf else self._ready_gzip
         ready = ready_heads.get(path)
         key = ready.key if ready is not None else self._key_of(path)
         entry = self._store.get(key)
-        if entry is None or entry.refused or not takes_json(given.get(b"accept")):
-            return None
-        if control is not None and wish_of(control) != NO_DIRECTIVES:
+        if entry is None or entry.refused:
             return None
         now = self._clock()
         if (
@@ -115,9 +110,9 @@ class FastPath:
             or ready.digest != entry.digest
             or (ready.coded and not entry.gzip)
         ):
-            if entry.ttl(now) <= 0 or not least:
+            if entry.ttl(now) <= 0:
                 return None
-            coded = len(entry.body) >= least
+            coded = len(entry.body) >= asked.least
             if coded and not entry.gzip:
                 if len(entry.body) > LARGE:
                     return None
@@ -126,10 +121,9 @@ class FastPath:
             ready = ready_heads[path] = self._make_ready(path, key, entry, now, coded=coded)
         if now >= self._starts_until:
             self._read_date(now)
-        tags = given.get(b"if-none-match")
-        if tags is not None and matches(tags, entry.digest):
-            if b"prefer" in given:
-                return None  # it may want to wait for a change
+        if asked.tags is not None and matches(asked.tags, entry.digest):
+            if asked.may_wait:
+                return None
             return self._starts[1], ready.not_modified, ready.not_modified_hit, b""
         return self._starts[0], ready.ok, ready.ok_hit, entry.gzip if ready.coded else entry.body
 
@@ -192,11 +186,6 @@ class FastPath:
         self._starts_until = now + 1 - wall % 1
 
 
-def field_lines(fields: Iterable[Header]) -> bytes:
-    """Header fields as they are sent."""
-    return b"".join([b"%b: %b\r\n" % field for field in fields])
-
-
 class SampledFastPath(FastPath):
     """Leaves a ``share`` of its answers to the route, whose requests are traced."""
 
@@ -204,6 +193,6 @@ class SampledFastPath(FastPath):
         super().__init__(*parts)
         self._share = share
 
-    def answer(self, path: bytes, given: Mapping[bytes, bytes]) -> PreparedAnswer | None:
+    def answer(self, path: bytes, asked: HitRequest) -> PreparedAnswer | None:
         """The answer, or None."""
-        return None if random.random() < self._share else super().answer(path, given)  # noqa: S311
+        return None if random.random() < self._share else super().answer(path, asked)  # noqa: S311

@@ -27,7 +27,7 @@ class Representations:
     """Chooses what is sent of each answer; keeps compressed bodies by their strong tags."""
 
     def __init__(self, coding: ContentCoding) -> None:
-        self._coding = coding
+        self.coding = coding
         self._kept: LRUCache[bytes, bytes] = LRUCache(
             MAX_BYTES, getsizeof=lambda body: len(body) + OVERHEAD
         )
@@ -61,11 +61,11 @@ class Representations:
         body = message["body"]
         tag = told.get(b"etag", b"")
         is_known = bool(tag) and matches(given.get(b"if-none-match", b""), digest_in(tag))
-        may_be_coded = self._coding.enabled and GZIP[0] not in told and is_text(told)
+        may_be_coded = self.coding.enabled and GZIP[0] not in told and is_text(told)
         if may_be_coded:
             if b"Accept-Encoding" not in told.get(b"vary", b""):
                 fields.append((b"vary", b"Accept-Encoding"))
-            least = self._coding.least(given.get(b"accept-encoding"), given.get(b"cache-control"))
+            least = self.coding.least(given.get(b"accept-encoding"), given.get(b"cache-control"))
             if len(body) >= least:
                 tag = tag and b'%b%b"' % (tag[:-1], SUFFIX.encode())
                 if not is_known:
@@ -81,10 +81,10 @@ class Representations:
     async def _compressed(self, body: bytes, tag: bytes) -> bytes:
         """The body in gzip; kept if a strong tag says that it will be the same next time."""
         if not tag.startswith(b'"'):
-            return await self._coding.compress(body, "")
+            return await self.coding.compress(body, "")
         kept = self._kept.get(tag)
         if kept is None:
-            kept = await self._coding.compress(body, tag.decode())
+            kept = await self.coding.compress(body, tag.decode())
             if len(kept) + OVERHEAD <= MAX_BYTES:
                 self._kept[tag] = kept
         return kept

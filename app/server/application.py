@@ -18,12 +18,18 @@ class Application(Protocol):
 
     drain: Drain
 
-    def answer_now(
-        self, target: bytes, fields: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
-    ) -> bytes | None:
+    def read_fields(
+        self, fields: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
+    ) -> Any:
+        """What ``answer_now`` has to know of a GET's fields, which have lower-case names.
+
+        It holds for all requests of this client with the same fields. None: ask by ASGI.
+        """
+
+    def answer_now(self, target: bytes, asked: Any) -> bytes | None:
         """The whole answer to a GET without a body, but for whether the connection stays.
 
-        ``target`` is in origin form; ``fields`` have lower-case names. None: ask by ASGI. Then
+        ``target`` is in origin form; ``asked`` comes from ``read_fields``. None: ask by ASGI. Then
         nothing has been counted or logged.
         """
 

@@ -47,6 +47,7 @@ class Connection(RequestReader):
         self._may_be_empty = False  # a chunked body that nobody wants, of which nothing has come
         self._deadlines = Deadlines(limits, self.loop.time())
         self._limit = limit
+        self._asked: Any = None  # what the application has read of the last head's fields
         self._ended = False  # whether the client sends no more
 
     # --- What comes ---
@@ -142,6 +143,7 @@ class Connection(RequestReader):
             return False
         stays = parser.should_keep_alive() and parser.get_http_version() == "1.1"
         self._repeatable = stays
+        self._asked = self.application.read_fields(self.headers, self.client)
         return self._give(self.url, stays=stays)
 
     def _answer_again(self, target: bytes) -> bool:
@@ -151,9 +153,9 @@ class Connection(RequestReader):
         return False
 
     def _give(self, target: bytes, *, stays: bool) -> bool:
-        if self._under_way() or self.flow.write_paused:
+        if self._asked is None or self._under_way() or self.flow.write_paused:
             return False
-        answer = self.application.answer_now(target, self.headers, self.client)
+        answer = self.application.answer_now(target, self._asked)
         if answer is None:
             return False
         self.server_state.total_requests += 1
