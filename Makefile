@@ -39,11 +39,8 @@ demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, 
 TEST_PROCESSES ?= 4
 PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes: half of the time they wait
-	$(BIN)/python -m pytest $(PARALLEL)
-
-coverage: $(VENV)/.dev ## Run it a third longer, and see that it covers enough of the code
-	$(BIN)/python -m pytest --cov --cov-report=term $(PARALLEL)
+test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes (COVERAGE=1: a third longer, and see that it covers enough of the code)
+	$(BIN)/python -m pytest $(PARALLEL) $(if $(COVERAGE),--cov --cov-report=term)
 
 quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work
 	$(BIN)/python -m pytest -q -m quick --numprocesses $(TEST_PROCESSES)
