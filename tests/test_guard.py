@@ -23,7 +23,8 @@ from app.upstream.circuit_breaker import (
     Guard,
     Verdict,
 )
-from app.upstream.retry import RETRY_BACKOFF, RETRY_NEEDS, RetryBudget, RetryPolicy
+from app.upstream.retry import RETRY_BACKOFF, RETRY_NEEDS, SPAN, RetryBudget, RetryPolicy, Window
+from app.upstream.verdicts import verdict_of
 
 NOW = 100.0
 
@@ -348,3 +349,15 @@ async def enter(bulkhead: Bulkhead) -> None:
 async def hold(bulkhead: Bulkhead) -> Any:
     async with bulkhead.place():
         await asyncio.get_running_loop().create_future()
+
+
+def test_a_window_keeps_no_more_slots_than_it_looks_back() -> None:
+    window = Window()
+    for second in range(1000):
+        window.add(float(second))
+    assert len(window._slots) <= SPAN
+    assert window.total(999.0) == SPAN
+
+
+def test_our_own_shortage_teaches_nothing_about_the_farm() -> None:
+    assert verdict_of(Overloaded("local_shortage")) is Verdict.UNKNOWN

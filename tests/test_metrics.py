@@ -12,8 +12,11 @@ from app.core import errors
 from app.core.cache_entry import CacheEntry
 from app.core.fetch_result import OUTCOMES, FetchResult
 from app.main import create_app
-from app.telemetry.hit_counters import BOUNDS
+from app.telemetry.access_log import MAX_TEMPLATES, AccessLog
+from app.telemetry.hit_counters import BOUNDS, RequestCounters
+from app.telemetry.logs import JsonLines
 from app.telemetry.metrics import Metrics
+from app.telemetry.request_context import RequestContext
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
@@ -273,3 +276,19 @@ def test_a_stream_is_one_request_and_counts_once_it_has_ended(gateway: httpx.Cli
     while name not in series(gateway):
         assert time.monotonic() < until
     assert series(gateway)[name] == 1
+
+
+def test_the_latency_of_a_stream_is_that_of_its_beginning() -> None:
+    counters = RequestCounters()
+    request = RequestContext("id", began=1.0)
+    request.begin(200, 1.5)
+    AccessLog(counters, None, lambda: 100.0).routed(request)
+    samples = [sample for family in counters.collect() for sample in family.samples]
+    assert [one.value for one in samples if one.name == "rfgw_request_seconds_sum"] == [0.5]
+
+
+def test_the_templates_of_lines_have_a_bound() -> None:
+    log = AccessLog(RequestCounters(), JsonLines())
+    for status in range(MAX_TEMPLATES + 10):
+        log.expect("getSession", "1", status)
+    assert len(log._templates) <= MAX_TEMPLATES

@@ -90,3 +90,20 @@ async def test_closing_ends_what_is_under_way() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(single_flight) == 0
+
+
+async def test_after_the_end_no_question_is_under_way() -> None:
+    single_flight: SingleFlight[int] = SingleFlight()
+    ended = asyncio.Event()
+
+    async def ask() -> int:
+        try:
+            return await asyncio.Future[int]()
+        finally:
+            await asyncio.sleep(0)  # as what closes a connection
+            ended.set()
+
+    single_flight.join("k", ask)
+    await asyncio.sleep(0)
+    await single_flight.aclose()
+    assert ended.is_set()

@@ -144,6 +144,11 @@ def test_a_step_carries_its_parameters_in_its_query_if_calls_do() -> None:
     assert "authorization" not in {name.lower() for name in fields}
 
 
+@pytest.mark.parametrize("what", ["rejected", "expired", "revoked", "used"])
+def test_a_token_that_is_no_good_any_more_ends_the_login(what: str) -> None:
+    assert PROBLEMS[f"token_{what}"] is errors.LoginExpired
+
+
 def test_a_token_and_its_calls_show_nothing_of_it() -> None:
     for call in CALLS:
         shown = f"{call!r} {call.key} {call.arguments} {call.told} {call.model_dump_json()}"
