@@ -23,6 +23,7 @@ from app.core.call import Call, Drift
 from app.core.fetch_result import CacheDirectives, FetchResult
 from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
+from app.core.performer import Performer
 from app.core.ports import Instrumentation
 from app.resources.sessions import GetSession
 
@@ -626,3 +627,41 @@ async def test_who_watches_gets_a_fresh_answer_or_what_the_farm_says_now() -> No
     farm.mood = "failing"
     assert isinstance((await gateway.latest(CALL)).error, errors.UpstreamUnreachable)
     assert farm.calls == 3
+
+
+async def test_a_call_that_failed_is_tried_once_until_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gateway, farm, clock = build()
+    causes: list[str] = []
+    monkeypatch.setattr(gateway.instrumentation, "not_asked", causes.append)
+    farm.mood = "strange"
+    await gateway.fetch(CALL)
+    assert (farm.background, causes) == (False, [])
+    await gateway.fetch(CALL)
+    assert causes == ["failing"]
+    clock.now += 1.5
+    await gateway.fetch(CALL)
+    assert (farm.background, len(gateway.failures)) == (True, 1)
+    farm.mood = "healthy"
+    clock.now += 3.0
+    await gateway.fetch(CALL)
+    assert (farm.calls, len(gateway.failures)) == (3, 0)
+
+
+async def test_what_a_performer_has_begun_comes_to_its_end_and_leaves_nothing() -> None:
+    farm = Farm()
+    farm.mood = "slow"
+    performer = Performer(farm, Instrumentation())
+    before = asyncio.all_tasks()
+    asking = asyncio.create_task(performer.perform(CALL))
+    await settle()
+    asking.cancel()
+    closing = asyncio.create_task(performer.aclose())
+    await settle()
+    assert not closing.done()
+    farm.held[0].set_result(None)
+    await closing
+    await settle()
+    assert asyncio.all_tasks() == before
+    assert not performer._under_way

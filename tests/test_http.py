@@ -654,3 +654,8 @@ def test_a_crash_under_the_generated_clients_accept_is_json(crashing: httpx.Clie
     answer = crashing.get("/sessions/1008", headers={"accept": "application/json, */*;q=0.8"})
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/json")
     assert answer.json()["code"] == "internal_error"
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
+def test_what_machines_ask_is_never_kept(gateway: httpx.Client, path: str) -> None:
+    assert gateway.get(path).headers["cache-control"] == "no-store"

@@ -24,7 +24,7 @@ from app.config.settings import Settings
 from app.main import create_app
 from app.sandbox.replay import Replay
 from app.sandbox.server import create_farm, farm_server
-from app.upstream.recorder import Exchange, FolderRecorder, recording
+from app.upstream.recorder import MAX_BODY, Exchange, FileRecorder, FolderRecorder, recording
 from app.upstream.redaction import redacted
 from app.upstream.xmlrpc.codec import dump_call
 from tests.conftest import Farm, StartGateway, settings_for
@@ -281,6 +281,28 @@ def test_a_text_that_was_asked_is_not_kept() -> None:
     assert kept is not None
     assert kept["question"]["arguments"] == ["redacted", 7]
     assert "example.org" not in json.dumps(kept)
+
+
+def test_of_a_large_answer_the_beginning_is_kept() -> None:
+    call = dump_call("community.getSession", [{"oauth_nonce": "n"}, 7])
+    kept = recording(Exchange(call, 200, {}, b"x" * (MAX_BODY + 10)), "not_xml", ["key", "secret"])
+    assert kept is not None
+    assert (len(kept["answer"]["body"]), kept["answer"]["omitted"]) == (MAX_BODY, 10)
+
+
+def test_what_hides_between_zeros_is_withheld() -> None:
+    assert redacted("<our secret>".encode("utf-32-le"), ["our secret"]) is None
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    place = tmp_path / "a folder"
+    place.mkdir()
+    recorder = FileRecorder(place, ["key", "secret"])
+    call = dump_call("community.getSession", [{"oauth_nonce": "n"}, 7])
+    recorder.keep(Exchange(call, 200, {}, b"<html>"), "not_xml")
+    with pytest.raises(OSError, match="directory"):
+        recorder.write()
+    assert [*tmp_path.iterdir()] == [place]
 
 
 # The command line
