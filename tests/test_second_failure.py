@@ -147,6 +147,14 @@ async def test_late_answers_count_in_a_row_and_not_over_a_lifetime(server: Valke
         assert heard.states == ["up"]
 
 
+async def test_a_connection_after_a_late_one_may_be_late_as_often(server: Valkey) -> None:
+    async with linked(server.url) as (connection, heard):
+        await late(connection, server, LATE_ROW)
+        await until(lambda: heard.states == ["up", "late", "up"])
+        await late(connection, server, LATE_ROW - 1)
+        assert heard.states == ["up", "late", "up"]
+
+
 async def test_after_each_loss_the_first_try_comes_as_soon_as_after_the_first(
     server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
