@@ -135,7 +135,8 @@ def test_after_a_rolling_restart_the_first_answers_are_kept_ones_and_cost_no_cal
     directory: Path, farm: Farm
 ) -> None:
     with two_workers(directory, farm) as (program, address), ExitStack() as stack:
-        first = httpx.get(f"{address}/sessions/1008", trust_env=False)
+        with client_of(address) as client:
+            first = client.get("/sessions/1008")
         replace_workers(program)
         farm.forget()
         clients = client_of_each(address, stack)

@@ -70,8 +70,10 @@ def operations(document: Node) -> Iterator[Node]:
 
 
 def _place(path: str, methods: Node) -> tuple[int, bool]:
+    known = [*TAGS]
     tags = [tag for operation in methods.values() for tag in operation["tags"]]
-    return min(map([*TAGS].index, tags)), path.endswith("/events")
+    places = [known.index(tag) if tag in known else len(known) for tag in tags]
+    return min(places, default=len(known)), path.endswith("/events")
 
 
 def _placed(document: Node) -> Iterator[tuple[str, Node]]:
