@@ -7,8 +7,9 @@ import ipaddress
 from contextlib import suppress
 
 from app.api.client_address import client_address, name_of
+from app.api.conditional_request import matches
 from app.api.negotiation import quality
-from app.api.replies import JSON, matches, takes_json, wish_of
+from app.api.replies import JSON, takes_json, wish_of
 from app.edge.api_keys import ApiKeysError, parse
 from app.resources.sessions import session_id
 from app.telemetry.request_context import trace_of

@@ -12,12 +12,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.api.client_address import client_address
+from app.api.conditional_request import matches
 from app.api.field_lists import MAX_MEMBERS, members
 from app.api.item_stream import read_marks
 from app.api.negotiation import quality
 from app.api.prefer import wait_of
 from app.api.projection import fields_of
-from app.api.replies import matches, wish_of
+from app.api.replies import wish_of
 from app.config.addresses import networks
 from app.core.errors import UpstreamUnreadable
 from app.edge.admission import _ids

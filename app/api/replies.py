@@ -3,15 +3,15 @@
 Knows HTTP caching (RFC 9110, 9111, 9211). Must not know what is answered, nor where it was kept.
 """
 
-import re
 from functools import lru_cache, partial
 
 from fastapi import Request, Response
 
 from app.api.authorization import KEY_INVALID, client_of, is_authorized
+from app.api.conditional_request import matches
 from app.api.content_coding import GZIP, SUFFIX, ContentCoding, Header
 from app.api.error_meanings import MEANINGS
-from app.api.field_lists import MAX_MEMBERS, members
+from app.api.field_lists import members
 from app.api.negotiation import quality
 from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
@@ -28,9 +28,6 @@ Prepared = tuple[list[Header], bytes]
 """Header fields and body of an answer."""
 
 JSON = "application/json"
-
-_CODING = re.compile(rb'(?:--?|;)(?:gzip|br)"\Z')
-"""What Apache, nginx modules and others append to the tag of an answer that they compress."""
 
 
 class Replies:
@@ -220,25 +217,3 @@ def wish_of(cache_control: bytes) -> CacheDirectives:
         return NO_DIRECTIVES
     directives = {word.strip().lower() for word in members(cache_control)}
     return CacheDirectives(b"no-cache" in directives, b"only-if-cached" in directives)
-
-
-def matches(if_none_match: bytes, digest: str) -> bool:
-    """Whether the field names this entity tag, by weak comparison (RFC 9110 section 8.8.3.2).
-
-    Our tags hold no comma, so a list may be split at commas. Unquoted text never matches.
-    """
-    wanted = b'"%s"' % digest.encode()
-    if if_none_match == wanted:
-        return True
-    tags = [tag.strip() for tag in if_none_match.split(b",", MAX_MEMBERS)[:MAX_MEMBERS]]
-    return tags == [b"*"] or any(_bare(tag) == wanted for tag in tags)
-
-
-def digest_in(tag: bytes) -> str:
-    """What a tag of ours was made of, whatever the body's coding."""
-    return _bare(tag).strip(b'"').decode()
-
-
-def _bare(tag: bytes) -> bytes:
-    """A tag as we sent it: proxies that compress mark it as weak, or add the coding's name."""
-    return _CODING.sub(b'"', tag.removeprefix(b"W/"))

@@ -14,10 +14,11 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from app.api.authorization import client_of, is_authorized
+from app.api.conditional_request import matches
 from app.api.negotiation import quality
 from app.api.prefer import KEPT_ONLY, until_gone
 from app.api.problems import CODES, Problems
-from app.api.replies import cache_status, matches, wish_of_request
+from app.api.replies import cache_status, wish_of_request
 from app.core import errors
 from app.core.call import Call
 from app.core.fetch_result import NO_DIRECTIVES, FetchResult

@@ -11,8 +11,9 @@ from email.utils import formatdate
 from math import inf
 from typing import Any, NamedTuple
 
+from app.api.conditional_request import is_known
 from app.api.content_coding import LARGE, SUFFIX, compressed
-from app.api.replies import HIT_WORDS, Replies, matches
+from app.api.replies import HIT_WORDS, Replies
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
 from app.core.gateway import Gateway
@@ -121,7 +122,7 @@ class FastPath:
             ready = ready_heads[path] = self._make_ready(path, key, entry, now, coded=coded)
         if now >= self._starts_until:
             self._read_date(now)
-        if asked.tags is not None and matches(asked.tags, entry.digest):
+        if asked.known and is_known(entry.digest, asked.known):
             if asked.may_wait:
                 return None
             return self._starts[1], ready.not_modified, ready.not_modified_hit, b""

@@ -7,6 +7,7 @@ request: they are read once, and nothing in here goes out of date.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from app.api.conditional_request import digests_in
 from app.api.content_coding import ContentCoding, Header
 from app.api.replies import takes_json, wish_of
 from app.core.fetch_result import NO_DIRECTIVES
@@ -18,7 +19,7 @@ class HitRequest(NamedTuple):
     """A request that a kept answer may serve."""
 
     least: float  # bytes of a body that goes out in gzip; infinite if none does
-    tags: bytes | None  # of If-None-Match
+    known: frozenset[str]  # digests in If-None-Match
     may_wait: bool  # for a change
     request_id: bytes | None  # its own, if it has a good one
     cors: bytes  # lines of the answer for its sake
@@ -52,7 +53,7 @@ class HitRequestReader:
                 return None
         return HitRequest(
             least,
-            given.get(b"if-none-match"),
+            digests_in(given.get(b"if-none-match", b"")),
             b"prefer" in given,
             self._common.given_id(given),
             field_lines(self._common.cors(fields, given)),

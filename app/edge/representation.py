@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from cachetools import LRUCache
 from starlette.types import Message, Send
 
+from app.api.conditional_request import digest_in, matches
 from app.api.content_coding import GZIP, SUFFIX, ContentCoding, Header
-from app.api.replies import digest_in, matches
 
 START, BODY = "http.response.start", "http.response.body"
 OF_THE_BODY = frozenset((b"content-type", b"content-length", GZIP[0]))
