@@ -1,6 +1,6 @@
 # Every verb of the project. Needs python3 (>= 3.11) with venv, and make; what some need more is said beside them.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage quick mutants lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
+.PHONY: help install run demo test quick mutants lint check bench clients dashboard openapi contract fuzz deploy lock package vendor-docs image clean
 
 PYTHON ?= python3
 VENV := .venv

@@ -1,6 +1,5 @@
 """Shares of requests that several processes keep, by a real Valkey server."""
 
-import asyncio
 import itertools
 import tempfile
 import time
@@ -17,6 +16,7 @@ from app.cluster.rate_limit_sync import DEBT, EVERY, MOST, RateLimitSync
 from app.edge.rate_limit import RateLimit, SharedRateLimit
 from app.telemetry.cluster_metrics import SharedCacheMetrics
 from tests.conftest import Farm
+from tests.group_member import until
 from tests.programs import DEMO, PATIENT, WITHIN, await_port, free_port, started
 from tests.running import client_of
 from tests.valkey import Valkey, valkey
@@ -81,14 +81,6 @@ async def processes(server: Valkey, count: int = 2) -> AsyncIterator[list[Proces
     finally:
         for process in coordinator:
             await process.coordinator.aclose()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what is sure to come soon."""
-    deadline = time.monotonic() + WITHIN
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 async def test_what_one_process_granted_another_does_not_grant_again(server: Valkey) -> None:

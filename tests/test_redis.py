@@ -2,8 +2,7 @@
 
 import asyncio
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +13,8 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
 from app.cluster.redis_url import MAX_REPLY, BoundedParser, RedisServer
+from tests.group_member import until
 from tests.hostile_farm import server_tls, write_authority
-from tests.programs import WITHIN
 from tests.proxy import Proxy, proxy
 from tests.valkey import Valkey, impatient, valkey
 
@@ -55,14 +54,6 @@ class Heard:
 
     def on_disconnected(self, cause: str) -> None:
         self.states.append(cause)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what is sure to come soon."""
-    deadline = time.monotonic() + WITHIN
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
