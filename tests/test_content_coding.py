@@ -408,8 +408,8 @@ async def test_what_is_kept_of_other_answers_has_a_bound() -> None:
             (b"content-type", b"application/json"), (b"etag", b'"%d"' % number),
             (b"content-length", b"%d" % len(body)),
         ]  # fmt: skip
-        chosen = representations.chosen([(b"accept-encoding", b"gzip")], send)
-        await chosen({"type": START, "status": 200, "headers": told})
-        await chosen({"type": BODY, "body": body})
+        select = representations.selecting([(b"accept-encoding", b"gzip")], send)
+        await select({"type": START, "status": 200, "headers": told})
+        await select({"type": BODY, "body": body})
         assert gzip.decompress(sent[-1]["body"]) == body
     assert 0 < sum(len(kept) for kept in representations._kept.values()) <= MAX_BYTES

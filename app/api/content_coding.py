@@ -9,11 +9,9 @@ import gzip
 from functools import lru_cache
 from math import inf
 
-from app.api.field_lists import members
+from app.api.field_lists import Header, members
 from app.api.negotiation import weight
 from app.core.single_flight import SingleFlight
-
-Header = tuple[bytes, bytes]
 
 GZIP: Header = (b"content-encoding", b"gzip")
 SUFFIX = "-gzip"

@@ -1,6 +1,12 @@
-"""Lists in header fields (RFC 9110 section 5.6.1), read in linear time and bounded in number."""
+"""Header fields, and the lists in them (RFC 9110 section 5.6.1).
+
+Lists are read in linear time and bounded in number. Must not know what a field means.
+"""
 
 import re
+
+Header = tuple[bytes, bytes]
+"""A header field: its name in lower case, and its value."""
 
 MAX_MEMBERS = 64
 """Members of one list that are read; those behind them are as if absent."""

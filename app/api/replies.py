@@ -9,9 +9,9 @@ from fastapi import Request, Response
 
 from app.api.authorization import KEY_INVALID, client_of, is_authorized
 from app.api.conditional_request import matches
-from app.api.content_coding import GZIP, SUFFIX, ContentCoding, Header
+from app.api.content_coding import GZIP, SUFFIX, ContentCoding
 from app.api.error_meanings import MEANINGS
-from app.api.field_lists import members
+from app.api.field_lists import Header, members
 from app.api.negotiation import quality
 from app.api.prefer import changed, wait_of
 from app.api.problems import CODES, Problems
@@ -61,13 +61,14 @@ class Replies:
 
         async def unchanged(answer: FetchResult) -> bool:
             await prepare(answer.entry, fields)
-            if not tags or answer.error is not None or answer.entry is None:
+            if answer.error is not None or answer.entry is None:
                 return False
             return matches(tags, project(answer.entry, fields).digest)
 
         answer = await self.gateway.fetch(call, wish_of_request(request))
         applied: list[Header] = []
-        if await unchanged(answer) and (seconds := wait_of(joined(request, "prefer"))):
+        seconds = wait_of(joined(request, "prefer")) if tags else 0
+        if seconds and await unchanged(answer):
             client = client_of(request.scope)
             watched = self._subscriptions, self.gateway, call, client, request.receive
             allowed = partial(is_authorized, request.scope)

@@ -15,7 +15,7 @@ SERVER = "rfgw-server"
 """Stands in the prepared documents where each answer says its own server."""
 SCHEMES = ("http", "https")
 ADDRESSES = 8
-"""Servers whose documents are kept: whoever asks names any he likes."""
+"""Servers whose documents are kept; a request may name any as its Host."""
 
 
 def document_router(app: FastAPI, public_url: str) -> APIRouter:

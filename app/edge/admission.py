@@ -13,12 +13,13 @@ from starlette.types import Scope
 
 from app.api.authorization import KEY_INVALID, KEY_WANTED
 from app.api.client_address import ClientAddresses
-from app.api.content_coding import Header
+from app.api.field_lists import Header
 from app.api.route_path import is_keyless, is_open, route_path
 from app.core import errors
 from app.edge.api_keys import ApiKeys, digest_of
+from app.edge.common_fields import field_lines
 from app.edge.credentials import key_of
-from app.edge.rate_limit import RateLimiter, limit_fields, limit_lines
+from app.edge.rate_limit import RateLimiter, limit_fields
 
 OnRefused = Callable[[str], None]
 """Called with why a request is refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
@@ -127,7 +128,7 @@ class Admission:
             allowance = self._counter.take(name, now)
             if allowance.wait > 0:
                 return None
-            lines = limit_lines(self._counter.policy, allowance)
+            lines = field_lines(limit_fields(self._counter.policy, allowance))
         if digest is not None:
             self._by_key[name] += 1
         return lines

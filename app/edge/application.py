@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.content_coding import Header
 from app.api.error_codes import Code
+from app.api.field_lists import Header
 from app.api.problems import CODES, Problems
 from app.api.route_path import at_prefix, target_below
 from app.core import errors
@@ -66,7 +66,6 @@ class EdgeApplication:
         self._root_path, self._heads, self._bodies = root_path, heads, bodies
         self._visitor_paths = visitor_paths
         self._common = common = CommonFields(origins)
-        self._own, self._dressed = common.own, common.dressed
         self._hit_requests = HitRequestReader(representations.coding, common, admission)
         self._end_of_hit = field_lines([*common.everywhere, HIT_TIMING, JSON_POLICY]) + b"\r\n"
 
@@ -128,7 +127,7 @@ class EdgeApplication:
         began = self._access_log.clock()
         fields = scope["headers"]
         given = dict(fields)
-        request_id, own = self._own(fields, given)
+        request_id, own = self._common.own(fields, given)
         refusal = None
         if self._admission is not None:
             refusal, told = self._admit(self._admission, scope, given, request_id)
@@ -156,7 +155,7 @@ class EdgeApplication:
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             fields = scope["headers"]
-            request_id, own = self._own(fields, dict(fields))
+            request_id, own = self._common.own(fields, dict(fields))
             began = self._access_log.clock()
             await self._route(scope, receive, send, problem, request_id.decode(), own, began)
 
@@ -192,7 +191,7 @@ class EdgeApplication:
                 if is_gone():
                     return  # to nobody: it is counted and logged as without an answer
                 request.begin(message["status"], self._access_log.clock())
-                headers = self._dressed(message["headers"], own, request.server_timing())
+                headers = self._common.dressed(message["headers"], own, request.server_timing())
                 message = {**message, "headers": headers}
             elif message["type"] == BODY:
                 ended = not message.get("more_body", False)
@@ -204,7 +203,7 @@ class EdgeApplication:
         request_context.set(request)
         selected: Send = dressed
         if method == "GET":
-            selected = self._representations.chosen(scope["headers"], dressed)
+            selected = self._representations.selecting(scope["headers"], dressed)
         try:
             with self._serving(request):
                 try:

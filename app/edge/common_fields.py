@@ -11,7 +11,7 @@ from itertools import count
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.api.content_coding import Header
+from app.api.field_lists import Header
 from app.api.route_path import first_segment, route_path
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")

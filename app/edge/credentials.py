@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from app.api.content_coding import Header
+from app.api.field_lists import Header
 
 AUTHORIZATION, API_KEY = b"authorization", b"x-api-key"
 SEVERAL = b""

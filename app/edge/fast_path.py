@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from app.api.conditional_request import is_known
-from app.api.content_coding import LARGE, SUFFIX, compressed
+from app.api.content_coding import SUFFIX
 from app.api.replies import HIT_WORDS, Replies
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
@@ -115,10 +115,7 @@ class FastPath:
                 return None
             coded = len(entry.body) >= asked.least
             if coded and not entry.gzip:
-                if len(entry.body) > LARGE:
-                    return None
-                entry = entry._replace(gzip=compressed(entry.body))
-                self._store.put_gzip(key, entry.digest, entry.gzip)
+                return None  # the route compresses it, and keeps that
             ready = ready_heads[path] = self._make_ready(path, key, entry, now, coded=coded)
         if now >= self._starts_until:
             self._read_date(now)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.api.conditional_request import digests_in
-from app.api.content_coding import ContentCoding, Header
+from app.api.content_coding import ContentCoding
+from app.api.field_lists import Header
 from app.api.replies import takes_json, wish_of
 from app.core.fetch_result import NO_DIRECTIVES
 from app.edge.admission import Admission, Asker

@@ -10,7 +10,8 @@ from cachetools import LRUCache
 from starlette.types import Message, Send
 
 from app.api.conditional_request import digest_in, matches
-from app.api.content_coding import GZIP, SUFFIX, ContentCoding, Header
+from app.api.content_coding import GZIP, SUFFIX, ContentCoding
+from app.api.field_lists import Header
 
 START, BODY = "http.response.start", "http.response.body"
 OF_THE_BODY = frozenset((b"content-type", b"content-length", GZIP[0]))
@@ -24,7 +25,7 @@ OVERHEAD = 300
 
 
 class Representations:
-    """Chooses what is sent of each answer; keeps compressed bodies by their strong tags."""
+    """Selects what is sent of each answer; keeps compressed bodies by their strong tags."""
 
     def __init__(self, coding: ContentCoding) -> None:
         self.coding = coding
@@ -32,14 +33,14 @@ class Representations:
             MAX_BYTES, getsizeof=lambda body: len(body) + OVERHEAD
         )
 
-    def chosen(self, fields: Iterable[Header], send: Send) -> Send:
+    def selecting(self, fields: Iterable[Header], send: Send) -> Send:
         """A ``send`` for the answer to a GET with these header ``fields``."""
         given: dict[bytes, bytes] = {}
         for name, value in fields:
             given[name] = b"%b,%b" % (given[name], value) if name in given else value
         held: Message | None = None
 
-        async def chosen(message: Message) -> None:
+        async def select(message: Message) -> None:
             nonlocal held
             if message["type"] == START and is_whole(message):
                 held = message  # until its body is here
@@ -51,7 +52,7 @@ class Representations:
                 await send(start)
             await send(message)
 
-        return chosen
+        return select
 
     async def _select(
         self, given: Mapping[bytes, bytes], start: Message, message: Message
@@ -59,10 +60,10 @@ class Representations:
         fields: list[Header] = list(start["headers"])
         told = dict(fields)
         body = message["body"]
-        tag = told.get(b"etag", b"")
-        is_known = bool(tag) and matches(given.get(b"if-none-match", b""), digest_in(tag))
-        may_be_coded = self.coding.enabled and GZIP[0] not in told and is_text(told)
-        if may_be_coded:
+        tag, tags = told.get(b"etag", b""), given.get(b"if-none-match", b"")
+        may_be_known = bool(tag and tags) and start["status"] == 200
+        is_known = may_be_known and matches(tags, digest_in(tag))
+        if self.coding.enabled and GZIP[0] not in told and is_text(told):
             if b"Accept-Encoding" not in told.get(b"vary", b""):
                 fields.append((b"vary", b"Accept-Encoding"))
             least = self.coding.least(given.get(b"accept-encoding"), given.get(b"cache-control"))
@@ -73,7 +74,7 @@ class Representations:
                     fields.append(GZIP)
                 new = {b"etag": tag, b"content-length": b"%d" % len(body)}
                 fields = [(name, new.get(name, value)) for name, value in fields]
-        if is_known and start["status"] == 200:
+        if is_known:
             start, body = {**start, "status": 304}, b""
             fields = of_not_modified(fields)
         return {**start, "headers": fields}, {**message, "body": body}
