@@ -9,11 +9,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 
 from app.telemetry import logs
-from app.telemetry.log_writer import EVERY, PAUSE, SLICE, LogWriter, filled, to_stderr
+from app.telemetry.log_writer import EVERY, SLICE, LogWriter, to_stderr
 from tests.programs import WITHIN
 
 
@@ -28,11 +29,11 @@ def test_lines_are_written_in_their_order_and_together() -> None:
     written: list[bytes] = []
     lines = LogWriter(written.append, every=0)
     for number in range(2000):
-        lines.add(str(number))
+        lines.add(b"%d" % number)
     lines.flush(WITHIN)
     assert b"".join(written).split() == [b"%d" % number for number in range(2000)]
     assert len(written) < 2000
-    lines.add("again")
+    lines.add(b"again")
     until(lambda: written[-1] == b"again\n")
     assert lines.dropped == 0
 
@@ -55,30 +56,16 @@ def steps_of(number: int, *, room: int) -> list[float]:
     steps: list[float] = []
     lines = LogWriter(lambda text: steps.append(text.count(b"\n")), room=room)
     lines._hurry = Waits(steps)
-    lines._waiting.extend(map(str, range(number - 1)))
-    lines.add("last")
+    lines._waiting.extend([b"waits"] * (number - 1))
+    lines.add(b"last")
     lines.flush(WITHIN)
     assert lines.dropped == 0
     return steps
 
 
-def test_lines_are_gathered_and_then_written_in_slices_with_a_pause_between() -> None:
-    whole = [SLICE, PAUSE]
-    assert steps_of(3 * SLICE + 7, room=20_000)[:8] == [EVERY, *whole, *whole, *whole, 7]
-
-
-def test_no_pause_is_made_while_more_than_half_of_the_room_is_taken() -> None:
-    steps = steps_of(4 * SLICE, room=4 * SLICE)
-    assert steps[:7] == [EVERY, SLICE, SLICE, PAUSE, SLICE, PAUSE, SLICE]
-
-
-def test_the_end_waits_for_no_pause() -> None:
-    written: list[bytes] = []
-    lines = LogWriter(written.append, every=3600, pause=3600)
-    for number in range(3 * SLICE):
-        lines.add(str(number))
-    lines.flush(WITHIN)
-    assert b"".join(written).split() == [b"%d" % number for number in range(3 * SLICE)]
+def test_lines_are_gathered_and_then_written_in_slices() -> None:
+    steps = steps_of(3 * SLICE + 7, room=20_000)
+    assert steps == [EVERY, SLICE, SLICE, SLICE, 7, EVERY]
 
 
 def test_lines_of_many_threads_are_all_written() -> None:
@@ -87,7 +74,7 @@ def test_lines_of_many_threads_are_all_written() -> None:
 
     def add(name: str) -> None:
         for number in range(500):
-            lines.add(f"{name}-{number}")
+            lines.add(b"%b-%d" % (name.encode(), number))
 
     threads = [threading.Thread(target=add, args=[name]) for name in "abcd"]
     for thread in threads:
@@ -106,10 +93,10 @@ def test_a_reader_that_has_stopped_costs_lines_and_nothing_else() -> None:
         written.append(text)
 
     lines = LogWriter(write, room=10, every=0)
-    lines.add("first")
+    lines.add(b"first")
     until(lambda: not lines._waiting)
     for number in range(25):
-        lines.add(str(number))
+        lines.add(b"%d" % number)
     assert lines.dropped == 15
     lines.flush(within=0.01)  # returns
     assert written == []
@@ -123,7 +110,7 @@ def test_nobody_there_to_read_is_no_error() -> None:
         raise BrokenPipeError
 
     lines = LogWriter(write, every=0)
-    lines.add("lost")
+    lines.add(b"lost")
     lines.flush(WITHIN)
     assert lines.dropped == 1
 
@@ -135,10 +122,10 @@ def test_a_forked_process_writes_its_own_lines_and_none_of_its_parent_s() -> Non
         os.write(writer, text)
 
     lines = LogWriter(to_pipe, every=3600)
-    lines.add("parent")
+    lines.add(b"parent")
     child = os.fork()
     if not child:
-        lines.add("child")
+        lines.add(b"child")
         lines.flush(WITHIN)
         os._exit(0)
     os.waitpid(child, 0)
@@ -202,14 +189,22 @@ def test_the_last_lines_are_written_before_the_process_ends() -> None:
 
 @pytest.mark.parametrize("form", [logs.JsonLines(), logs.Readable()])
 def test_a_template_gives_the_line_that_any_event_would_be(form: logs.LineFormatter) -> None:
-    fields = {"method": "GET", "id": 42, "cache": "hit", "odd": "\x1b%{}"}
+    fields = {"method": "GET", "id": logs.TEMPLATE_NUMBER, "cache": "hit", "odd": "\x1b%{}"}
     template = form.template("request", fields)
     at, offset = time.perf_counter(), time.time() - time.perf_counter()
-    lines = filled(["text", (template, b"r-1", at, 0.012345), (template, b"r-1", at, 0.012345)])
-    fields = {"request_id": "r-1", **fields, "ms": 12.345}
-    told = [line.decode() for line in lines]
+    told, again = (template.line(b"r-1", b"42", at, 0.012345).decode() for _ in "12")
+    fields = {"request_id": "r-1", **fields, "id": 42, "ms": 12.345}
     same = [form.line(at + offset + odd, "info", "request", fields) for odd in (0.0, 0.001, -0.001)]
-    assert told[0] == "text"
-    assert told[1] == told[2]
-    assert told[1] in same, "to the millisecond"
-    assert told[1].isprintable()
+    assert told == again
+    assert told in same, "to the millisecond"
+    assert told.isprintable()
+
+
+def test_each_line_has_its_own_moment() -> None:
+    form = logs.JsonLines()
+    template, at = form.template("request", {"id": logs.TEMPLATE_NUMBER}), time.perf_counter()
+    later = [0, 0.5, 60, -1]
+    told = [json.loads(template.line(b"r", b"1", at + seconds, 0))["time"] for seconds in later]
+    moments = [datetime.fromisoformat(text).timestamp() for text in told]
+    apart = [moment - moments[0] for moment in moments]
+    assert apart == pytest.approx(later, abs=0.0021), "each is cut to a millisecond"

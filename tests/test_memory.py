@@ -34,6 +34,19 @@ def test_looking_at_all_is_no_use_of_any() -> None:
     assert store.get("b") is None
 
 
+def test_a_peek_shows_answers_and_is_no_use_of_any() -> None:
+    store = MemoryStore(max_entries=2, max_bytes=1_000_000)
+    for key in ("a", "b"):
+        store.put(key, answer(1))
+    store.put("refused", REFUSAL)
+    assert store.peek("a") is store.get("a")
+    assert store.peek("b") == answer(1)
+    assert store.peek("refused") is None
+    assert store.peek("never") is None
+    store.put("c", answer(1))
+    assert store.peek("b") is None
+
+
 def test_what_is_kept_is_weighed_refusals_too() -> None:
     store = MemoryStore(max_entries=10, max_bytes=10_000)
     store.put("a", answer(100))

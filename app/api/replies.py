@@ -131,13 +131,16 @@ class Replies:
     def prepared(
         self, entry: CacheEntry, now: float, status: bytes, *, coded: bool = False
     ) -> Prepared:
-        """The answer with a kept entry: the one place that knows its header fields' order."""
+        """The answer with a kept entry: the one place that knows its header fields' order.
+
+        What changes from second to second comes last.
+        """
         body = entry.gzip if coded else entry.body
         fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if coded:
             fields.append(GZIP)
-        fields += self._kept(entry, now, SUFFIX if coded else "")
-        return [*fields, (b"cache-status", status), self.coding.vary], body
+        kept = self._kept(entry, now, SUFFIX if coded else "")
+        return [*fields, self.coding.vary, *kept, (b"cache-status", status)], body
 
     def _kept(self, entry: CacheEntry, now: float, suffix: str = "") -> list[Header]:
         """What tells caches downstream about a kept answer. Its tag ends with the ``suffix``.
@@ -147,13 +150,10 @@ class Replies:
         if entry.lifetime <= 0:
             return [(b"cache-control", b"no-store")]
         form = self._refusal if entry.refused else self._answer
-        fields = [
-            (b"cache-control", (form % entry.nominal).encode()),
-            (b"age", b"%d" % entry.age(now)),
-        ]
+        fields = [(b"cache-control", (form % entry.nominal).encode())]
         if not entry.refused:
             fields.append((b"etag", f'"{entry.digest}{suffix}"'.encode()))
-        return fields
+        return [*fields, (b"age", b"%d" % entry.age(now))]
 
 
 def cache_status(answer: FetchResult, now: float) -> str:

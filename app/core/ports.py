@@ -95,6 +95,9 @@ class Store(Protocol):
     def get(self, key: str) -> CacheEntry | None:
         """The entry kept for ``key``, fresh or not."""
 
+    def peek(self, key: str) -> CacheEntry | None:
+        """The same, if it is an answer and no refusal. Looking does not count as use."""
+
     def put(self, key: str, entry: CacheEntry) -> None:
         """Keep ``entry``, in place of what was kept for ``key``."""
 

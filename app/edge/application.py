@@ -104,12 +104,11 @@ class EdgeApplication:
         if limit is None:
             return None
         request_id = asked.request_id or self._common.new_id()
-        start, head, hit, body = kept
-        end = self._end_of_hit
-        answer = b"".join(
-            (start, head, b"x-request-id: ", request_id, b"\r\n", asked.cors, limit, end, body)
-        )
-        self._access_log.hit(hit, request_id, began, asked.traceparent)
+        start, head, moment, hit, number, body = kept
+        cors, end = asked.cors, self._end_of_hit
+        name = b"x-request-id: "
+        answer = b"".join((start, head, moment, name, request_id, b"\r\n", cors, limit, end, body))
+        self._access_log.hit(hit, number, request_id, began, asked.traceparent)
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

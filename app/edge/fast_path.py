@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
@@ -20,24 +21,22 @@ from app.core.gateway import Gateway
 from app.edge.common_fields import field_lines
 from app.edge.hit_request import HitRequest
 from app.edge.representation import of_not_modified
-from app.telemetry.access_log import ExpectedHit
+from app.telemetry.access_log import ExpectedHit, number_in
 
 MAX_READY = 16_384
 """How many entries have their heads ready at most, about 1 kB each; beyond, all are made anew."""
 
-PreparedAnswer = tuple[bytes, bytes, ExpectedHit, bytes]
-"""Status line and date, the head as far as it is the same for all, who counts it, and the body."""
+PreparedAnswer = tuple[bytes, bytes, bytes, ExpectedHit, bytes, bytes]
+"""Status line and date; the entry's head; the lines of this second; who counts it, and the number
+that is logged; and the body."""
 
 STATUS_LINES = b"HTTP/1.1 200 OK\r\ndate: %b\r\n", b"HTTP/1.1 304 Not Modified\r\ndate: %b\r\n"
 """How the server begins its answers."""
 
-PLACES = {
-    b"content-length": b"%(length)d",
-    b"age": b"%(age)d",
-    b"etag": b'"%(digest)b"',
-    b"cache-status": b"rfgw; " + HIT_WORDS.replace("%d", "%(ttl)d").encode(),
-}
+PLACES = {b"content-length": b"%(length)d", b"etag": b'"%(digest)b"'}
 """What differs between the heads of entries with the same lifetime."""
+MOMENT = (b"age", b"cache-status")
+"""What changes from second to second, and ends the head of each kept answer."""
 
 
 class FastRoute(NamedTuple):
@@ -48,18 +47,19 @@ class FastRoute(NamedTuple):
 
 
 class PreparedHeads(NamedTuple):
-    """The heads of both answers that an entry can give, good until ``until``.
+    """The heads of both answers that an entry can give.
 
-    That is when the entry's age or its ttl reach another whole second. With each goes how it is
-    counted. Holds no body: the entry may be gone from the store by then. ``coded``: the answer has
-    the entry's body in gzip.
+    The lines of the ``moment`` are good until ``until``, when the entry's age or its ttl reach
+    another whole second; all else as long as the entry. Holds no body: the entry may be gone from
+    the store by then. ``coded``: the answer has the entry's body in gzip.
     """
 
-    key: str
-    digest: str
-    asked_at: float
     until: float
+    moment: bytes
+    key: str
+    asked_at: float  # the entry's own object: what replaces the entry brings another
     coded: bool
+    number: bytes  # that is logged
     ok: bytes
     ok_hit: ExpectedHit
     not_modified: bytes
@@ -79,13 +79,15 @@ class FastPath:
         gateway: Gateway,
         replies: Replies,
         served: Mapping[str, FastRoute],
-        expect: Callable[[str, str, int], ExpectedHit],
+        expect: Callable[[str, int], ExpectedHit],
     ) -> None:
         self._store = gateway.store
         self._clock = gateway.clock
         self._replies = replies
-        self._served = {head.encode(): below for head, below in served.items()}
-        self._expect = expect
+        self._served = {
+            head.encode(): (below, expect(below.operation, 200), expect(below.operation, 304))
+            for head, below in served.items()
+        }
         self._ready: dict[bytes, PreparedHeads] = {}
         self._ready_gzip: dict[bytes, PreparedHeads] = {}  # for those who take gzip
         self._forms: dict[tuple[int, bool], tuple[bytes, bytes]] = {}
@@ -99,79 +101,72 @@ class FastPath:
         """
         ready_heads = self._ready if asked.least == inf else self._ready_gzip
         ready = ready_heads.get(path)
-        key = ready.key if ready is not None else self._key_of(path)
-        entry = self._store.get(key)
-        if entry is None or entry.refused:
+        entry = self._store.peek(self._key_of(path) if ready is None else ready.key)
+        if entry is None:
             return None
-        now = self._clock()
-        if (
-            ready is None
-            or now >= ready.until
-            or ready.asked_at != entry.asked_at
-            or ready.digest != entry.digest
-            or (ready.coded and not entry.gzip)
+        if ready is not None and (
+            ready.asked_at is not entry.asked_at or (ready.coded and not entry.gzip)
         ):
-            if entry.ttl(now) <= 0:
-                return None
+            ready = None  # of the answer before
+        now = self._clock()
+        if ready is None or now >= ready.until:
             coded = len(entry.body) >= asked.least
-            if coded and not entry.gzip:
-                return None  # the route compresses it, and keeps that
-            ready = ready_heads[path] = self._make_ready(path, key, entry, now, coded=coded)
+            if entry.ttl(now) <= 0 or (coded and not entry.gzip):
+                return None  # the route asks the farm, or compresses it, and keeps that
+            ready = self._make_ready(path, ready, entry, now, coded=coded)
+            if path not in ready_heads and len(ready_heads) >= MAX_READY:
+                ready_heads.clear()
+            ready_heads[path] = ready
+            self._store.get(ready.key)  # counts as use, once a second
         if now >= self._starts_until:
             self._read_date(now)
+        start, moment, number = self._starts, ready.moment, ready.number
         if asked.known and is_known(entry.digest, asked.known):
             if asked.may_wait:
                 return None
-            return self._starts[1], ready.not_modified, ready.not_modified_hit, b""
-        return self._starts[0], ready.ok, ready.ok_hit, entry.gzip if ready.coded else entry.body
+            return start[1], ready.not_modified, moment, ready.not_modified_hit, number, b""
+        body = entry.gzip if ready.coded else entry.body
+        return start[0], ready.ok, moment, ready.ok_hit, number, body
 
     def _key_of(self, path: bytes) -> str:
         """The call's key; of a path that is none of ours, a key of nothing."""
         head, _, tail = path.rpartition(b"/")
-        below = self._served.get(head)
-        return "" if below is None else f"{below.call.key_head()}{tail.decode('latin-1')})"
+        served = self._served.get(head)
+        return "" if served is None else f"{served[0].call.key_head()}{tail.decode('latin-1')})"
 
     def _make_ready(
-        self, path: bytes, key: str, entry: CacheEntry, now: float, *, coded: bool
+        self, path: bytes, last: PreparedHeads | None, entry: CacheEntry, now: float, *, coded: bool
     ) -> PreparedHeads:
-        before = self._ready.get(path) or self._ready_gzip.get(path)
-        if before is not None:
-            hits = before.ok_hit, before.not_modified_hit
-        else:
-            hits = self._hits_of(path)
-            for ready_heads in (self._ready, self._ready_gzip):
-                if len(ready_heads) >= MAX_READY:
-                    ready_heads.clear()
+        """The heads of an entry: its ``last`` ones, if there are any, with this second's lines."""
         age, ttl = entry.age(now), entry.ttl(now)
+        until, moment = now + min(1 - age % 1, ttl % 1), moment_lines(int(age), int(ttl // 1))
+        if last is not None:
+            return PreparedHeads(until, moment, *last[2:])
+        head, _, tail = path.rpartition(b"/")
+        _, ok_hit, not_modified_hit = self._served[head]
         values = {
             b"length": len(entry.gzip if coded else entry.body),
-            b"age": int(age),
             b"digest": f"{entry.digest}{SUFFIX if coded else ''}".encode(),
-            b"ttl": int(ttl // 1),
         }
         form = entry.nominal, coded
         ok, not_modified = self._forms.get(form) or self._make_forms(entry, now, coded=coded)
         return PreparedHeads(
-            key,
-            entry.digest,
+            until,
+            moment,
+            self._key_of(path),
             entry.asked_at,
-            now + min(1 - age % 1, ttl % 1),
             coded,
+            number_in(tail.decode()),
             ok % values,
-            hits[0],
+            ok_hit,
             not_modified % values,
-            hits[1],
+            not_modified_hit,
         )
-
-    def _hits_of(self, path: bytes) -> tuple[ExpectedHit, ExpectedHit]:
-        head, _, tail = path.rpartition(b"/")
-        below = self._served[head].operation, tail.decode()
-        return self._expect(*below, 200), self._expect(*below, 304)
 
     def _make_forms(self, entry: CacheEntry, now: float, *, coded: bool) -> tuple[bytes, bytes]:
         """The heads of entries with this one's lifetime, with places for what is their own."""
         told, _ = self._replies.prepared(entry, now, b"", coded=coded)
-        fields = [(name, PLACES.get(name, value)) for name, value in told]
+        fields = [(name, PLACES.get(name, value)) for name, value in told if name not in MOMENT]
         forms = field_lines(fields), field_lines(of_not_modified(fields))
         self._forms[entry.nominal, coded] = forms
         return forms
@@ -182,6 +177,13 @@ class FastPath:
         date = formatdate(wall, usegmt=True).encode()
         self._starts = STATUS_LINES[0] % date, STATUS_LINES[1] % date
         self._starts_until = now + 1 - wall % 1
+
+
+@lru_cache(1024)  # thousands of entries share few
+def moment_lines(age: int, ttl: int) -> bytes:
+    """The last lines of a kept answer's head, in whole seconds."""
+    values = b"%d" % age, b"rfgw; " + HIT_WORDS.encode() % ttl
+    return field_lines(zip(MOMENT, values, strict=True))
 
 
 class SampledFastPath(FastPath):

@@ -3,6 +3,7 @@
 Knows ASGI scopes and a clock. Must not know how series are named or lines are written.
 """
 
+import json
 import re
 from collections.abc import Callable
 from time import perf_counter
@@ -10,28 +11,22 @@ from typing import Any, NamedTuple
 
 from app.telemetry import logs
 from app.telemetry.hit_counters import HIT, RequestCounters, Tally, add
-from app.telemetry.log_writer import LOG_WRITER, LineTemplate
+from app.telemetry.log_writer import LOG_WRITER
 from app.telemetry.request_context import RequestContext, trace_of
 
 NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
-
-TEMPLATE_ID = 9876543210
-"""What stands for the number of a path in a template."""
 MAX_TEMPLATES = 1000
 """Templates that are kept at most; there are some dozens."""
 
 
-RequestFields = tuple[str, str, str, int, str]
-"""Method, operation, last segment of the path, status, and how the cache took part."""
-
-
 class ExpectedHit(NamedTuple):
-    """What is known beforehand of requests that a kept answer serves."""
+    """What is known beforehand of requests that kept answers of one kind serve."""
 
     tally: Tally
-    fields: RequestFields
-    template: LineTemplate | None  # their line; None: no lines are written
+    operation: str
+    status: int
+    template: logs.LineTemplate | None  # their line; None: no lines are written
 
 
 class AccessLog:
@@ -49,45 +44,49 @@ class AccessLog:
         self.clock = clock
         self._requests = requests
         self._form = form
-        self._templates: dict[tuple[str, str, int, str], LineTemplate] = {}
+        self._templates: dict[tuple[str, str, int, str], logs.LineTemplate] = {}
 
-    def expect(self, operation: str, last: str, status: int) -> ExpectedHit:
-        """What to ``hit`` with when a kept answer serves a path that ends like this."""
-        fields = "GET", operation, last, status, HIT
-        line = self._line(fields) if self._form else None
-        return ExpectedHit(self._requests.hits(operation, status), fields, line)
+    def expect(self, operation: str, status: int) -> ExpectedHit:
+        """What to ``hit`` with when a kept answer serves the path of an ``operation``."""
+        template = self._template("GET", operation, status, HIT) if self._form else None
+        return ExpectedHit(self._requests.hits(operation, status), operation, status, template)
 
-    def _line(self, fields: RequestFields) -> LineTemplate:
-        """The line of these fields: made once, then only the number of the path is filled in."""
-        method, operation, last, status, outcome = fields
+    def _template(
+        self, method: str, operation: str, status: int, outcome: str
+    ) -> logs.LineTemplate:
+        """The line of such requests: made once, then only the number of the path is filled in."""
         what = method, operation, status, outcome
         template = self._templates.get(what)
         if template is None:
             assert self._form is not None  # noqa: S101 - else no lines are written
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()
-            values = _fields(method, operation, str(TEMPLATE_ID), status, outcome)
+            values = _fields(method, operation, logs.TEMPLATE_NUMBER, status, outcome)
             template = self._templates[what] = self._form.template("request", values)
-        number = last if NUMBER.fullmatch(last) else "null"
-        return template._replace(
-            upto_ms=template.upto_ms.replace(str(TEMPLATE_ID).encode(), number.encode())
-        )
+        return template
 
     def hit(
-        self, hit: ExpectedHit, request_id: bytes, began: float, traceparent: bytes | None
+        self,
+        hit: ExpectedHit,
+        number: bytes,
+        request_id: bytes,
+        began: float,
+        traceparent: bytes | None,
     ) -> None:
-        """The fast path has answered. Every tenth of a microsecond counts here."""
+        """The fast path has answered for a path with this ``number_in`` it.
+
+        Every tenth of a microsecond counts here.
+        """
         now = self.clock()
         add(hit.tally, now - began)
         if hit.template is None:
             return
         if traceparent is None or (trace := trace_of(traceparent)) is None:
-            LOG_WRITER.add((hit.template, request_id, now, now - began))
+            LOG_WRITER.add(hit.template.line(request_id, number, now, now - began))
         else:
             known: dict[str, Any] = {"request_id": request_id.decode(), "trace_id": trace.id}
-            logs.event(
-                "request", **known, **_fields(*hit.fields), ms=round((now - began) * 1000, 3)
-            )
+            fields = _fields("GET", hit.operation, json.loads(number), hit.status, HIT)
+            logs.event("request", **known, **fields, ms=round((now - began) * 1000, 3))
 
     def routed(self, request: RequestContext) -> None:
         """An answer has ended, or will never be. A stream's latency is that of its beginning."""
@@ -96,24 +95,32 @@ class AccessLog:
         self._requests.count(operation, request.status, (request.first or now) - request.began)
         if self._form is None:
             return
-        last = str(request.scope.get("path_params", {}).get("id", ""))
-        fields = request.method, operation, last, request.status, request.outcome
-        seconds = now - request.began
+        number = number_in(str(request.scope.get("path_params", {}).get("id", "")))
+        status, outcome, seconds = request.status, request.outcome, now - request.began
         if request.trace is None:
-            LOG_WRITER.add((self._line(fields), request.id.encode(), now, seconds))
+            template = self._template(request.method, operation, status, outcome)
+            LOG_WRITER.add(template.line(request.id.encode(), number, now, seconds))
         else:
-            logs.event("request", **_fields(*fields), ms=round(seconds * 1000, 3))
+            fields = _fields(request.method, operation, json.loads(number), status, outcome)
+            logs.event("request", **fields, ms=round(seconds * 1000, 3))
 
 
-def _fields(method: str, operation: str, last: str, status: int, outcome: str) -> dict[str, Any]:
-    """What a line says of a request between its id and its time.
+def number_in(last: str) -> bytes:
+    """What is logged of a path, as JSON: its last segment if that is a number.
 
-    Of the path only a number is logged, and nothing of the query: they may hold anything.
+    Nothing else of it, and nothing of the query: they may hold anything.
     """
+    return last.encode() if NUMBER.fullmatch(last) else b"null"
+
+
+def _fields(
+    method: str, operation: str, number: int | None, status: int, outcome: str
+) -> dict[str, Any]:
+    """What a line says of a request between its id and its time."""
     return {
         "method": method,
         "operation": operation,
-        "id": int(last) if NUMBER.fullmatch(last) else None,
+        "id": number,
         "status": status or None,
         "cache": outcome or None,
     }

@@ -1,6 +1,7 @@
 """Lines on their way to standard error: a thread of their own writes them, many at once.
 
-Knows text, moments and a thread. Must not know what a line says.
+Knows bytes and a thread. Must not know what a line says. Lines come whole: a thread that formatted
+them would hold the interpreter's lock for as long, just when an answer is to be given.
 """
 
 import atexit
@@ -10,35 +11,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 ROOM = 20_000
 """Lines that wait at most, about 5 MB: half a second of the fastest answers."""
 EVERY = 0.01
 """Seconds that lines are gathered for."""
-SLICE = 100
-"""Lines that are formatted and written without a pause: the event loop waits that long for the
-interpreter's lock."""
-PAUSE = 0.001
-"""Seconds between two slices."""
+SLICE = 500
+"""Lines that are written at once at most. Joining them holds the interpreter's lock for 20 us."""
 LAST = 1.0
 """Seconds that the end of the process waits for the last lines."""
-
-
-class LineTemplate(NamedTuple):
-    """A line but for its moment, a name and milliseconds, which come when it is written."""
-
-    moment: Callable[[float], str]  # the text of a Unix time
-    start: bytes
-    upto_name: bytes
-    upto_ms: bytes
-    end: bytes
-
-
-LineValues = tuple[LineTemplate, bytes, float, float]
-"""A template, its name, its moment by ``time.perf_counter``, and seconds."""
 
 
 def to_stderr(lines: bytes) -> None:
@@ -65,8 +48,7 @@ def to_stderr(lines: bytes) -> None:
 class LogWriter:
     """Whoever adds a line never waits, not even for a reader that has stopped.
 
-    When ``room`` lines wait, more are ``dropped`` and counted. Slices follow each other without a
-    pause while more than half of ``room`` waits, and at the end.
+    When ``room`` lines wait, more are ``dropped`` and counted.
     """
 
     def __init__(
@@ -75,24 +57,22 @@ class LogWriter:
         *,
         room: int = ROOM,
         every: float = EVERY,
-        pause: float = PAUSE,
     ) -> None:
         self._write = write
         self._room = room
         self._every = every
-        self._pause = pause
         self._begin()
         os.register_at_fork(after_in_child=self._begin)  # threads and their work stay behind
 
     def _begin(self) -> None:
         self.dropped = 0
-        self._waiting: deque[str | LineValues] = deque()
+        self._waiting: deque[bytes] = deque()
         self._idle = True
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, line: str | LineValues) -> None:
-        """Have one line written, soon. A template costs nearly nothing until then."""
+    def add(self, line: bytes) -> None:
+        """Have one line written, soon; its end is added."""
         waiting = self._waiting
         if len(waiting) >= self._room:
             self.dropped += 1
@@ -117,13 +97,13 @@ class LogWriter:
             self._hurry.wait(self._every)
             while self._waiting:
                 self._write_slice()
-                if 0 < len(self._waiting) <= self._room // 2:
-                    self._hurry.wait(self._pause)
+                if not self._waiting:  # while more come each time, nobody has to wake this thread
+                    self._hurry.wait(self._every)
 
     def _write_slice(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), SLICE))]
         try:
-            self._write(b"\n".join([*filled(batch), b""]))
+            self._write(b"\n".join([*batch, b""]))
         except (OSError, ValueError):  # nobody can read any more
             self.dropped += len(batch)
 
@@ -134,24 +114,6 @@ class LogWriter:
         while (self._waiting or not self._idle) and time.monotonic() < until:
             time.sleep(0.002)
         self._hurry.clear()
-
-
-def filled(batch: Iterable[str | LineValues]) -> list[bytes]:
-    """The lines in UTF-8. Many share a millisecond, and so its text."""
-    offset = time.time() - time.perf_counter()
-    moment, known = b"", -1
-    lines = []
-    for line in batch:
-        if isinstance(line, str):
-            lines.append(line.encode())
-            continue
-        (to_text, start, upto_name, upto_ms, end), name, at, seconds = line
-        millisecond = int((at + offset) * 1000)
-        if millisecond != known:
-            moment, known = to_text(millisecond / 1000).encode(), millisecond
-        given = start, moment, upto_name, name, upto_ms, seconds * 1000, end
-        lines.append(b"%b%b%b%b%b%.3f%b" % given)
-    return lines
 
 
 LOG_WRITER = LogWriter()

@@ -10,15 +10,16 @@ import logging
 import logging.config
 import time
 import traceback
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
-from app.telemetry.log_writer import LOG_WRITER, LineTemplate
+from app.telemetry.log_writer import LOG_WRITER
 from app.telemetry.request_context import request_context
 
 EVENTS = logging.getLogger("rfgw")
 
-TEMPLATE_MS = 987654321.0
-"""What stands for the duration in a template."""
+TEMPLATE_NUMBER, TEMPLATE_MS = 9876543210, 987654321.0
+"""What stands for the number and the duration in a template."""
 
 MAX_LINKS = 10
 """Of a chain of exceptions, the first so many are told."""
@@ -91,11 +92,59 @@ class QueueHandler(logging.Handler):
         """Add one line to those that wait. Who was cancelled did not crash: that is no event."""
         if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
             return
-        LOG_WRITER.add(self.format(record))
+        LOG_WRITER.add(self.format(record).encode())
+
+
+class MomentText:
+    """The text of a moment by ``time.perf_counter``. Many share a millisecond, and so its text."""
+
+    def __init__(self, of_unix_time: Callable[[float], str]) -> None:
+        self._of_unix_time = of_unix_time
+        self.text, self.since, self.until = b"", 0.0, 0.0
+
+    def read(self, at: float) -> None:
+        """Make ``text`` that of ``at``. It is good for all from ``since`` to before ``until``."""
+        offset = time.time() - time.perf_counter()
+        millisecond = int((at + offset) * 1000)
+        self.text = self._of_unix_time(millisecond / 1000).encode()
+        self.since = millisecond / 1000 - offset
+        self.until = self.since + 0.001
+
+
+class LineTemplate(NamedTuple):
+    """A line but for its moment, the request's id, a number, and milliseconds."""
+
+    moment: MomentText
+    start: bytes
+    upto_id: bytes
+    upto_number: bytes
+    upto_ms: bytes
+    end: bytes
+
+    def line(self, request_id: bytes, number: bytes, at: float, seconds: float) -> bytes:
+        """The line of a moment ``at`` by ``time.perf_counter``. ``number`` is JSON."""
+        moment, start, upto_id, upto_number, upto_ms, end = self
+        if not moment.since <= at < moment.until:
+            moment.read(at)
+        return b"%b%b%b%b%b%b%b%.3f%b" % (
+            start,
+            moment.text,
+            upto_id,
+            request_id,
+            upto_number,
+            number,
+            upto_ms,
+            seconds * 1000,
+            end,
+        )
 
 
 class LineFormatter(logging.Formatter):
     """How an event becomes one line, control characters escaped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._moment_text = MomentText(self.moment)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
@@ -110,13 +159,17 @@ class LineFormatter(logging.Formatter):
         raise NotImplementedError
 
     def template(self, name: str, fields: dict[str, Any]) -> LineTemplate:
-        """The line of an event with these fields, between its request's id and its duration."""
+        """The line of an event with these fields, one of which is ``TEMPLATE_NUMBER``.
+
+        They stand between its request's id and its duration.
+        """
         text = self.line(0.0, "info", name, {"request_id": "<id>", **fields, "ms": TEMPLATE_MS})
         start, _, rest = text.partition(self.moment(0.0))
         upto_id, _, rest = rest.partition("<id>")
+        upto_number, _, rest = rest.partition(str(TEMPLATE_NUMBER))
         upto_ms, _, end = rest.rpartition(str(TEMPLATE_MS))
-        parts = (part.encode() for part in (start, upto_id, upto_ms, end))
-        return LineTemplate(self.moment, *parts)
+        parts = (part.encode() for part in (start, upto_id, upto_number, upto_ms, end))
+        return LineTemplate(self._moment_text, *parts)
 
 
 class JsonLines(LineFormatter):
