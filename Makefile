@@ -37,6 +37,8 @@ demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, 
 	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3 $(PORTS)
 
 TEST_PROCESSES ?= 4
+# Tests begin hundreds of Python processes: compiled modules are kept for the next one, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes (COVERAGE=1: a third longer, and see that it covers enough of the code)
