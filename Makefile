@@ -91,7 +91,7 @@ $(DASHBOARD)/dist/index.html: clients/typescript/node_modules/.package-lock.json
 	cd clients/typescript && npm run --silent build
 	cd $(DASHBOARD) && npm run --silent build -- --logLevel warn
 
-dashboard: $(VENV)/.dev $(DASHBOARD)/dist/index.html ## Build the dashboard, and look at it in a browser (needs chromium, and Node.js >= 20.19 with npm)
+dashboard: $(VENV)/.dev $(DASHBOARD)/dist/index.html ## Build the dashboard, and look at it in a browser (needs chromium-headless-shell, and Node.js >= 20.19 with npm)
 	$(BIN)/ruff check $(DASHBOARD)
 	$(BIN)/python -m pytest $(DASHBOARD)/check
 

@@ -27,6 +27,9 @@ GAUGES = tuple(
     for name in ("cache_entries", "flights", "streams", "upstream_calls", "upstream_queued")
 )
 
+UNDER_WAY = ("connections", "rfgw_flights", "rfgw_streams", "rfgw_upstream_calls")
+"""What is no more once all requests have come to their end."""
+
 
 class Watched(Server):
     """A server whose event loop the test looks into."""
@@ -77,11 +80,12 @@ class Gateway:
         return found
 
     def settled(self) -> Held:
-        """What it holds once that is the same twice in a row."""
+        """What it holds once nothing is under way, and that is the same twice in a row."""
         until, last = time.monotonic() + WITHIN, self.held()
-        while (now := self.held()) != last:
-            assert time.monotonic() < until, now - last
+        while (now := self.held()) != last or any(now[name] for name in UNDER_WAY):
+            assert time.monotonic() < until, now
             last = now
+            time.sleep(0.02)
         return now
 
     def await_no_more_than(self, before: Held) -> None:
