@@ -36,13 +36,14 @@ run: $(VENV)/.run ## Run the sandbox farm and the gateway against it, until Ctrl
 demo: $(VENV)/.run $(DASHBOARD)/dist/index.html ## Run both with the dashboard, three times as fast as life (needs Node.js >= 20.19 with npm)
 	@RFGW_DEMO_DIR=$(DASHBOARD)/dist exec $(BIN)/python -m app demo --speed 3 $(PORTS)
 
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 5
 # Tests begin hundreds of Python processes: compiled modules are kept for the next one, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
+# What takes longest begins first: it would run alone at the end.
 test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes (COVERAGE=1: a third longer, and see that it covers enough of the code)
-	$(BIN)/python -m pytest $(PARALLEL) $(if $(COVERAGE),--cov --cov-report=term)
+	$(BIN)/python -m pytest $(PARALLEL) $(if $(COVERAGE),--cov --cov-report=term) tests/test_workers.py tests
 
 quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work
 	$(BIN)/python -m pytest -q -m quick --numprocesses $(TEST_PROCESSES)
