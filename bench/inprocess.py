@@ -128,7 +128,8 @@ async def start(app: App) -> None:
 
 
 async def first(app: App) -> dict[str, Headers]:
-    """Have the answer kept; the header sets to ask with."""
+    """Have the answer kept, in gzip too; the header sets to ask with."""
+    await ask(app, BROWSER)
     status, told = await ask(app, PLAIN)
     if status != 200:
         raise RuntimeError(f"the gateway answered {status}")
