@@ -11,7 +11,8 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from app.docs.swagger_ui import LOCAL, STATIC
+from app.docs.static_file import STATIC
+from app.docs.swagger_ui import LOCAL
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.running import PLAIN, running, serving

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from app.docs.swagger_ui import KEEP_PAGE, LOCKED, MEDIA_TYPES, StaticFile
+from app.docs.static_file import KEEP_PAGE, LOCKED, MEDIA_TYPES, StaticFile
 
 INDEX = "index.html"
 # Pictures of the farm's sessions lie anywhere.

@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from app.docs.openapi import document
 from app.docs.openapi_3_0 import as_3_0
-from app.docs.swagger_ui import StaticFile
+from app.docs.static_file import StaticFile
 from app.server.request_head import HOST
 
 SERVER = "rfgw-server"

@@ -19,7 +19,7 @@ from app.api.negotiation import quality
 from app.api.problems import CODES, InvalidPart, Problem, Problems
 from app.api.response_docs import problem_responses
 from app.core import errors
-from app.docs.swagger_ui import KEEP_PAGE, LANDING_POLICY, StaticFile, html_page
+from app.docs.static_file import KEEP_PAGE, PAGE_POLICY, StaticFile, html_page
 
 KINDS = {code: kind for kind, code in CODES.items()}
 INVALID = InvalidPart(
@@ -185,7 +185,7 @@ def _words(page: ProblemPage) -> dict[str, str]:
 
 def _forms(page: BaseModel, template: str, version: str, words: Mapping[str, str]) -> PageForms:
     """``page`` as JSON, and as what ``template`` makes of ``words``."""
-    html = html_page(template, {**words, "version": escape(version)}, LANDING_POLICY)
+    html = html_page(template, {**words, "version": escape(version)}, PAGE_POLICY)
     data = StaticFile.of(page.model_dump_json().encode(), ".json", {"Cache-Control": KEEP_PAGE})
     forms = PageForms({"application/json": data, "text/html": html})
     for form in forms.values():

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.docs.swagger_ui import LOCKED, html_page
+from app.docs.static_file import LOCKED, html_page
 
 POLICY = f"{LOCKED}; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'"
 SCOPE = "status"
