@@ -1,7 +1,9 @@
 """Where the gateway listens: several addresses, Unix sockets, and who a client of those is."""
 
 import json
+import os
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -145,3 +147,13 @@ def test_the_health_check_of_haproxy_is_answered(gateway: httpx.Client, path: st
         path, headers={"Origin": "https://site.example", "Access-Control-Request-Method": "GET"}
     )
     assert preflight.status_code == 204
+
+
+def test_a_proxy_of_another_user_may_connect_to_the_socket(tmp_path: Path) -> None:
+    path = tmp_path / "rfgw.sock"
+    before = os.umask(0o077)
+    try:
+        with listeners([f"unix:{path}"], 0):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    finally:
+        os.umask(before)

@@ -151,3 +151,13 @@ def test_the_most_specific_range_weighs(accept: str | None, weight: float) -> No
 def test_whose_login_is_wanted_is_told_so_by_a_challenge(code: Code) -> None:
     answer = Problems("").response(code, {"type": "http", "headers": []})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, COOKIE_CHALLENGE)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.2, "1"), (1.0, "1"), (17.2, "18")])
+def test_a_pause_is_told_in_whole_seconds_that_never_end_too_early(
+    seconds: float, told: str
+) -> None:
+    error = errors.UpstreamUnavailable(retry_after=seconds)
+    scope = {"type": "http", "headers": []}
+    answer = Problems("").response(Code.UPSTREAM_UNAVAILABLE, scope, error=error)
+    assert answer.headers["retry-after"] == told

@@ -362,8 +362,9 @@ def test_several_answers_to_one_question_take_turns(tmp_path: Path) -> None:
     assert replay.step("m", [2, "any"]) is None
 
 
-def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o701])
+def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
     settings = {**DEMO, "RFGW_RECORD_DIR": str(tmp_path)}
     done = run(tmp_path, "config", settings=settings)
     assert done.stderr == (

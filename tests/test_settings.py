@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from app.config.addresses import base_address, cache_address, is_local, origins
@@ -517,3 +518,10 @@ def test_the_example_env_file_is_right_as_it_stands() -> None:
 def test_everything_that_the_example_env_file_mentions_exists() -> None:
     mentioned = set(re.findall(r"RFGW_\w+", EXAMPLE.read_text()))
     assert mentioned <= set(NAMES) | set(FILES)
+
+
+def test_what_is_refused_is_not_quoted_even_by_the_validation_itself() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"consumer_key": KEY, "consumer_secret": f" {SECRET}"})
+    assert "consumer_secret" in str(caught.value)
+    assert SECRET not in str(caught.value)
