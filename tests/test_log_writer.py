@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -175,6 +176,27 @@ def test_what_is_written_in_part_is_written_to_its_end(
         patched.setattr(os, "write", lambda number, data: write(number, data[:7]))
         to_stderr(b"one line\nanother line\n")
     assert capfd.readouterr().err == "one line\nanother line\n"
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    lines = b"%b\n" % (b"x" * 99) * 20_000  # much more than a pipe takes
+    with os.fdopen(reader, "rb") as told, ThreadPoolExecutor() as pool:
+        with os.fdopen(writer, "w") as shared, monkeypatch.context() as patched:
+            patched.setattr(sys, "stderr", shared)
+            written = pool.submit(to_stderr, lines)
+            assert told.read(len(lines)) == lines
+            written.result(WITHIN)
+
+
+def test_a_process_without_standard_error_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # as Python does if it was closed at the start
+    lines = LogWriter(every=0)
+    lines.add(b"lost")
+    until(lambda: lines.dropped == 1)
+    lines.add(b"lost")
+    until(lambda: lines.dropped == 2)
 
 
 def test_the_last_lines_are_written_before_the_process_ends() -> None:

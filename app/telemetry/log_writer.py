@@ -7,6 +7,7 @@ them would hold the interpreter's lock for as long, just when an answer is to be
 import atexit
 import fcntl
 import os
+import select
 import sys
 import threading
 import time
@@ -39,7 +40,10 @@ def to_stderr(lines: bytes) -> None:
     try:
         left = memoryview(lines)
         while left:
-            left = left[os.write(number, left) :]
+            try:
+                left = left[os.write(number, left) :]
+            except BlockingIOError:  # whoever shares the file has made it so, and it is full
+                select.select([], [number], [])
     finally:
         with suppress(OSError):
             fcntl.lockf(number, fcntl.LOCK_UN)
@@ -104,7 +108,7 @@ class LogWriter:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), SLICE))]
         try:
             self._write(b"\n".join([*batch, b""]))
-        except (OSError, ValueError):  # nobody can read any more
+        except (OSError, ValueError, AttributeError):  # nobody can read any more, or ever could
             self.dropped += len(batch)
 
     def flush(self, within: float = LAST) -> None:
