@@ -447,6 +447,19 @@ def test_a_bug_in_the_fast_path_costs_time_and_no_answer(monkeypatch: pytest.Mon
         assert edge.app.state.services.metrics.crashes._value.get() == 1
 
 
+@pytest.mark.parametrize("part", ["_clients", "_counter", "_keys"])
+def test_who_cannot_be_judged_is_one_crash(part: str) -> None:
+    edge: Any = frozen_edge("*", rate_limit="100/60")
+    setattr(edge._admission, part, object())
+    with running(serving(edge)) as url:
+        for times in (1, 2):
+            stream = Stream(url)
+            stream.socket.sendall(b"GET /sessions/42 HTTP/1.1\r\nHost: gw\r\nX-API-Key: k\r\n\r\n")
+            assert stream.answer("GET").startswith(b"HTTP/1.1 500 ")
+            stream.close()
+            assert edge.app.state.services.metrics.crashes._value.get() == times
+
+
 def test_who_pipelines_when_the_drain_begins_is_told_that_the_connection_ends() -> None:
     edge: Any = frozen_edge("*")
     server = serving(edge)

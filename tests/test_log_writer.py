@@ -182,12 +182,16 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(monkeypatch: pytest.Monke
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     lines = b"%b\n" % (b"x" * 99) * 20_000  # much more than a pipe takes
-    with os.fdopen(reader, "rb") as told, ThreadPoolExecutor() as pool:
-        with os.fdopen(writer, "w") as shared, monkeypatch.context() as patched:
-            patched.setattr(sys, "stderr", shared)
-            written = pool.submit(to_stderr, lines)
-            assert told.read(len(lines)) == lines
-            written.result(WITHIN)
+    with (
+        os.fdopen(reader, "rb") as told,
+        ThreadPoolExecutor() as pool,
+        os.fdopen(writer, "w") as shared,
+        monkeypatch.context() as patched,
+    ):
+        patched.setattr(sys, "stderr", shared)
+        written = pool.submit(to_stderr, lines)
+        assert told.read(len(lines)) == lines
+        written.result(WITHIN)
 
 
 def test_a_process_without_standard_error_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,8 +78,7 @@ class EdgeApplication:
         """
         try:
             return self._hit_requests.read(fields, client)
-        except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
-            self._crash(error, self._common.new_id().decode())
+        except Exception:  # noqa: BLE001 - the route reads them in the same ways, and tells
             return None
 
     def answer_now(self, target: bytes, asked: HitRequest) -> bytes | None:
@@ -94,13 +93,16 @@ class EdgeApplication:
         limit: bytes | None = b""
         try:
             kept = self._fast_path.answer(target, asked)
-            if kept is None:
-                return None
-            if asked.asker is not None and self._admission is not None:
-                limit = self._admission.admit_now(asked.asker)
         except Exception as error:  # noqa: BLE001 - the route answers as well, only slower
             self._crash(error, (asked.request_id or self._common.new_id()).decode())
             return None
+        if kept is None:
+            return None
+        if asked.asker is not None and self._admission is not None:
+            try:
+                limit = self._admission.admit_now(asked.asker)
+            except Exception:  # noqa: BLE001 - the route asks for the reason, and tells the crash
+                return None
         if limit is None:
             return None
         request_id = asked.request_id or self._common.new_id()
