@@ -15,6 +15,7 @@ from app.config.environment import SettingsError
 from app.edge.api_keys import new_key
 from app.edge.concurrency_limit import ConcurrencyLimit
 from app.main import create_app
+from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
@@ -282,12 +283,20 @@ def test_a_file_without_keys_stops_the_start(tmp_path: Path, text: str | None, t
 
 
 def test_a_crash_of_the_gate_lets_nobody_in(
-    keyed: httpx.Client, key: str, farm: Farm, monkeypatch: pytest.MonkeyPatch
+    keyed: httpx.Client,
+    key: str,
+    farm: Farm,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("app.edge.api_keys.ApiKeys.find", None)
-    sent = {"x-api-key": key, "origin": "https://a.example"}
-    answer = keyed.get("/sessions/1008", headers=sent)
+    sent = {"x-api-key": key, "origin": "https://a.example", "x-request-id": "at-the-gate"}
+    # A path that the fast path leaves to the route: each of the two tells its own crash.
+    answer = keyed.get("/sessions/1008?fields=id", headers=sent)
     problem_of(answer, 500, "internal_error")
+    LOG_WRITER.flush()
+    (crash,) = [line for line in capfd.readouterr().err.splitlines() if '"crash"' in line]
+    assert '"request_id": "at-the-gate"' in crash
     assert answer.headers["access-control-allow-origin"] == "*"
     assert farm.calls() == 0
 

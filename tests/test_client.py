@@ -22,6 +22,7 @@ from app.upstream.retry import RetryPolicy
 from app.upstream.sockets import FarmConnections, Trust
 from app.upstream.transport import Transport
 from app.upstream.verdicts import verdict_of
+from app.upstream.xmlrpc.codec import load_answer
 from tests import conftest
 from tests.hostile_farm import (
     RawFarm,
@@ -276,3 +277,28 @@ async def test_a_call_that_was_sent_found_no_answer(does: Any, cause: str) -> No
         async with calling(farm) as (client, _):
             with pytest.raises(errors.UpstreamNoAnswer, match=cause):
                 await ask(client)
+
+
+async def test_large_answers_are_decoded_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock, under_way, most = threading.Lock(), 0, 0
+
+    def counted(*given: Any, **more: Any) -> Any:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        try:
+            return load_answer(*given, **more)
+        finally:
+            with lock:
+                under_way -= 1
+
+    monkeypatch.setattr("app.upstream.client.load_answer", counted)
+    many = "".join(member(f"{number}", "x") for number in range(4000))
+    with raw_farm(http(session(member("thumbnails", f"<struct>{many}</struct>")))) as farm:
+        async with calling(farm) as (client, _):
+            answers = await asyncio.gather(*(ask(client) for _ in range(8)))
+    assert {len(answer["thumbnails"]) for answer in answers} == {4000}
+    assert most == 1

@@ -483,3 +483,10 @@ def test_who_pipelines_when_the_drain_begins_is_told_that_the_connection_ends() 
     assert answers.count(b"HTTP/1.1 200 OK") == AT_ONCE + 1
     assert answers.count(b"connection: close") == 1
     assert answers.rindex(b"connection: close") > answers.rindex(b"HTTP/1.1 200 OK")
+
+
+async def test_a_get_that_announces_a_chunked_body_is_refused_behind_any_server() -> None:
+    fields = [(b"host", b"gw"), (b"transfer-encoding", b"chunked")]
+    start, _ = await exchange(frozen_edge("*"), "GET", "/sessions/42", "", fields)
+    assert start["status"] == 413
+    assert (b"connection", b"close") in start["headers"]

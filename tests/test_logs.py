@@ -338,3 +338,16 @@ async def test_a_state_that_stays_is_told_once_and_leaves_no_timer(
         log._log()  # as the timer does
     assert caplog.messages == ["shared_cache"]
     assert log._timer is None
+
+
+def test_of_two_traces_none_is_believed(tmp_path: Path, farm: Farm) -> None:
+    told: Told = []
+    one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    other = one.replace("0af", "1af")
+    with serving_told(tmp_path, farm, told) as client:
+        client.get("/sessions/1008", headers=[("traceparent", one), ("traceparent", other)])
+    known = [event for event in told if "request_id" in event]
+    assert [(event["event"], event.get("trace_id")) for event in known] == [
+        ("upstream_attempt", None),
+        ("request", None),
+    ]

@@ -1,5 +1,6 @@
 """Counts of several processes told as one: the sums, and real workers that die and are replaced."""
 
+import asyncio
 import os
 import re
 import signal
@@ -106,8 +107,18 @@ def test_the_ended_leave_their_counts_and_nothing_else(together: Together) -> No
 def test_restarts_do_not_pile_up(tmp_path: Path, together: Together) -> None:
     for _ in range(5):
         together.save(22)
+        (tmp_path / "22.new").write_text("[half")  # it was killed while it wrote
         together.multiprocess.fold([])
     assert {path.name for path in tmp_path.iterdir()} == {"ended.json", "lock"}
+
+
+async def test_at_the_end_no_counts_are_written_any_more(tmp_path: Path) -> None:
+    metrics, before = Metrics(MultiprocessMetrics(tmp_path)), asyncio.all_tasks()
+    async with metrics.shown():
+        assert len(asyncio.all_tasks() - before) == 1
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
 
 
 def test_a_sum_never_falls_whoever_tells_it_and_whoever_dies(together: Together) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import oauthlib.oauth1
 import pytest
@@ -163,3 +163,19 @@ def test_the_arguments_behind_a_struct_may_be_signed() -> None:
         assert (problem(other) if signs else verify(other).token) == (
             "signature_invalid" if signs else TOKEN
         )
+
+
+def test_parameters_in_two_places_are_refused_however_they_are_signed() -> None:
+    parameters = {
+        "oauth_consumer_key": "demo-consumer",
+        "oauth_token": TOKEN,
+        "oauth_nonce": "n",
+        "oauth_timestamp": str(NOW),
+        "oauth_signature_method": "HMAC-SHA1",
+    }
+    pairs = [*parameters.items()]
+    sent = signature("POST", base_string_uri(URL), pairs, "demo-secret", TOKEN_SECRET)
+    whole = [*pairs, ("oauth_signature", sent)]
+    assert verify(SignedRequest(URL, query=urlencode(whole))).place == "query"
+    divided = SignedRequest(URL, query=urlencode(whole[:3]), form=urlencode(whole[3:]))
+    assert problem(divided) == "parameter_rejected"

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.config.environment import SettingsError
 from app.config.otel import traces_wanted
 from app.sandbox.server import create_farm, farm_server
+from app.server.supervisor import ENDED_WITHIN
+from app.telemetry.tracing import TIDY_WITHIN
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, ROOT, WITHIN, await_ready, finish, free_port, run, started
 from tests.running import client_of, running
@@ -270,6 +272,10 @@ def test_a_collector_that_is_away_costs_spans_and_nothing_else(farm: Farm, tmp_p
             time.sleep(0.05)
         assert client.get("/sessions/1009").status_code == 200
     assert '"logger": "opentelemetry' not in (tmp_path / "log").read_text()
+
+
+def test_no_worker_is_killed_while_it_sends_its_last_spans() -> None:
+    assert 0 < TIDY_WITHIN < ENDED_WITHIN / 2
 
 
 def test_without_the_variables_nothing_of_it_is_loaded() -> None:

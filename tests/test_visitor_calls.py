@@ -17,6 +17,7 @@ from app.core import errors
 from app.core.call import Call, OAuthStep, Token, VisitorCall
 from app.core.performer import Performer
 from app.login.steps import AccessToken, EndLogin, RequestToken, TokenAnswer
+from app.telemetry.request_context import RequestContext, Trace, request_context
 from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
 from app.upstream.refusals import MAX_FORM, PROBLEMS, read_form
@@ -355,3 +356,34 @@ def test_forms_are_read_strictly() -> None:
     assert read_form(b"a=1&b=%C3%A9") == {"a": "1", "b": "é"}
     assert read_form(b"\r\n") == {}
     assert read_form(b"a=" + b"x" * (MAX_FORM - 2)) == {"a": "x" * (MAX_FORM - 2)}
+
+
+class Unwanted:
+    """A recorder that nothing may be told."""
+
+    def watch(self, question: bytes) -> Any:
+        raise AssertionError(question)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.method)
+async def test_what_a_visitor_is_answered_is_not_even_heard_by_a_recorder(call: Call) -> None:
+    with raw_farm(http("<html>no</html>")) as farm:
+        async with performing(farm, recorder=Unwanted()) as (performer, told, _):
+            with pytest.raises(errors.UpstreamError) as raised:
+                await performer.perform(call)
+    assert not isinstance(raised.value, errors.Crashed)
+    assert told.attempts
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.method)
+async def test_a_call_for_a_visitor_is_a_part_of_the_trace_that_asked_for_it(call: Call) -> None:
+    trace = Trace("0af7651916cd43dd8448eb211c80319c", True)
+    before = request_context.set(RequestContext("r-1", trace=trace))
+    try:
+        with raw_farm(http("<html>no</html>")) as farm:
+            async with performing(farm) as (performer, _, _client):
+                with pytest.raises(errors.UpstreamError):
+                    await performer.perform(call)
+    finally:
+        request_context.reset(before)
+    assert f"traceparent: 00-{trace.id}-".encode() in farm.requests[0].lower()
