@@ -27,6 +27,7 @@ from app.edge.api_keys import ApiKeys
 from app.resources.sessions import GetSession
 from app.upstream.refusals import FAULTS
 from tests.conftest import Farm
+from tests.hostile_farm import raw_farm, silent_after
 from tests.programs import (
     DEMO,
     RFGW,
@@ -41,6 +42,7 @@ from tests.programs import (
     started,
 )
 from tests.running import client_of
+from tests.test_upstream import wait_for
 
 KNOWN = {**FAULTS, **GetSession.faults}
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app")
@@ -525,3 +527,14 @@ def test_without_a_verb_there_is_help(tmp_path: Path) -> None:
 def test_the_rfgw_command_is_what_python_m_app_runs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"rfgw": f"{cli.main.__module__}:{cli.main.__name__}"}
+
+
+def test_a_question_that_is_broken_off_by_ctrl_c_ends_with_130(tmp_path: Path) -> None:
+    with raw_farm(silent_after(b"")) as farm:
+        settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url}
+        with started(tmp_path, *RFGW, "get", "1001", settings=settings) as program:
+            wait_for(lambda: bool(farm.requests))
+            program.send_signal(signal.SIGINT)
+            done = finish(program)
+    assert done.returncode == 130
+    assert (done.stdout, "Traceback" in done.stderr) == ("", False)

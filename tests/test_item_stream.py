@@ -7,6 +7,8 @@ process.
 import asyncio
 import json
 import re
+import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from app.api.batch import AT_ONCE
 from app.api.item_stream import ItemStream, is_final, is_lasting, mark_of, read_marks
 from app.api.problems import Problems
 from app.api.sse import ENOUGH, EventStreams
@@ -26,6 +29,8 @@ from app.core.subscriptions import POLLS_AT_ONCE, Subscriptions, Update
 from app.edge.api_keys import new_key
 from app.resources.sessions import GetSession
 from tests.conftest import Farm, StartGateway
+from tests.hostile_farm import GOOD, raw_farm
+from tests.programs import WITHIN
 from tests.test_fields import rendered
 from tests.test_gateway import CALL, build
 from tests.test_http import problem_of
@@ -385,6 +390,33 @@ def test_a_reader_that_leaves_leaves_nothing_behind(gateway: Gateway, many: list
     wait_for(lambda: gateway.live.streams == 0)
     assert gateway.live.subscriptions._topics == {}
     assert not gateway.live.subscriptions._subscribers
+
+
+def test_for_a_reader_that_has_left_no_further_session_is_asked_for(
+    start_gateway: StartGateway, many: list[int]
+) -> None:
+    let_go = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        let_go.wait(WITHIN)
+        connection.sendall(GOOD)
+
+    with raw_farm(answer) as farm:
+        gateway = start_gateway(upstream_url=farm.url, upstream_deadline=60)
+
+        def under_way(name: str) -> float:
+            told = gateway.get("/metrics").text
+            return float(told.partition(f"\nrfgw_{name} ")[2].split()[0])
+
+        try:
+            with gateway.stream("GET", path_of(*many)) as stream:
+                wait_for(lambda: len(farm.requests) == AT_ONCE < len(many))
+                assert stream.status_code == 200
+            wait_for(lambda: under_way("streams") == 0)
+        finally:
+            let_go.set()
+        wait_for(lambda: under_way("upstream_calls") == 0)
+        assert len(farm.requests) == AT_ONCE
 
 
 # --- What goes wrong before the stream ---------------------------------------------------------

@@ -215,3 +215,20 @@ def test_two_gateways_grant_about_as_much_as_one(
                     refused_by.add(number)
             time.sleep(EVERY)  # each learns of the other's before it grants many more
         assert QUOTA <= granted <= QUOTA * 3 // 2, "each alone would grant twice as much"
+
+
+class Lying:
+    """A server that says of each client that it owes a thousand years."""
+
+    prefix = "rfgw"
+
+    async def do(self, *_given: object) -> tuple[list[int]]:
+        return ([1000 * 365 * 86_400 * 1_000_000],)
+
+
+async def test_a_debt_beyond_the_bound_is_not_believed() -> None:
+    shares = SharedRateLimit(RateLimit(QUOTA, WINDOW))
+    sync = RateLimitSync(Lying(), shares, secret="s", clock=time.monotonic)  # type: ignore[arg-type]
+    assert shares.take("a", time.monotonic()).wait == 0
+    await sync._exchange(shares.unpublished(MOST))
+    assert shares.take("a", time.monotonic()).wait == 0

@@ -354,6 +354,18 @@ def test_a_restart_that_fails_leaves_the_old_workers_and_says_why(
     assert "c4nary" not in log
 
 
+def test_who_leaves_amid_a_restart_leaves_no_worker_behind(tmp_path: Path, farm: Farm) -> None:
+    with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, _):
+        while not all_ready(tmp_path, 2):
+            time.sleep(0.05)
+        before, deadline = children(program.pid), time.monotonic() + WITHIN
+        program.send_signal(signal.SIGHUP)
+        while not children(program.pid) - before:
+            assert time.monotonic() < deadline
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+
+
 def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(tmp_path: Path, farm: Farm) -> None:
     with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, _):
         while not all_ready(tmp_path, 2):
