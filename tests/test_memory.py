@@ -1,5 +1,6 @@
 """The store's bounds hold whatever is put into it, and refusals push no answer out."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,33 @@ def test_a_peek_shows_answers_and_is_no_use_of_any() -> None:
     assert store.peek("never") is None
     store.put("c", answer(1))
     assert store.peek("b") is None
+
+
+@pytest.mark.parametrize(
+    ("size", "max_entries", "max_bytes"), [(1, 100, 10**9), (10_000, 10**6, 10**6)]
+)
+def test_what_is_counted_as_used_once_in_a_generation_stays(
+    size: int, max_entries: int, max_bytes: int
+) -> None:
+    store = MemoryStore(max_entries=max_entries, max_bytes=max_bytes)
+    store.put("used", answer(1))
+    counted = None
+    for number in range(1000):
+        assert store.peek("used")
+        if counted != store.generation:
+            counted = store.generation
+            store.get("used")
+        store.put(str(number), answer(size))
+    assert store.peek("0") is None
+    assert 3 <= store.generation <= 1000 / 20
+
+
+def test_compressed_bodies_begin_generations_too() -> None:
+    store = MemoryStore(max_entries=1000, max_bytes=100_000)
+    store.put("a", answer(1))
+    for size in (10_000, 10_001, 10_002):
+        store.put_gzip("a", "d", b"x" * size)
+    assert store.generation == 1
 
 
 def test_what_is_kept_is_weighed_refusals_too() -> None:

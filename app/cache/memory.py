@@ -10,6 +10,9 @@ from app.core.cache_entry import CacheEntry
 OVERHEAD = 500
 """Bytes that an entry costs besides its body: the tuple, its key, numbers and table slots."""
 
+GENERATION = 0.25
+"""The share of all that may be kept: once so much has been put, what is in use counts as used."""
+
 REFUSALS = 1000
 """How many refusals are kept at most, apart, so that they never push a real answer out."""
 
@@ -21,6 +24,8 @@ class MemoryStore:
         self._max_entries = max_entries
         self._answers: LRUCache[str, CacheEntry] = LRUCache(max_bytes, getsizeof=_size_of)
         self._refusals: LRUCache[str, CacheEntry] = LRUCache(min(REFUSALS, max_entries))
+        self.generation = 0
+        self._put = 0.0  # in this generation, as a share of all that may be kept
 
     def get(self, key: str) -> CacheEntry | None:
         """The entry kept for ``key``, fresh or not."""
@@ -51,6 +56,7 @@ class MemoryStore:
             while len(self._answers) >= self._max_entries:
                 self._answers.popitem()
             self._answers[key] = entry
+            self._count(_size_of(entry))
 
     def put_gzip(self, key: str, digest: str, body: bytes) -> None:
         """Keep the compressed ``body`` with the entry for ``key``, if that has this ``digest``.
@@ -62,6 +68,12 @@ class MemoryStore:
             whole = entry._replace(gzip=body)
             if _size_of(whole) <= self._answers.maxsize:
                 self._answers[key] = whole
+                self._count(len(body))
+
+    def _count(self, size: int) -> None:
+        self._put += max(size / self._answers.maxsize, 1 / self._max_entries)
+        if self._put >= GENERATION:
+            self.generation, self._put = self.generation + 1, 0.0
 
     def drop(self, key: str) -> None:
         """Keep nothing for ``key``."""

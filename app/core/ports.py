@@ -90,7 +90,13 @@ class Upstream(Protocol):
 
 
 class Store(Protocol):
-    """Entries by key. A store may forget anything at any time; it never fails."""
+    """Entries by key. A store may forget anything at any time; it never fails.
+
+    What is looked at without counting as use must be counted once in each ``generation``, which
+    changes as new entries come: else it may be forgotten although it is in use.
+    """
+
+    generation: int
 
     def get(self, key: str) -> CacheEntry | None:
         """The entry kept for ``key``, fresh or not."""

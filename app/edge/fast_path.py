@@ -50,12 +50,14 @@ class PreparedHeads(NamedTuple):
     """The heads of both answers that an entry can give.
 
     The lines of the ``moment`` are good until ``until``, when the entry's age or its ttl reach
-    another whole second; all else as long as the entry. Holds no body: the entry may be gone from
+    another whole second; all else as long as the entry, whose use was counted in the store's
+    ``generation``. Holds no body: the entry may be gone from
     the store by then. ``coded``: the answer has the entry's body in gzip.
     """
 
     until: float
     moment: bytes
+    generation: int
     key: str
     asked_at: float  # the entry's own object: what replaces the entry brings another
     coded: bool
@@ -109,7 +111,7 @@ class FastPath:
         ):
             ready = None  # of the answer before
         now = self._clock()
-        if ready is None or now >= ready.until:
+        if ready is None or now >= ready.until or ready.generation != self._store.generation:
             coded = len(entry.body) >= asked.least
             if entry.ttl(now) <= 0 or (coded and not entry.gzip):
                 return None  # the route asks the farm, or compresses it, and keeps that
@@ -117,7 +119,7 @@ class FastPath:
             if path not in ready_heads and len(ready_heads) >= MAX_READY:
                 ready_heads.clear()
             ready_heads[path] = ready
-            self._store.get(ready.key)  # counts as use, once a second
+            self._store.get(ready.key)  # counts as use, once a second and generation
         if now >= self._starts_until:
             self._read_date(now)
         start, moment, number = self._starts, ready.moment, ready.number
@@ -140,8 +142,9 @@ class FastPath:
         """The heads of an entry: its ``last`` ones, if there are any, with this second's lines."""
         age, ttl = entry.age(now), entry.ttl(now)
         until, moment = now + min(1 - age % 1, ttl % 1), moment_lines(int(age), int(ttl // 1))
+        generation = self._store.generation
         if last is not None:
-            return PreparedHeads(until, moment, *last[2:])
+            return PreparedHeads(until, moment, generation, *last[3:])
         head, _, tail = path.rpartition(b"/")
         _, ok_hit, not_modified_hit = self._served[head]
         values = {
@@ -153,6 +156,7 @@ class FastPath:
         return PreparedHeads(
             until,
             moment,
+            generation,
             self._key_of(path),
             entry.asked_at,
             coded,
