@@ -302,3 +302,11 @@ async def test_large_answers_are_decoded_one_after_the_other(
             answers = await asyncio.gather(*(ask(client) for _ in range(8)))
     assert {len(answer["thumbnails"]) for answer in answers} == {4000}
     assert most == 1
+
+
+async def test_what_ends_amid_an_answer_is_not_asked_again_though_it_was_reset() -> None:
+    with raw_farm(reset_after(b"HTTP/1.1 200 OK\r\n")) as farm:
+        async with calling(farm) as (client, told):
+            with pytest.raises(errors.UpstreamNoAnswer):
+                await ask(client)
+    assert [attempt.outcome for attempt in told.attempts] == ["closed_early"]

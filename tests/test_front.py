@@ -17,7 +17,6 @@ from app.core.cache_entry import CacheEntry, digest
 from app.edge.application import EdgeApplication
 from app.main import create_app
 from app.server.deadlines import Limits
-from app.server.request_reader import AT_ONCE
 from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import settings_for
 from tests.programs import WITHIN
@@ -458,6 +457,10 @@ def test_who_cannot_be_judged_is_one_crash(part: str) -> None:
             assert stream.answer("GET").startswith(b"HTTP/1.1 500 ")
             stream.close()
             assert edge.app.state.services.metrics.crashes._value.get() == times
+
+
+AT_ONCE = 8
+"""Requests in a row that one client is answered before the others have their turn."""
 
 
 def test_who_pipelines_when_the_drain_begins_is_told_that_the_connection_ends() -> None:

@@ -29,7 +29,7 @@ from app.core.subscriptions import POLLS_AT_ONCE, Subscriptions, Update
 from app.edge.api_keys import new_key
 from app.resources.sessions import GetSession
 from tests.conftest import Farm, StartGateway
-from tests.hostile_farm import GOOD, raw_farm
+from tests.hostile_farm import GOOD, http, raw_farm, session
 from tests.programs import WITHIN
 from tests.test_fields import rendered
 from tests.test_gateway import CALL, build
@@ -397,11 +397,15 @@ def test_for_a_reader_that_has_left_no_further_session_is_asked_for(
 ) -> None:
     let_go = threading.Event()
 
-    def answer(connection: socket.socket) -> None:
-        let_go.wait(WITHIN)
-        connection.sendall(GOOD)
+    def held(number: int) -> Callable[[socket.socket], None]:
+        def answer(connection: socket.socket) -> None:
+            let_go.wait(WITHIN)
+            connection.sendall(http(session(number=number)))
 
-    with raw_farm(answer) as farm:
+        return answer
+
+    with raw_farm(GOOD) as farm:
+        farm.scripts.update({number: [held(number)] for number in many})
         gateway = start_gateway(upstream_url=farm.url, upstream_deadline=60)
 
         def under_way(name: str) -> float:

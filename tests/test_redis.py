@@ -167,6 +167,37 @@ async def test_a_slow_server_is_not_used_until_it_is_quick(way: Proxy) -> None:
             assert await outcome(connection) == "ok"
 
 
+async def test_silence_that_is_broken_each_time_is_no_end(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.redis_connection.QUIET", 0.5)
+
+    def pings() -> int:
+        return int(server.client.info("commandstats")["cmdstat_ping"]["calls"])
+
+    async with linked(server.url) as (_, on_message):
+        before = pings()
+        await until(lambda: pings() >= before + 3)
+        assert on_message.states == ["up"]
+
+
+async def test_look_ups_that_differ_now_and_then_are_no_move(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    async def has_moved(*_given: object) -> bool:
+        nonlocal looks
+        looks += 1
+        return looks % 2 == 1
+
+    monkeypatch.setattr("app.cluster.redis_connection.WATCH", 0.01)
+    monkeypatch.setattr("app.cluster.redis_url.RedisServer.has_moved", has_moved)
+    async with linked(server.url) as (_, on_message):
+        await until(lambda: looks >= 6)
+        assert on_message.states == ["up"]
+
+
 async def test_broken_connections_are_made_anew(way: Proxy) -> None:
     async with linked(way.url) as (connection, on_message):
         way.cut()
