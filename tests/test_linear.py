@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.api.client_address import client_address
-from app.api.conditional_request import matches
+from app.api.conditional_request import MAX_TAG, digests_in, matches
 from app.api.field_lists import MAX_MEMBERS, members
 from app.api.item_stream import read_marks
 from app.api.negotiation import quality
@@ -185,6 +185,12 @@ def test_a_comma_in_a_quoted_string_separates_nothing_if_the_string_ends(
     field: bytes, found: list[bytes]
 ) -> None:
     assert members(field) == found
+
+
+def test_of_tags_too_long_to_be_ours_nothing_is_kept() -> None:
+    longest = b"x" * (MAX_TAG - 2)
+    assert digests_in(b'"%b"' % longest) == {longest.decode()}
+    assert not digests_in(b",".join(b'W/"%d%b"' % (number, longest) for number in range(64)))
 
 
 def test_a_directive_behind_a_quote_without_an_end_is_one() -> None:

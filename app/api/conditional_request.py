@@ -9,6 +9,9 @@ from app.api.field_lists import MAX_MEMBERS
 
 _CODING = re.compile(rb'(?:--?|;)(?:gzip|br)"\Z')
 """What Apache, nginx modules and others append to the tag of an answer that they compress."""
+MAX_TAG = 64
+"""Characters of a tag that is read. Ours are shorter, whatever is appended; a connection keeps what
+its last request named."""
 ANY = ""
 """Among digests: whatever there is, the client has it. No tag is empty."""
 
@@ -32,7 +35,7 @@ def digests_in(if_none_match: bytes) -> frozenset[str]:
     for tag in if_none_match.split(b",", MAX_MEMBERS)[:MAX_MEMBERS]:
         strong = tag.strip().removeprefix(b"W/")
         for form in (strong, _CODING.sub(b'"', strong)):
-            if len(form) > 2 and form.startswith(b'"') and form.endswith(b'"'):
+            if 2 < len(form) <= MAX_TAG and form.startswith(b'"') and form.endswith(b'"'):
                 found.add(form[1:-1].decode("latin-1"))
     return frozenset((ANY,)) if if_none_match.strip() == b"*" else frozenset(found)
 
