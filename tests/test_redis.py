@@ -11,6 +11,7 @@ import pytest
 from redis._parsers.encoders import Encoder
 from redis.exceptions import InvalidResponse, ResponseError
 
+from app.cluster.handshake import shake
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
 from app.cluster.redis_url import MAX_REPLY, BoundedParser, RedisServer
 from tests.group_member import until
@@ -196,6 +197,37 @@ async def test_look_ups_that_differ_now_and_then_are_no_move(
     async with linked(server.url) as (_, on_message):
         await until(lambda: looks >= 6)
         assert on_message.states == ["up"]
+
+
+class SlowSoon:
+    """A connection on which the server answers so many pings, and then no more."""
+
+    def __init__(self, answered: int) -> None:
+        self._left = answered
+
+    async def connect(self) -> None:
+        """At once."""
+
+    async def send_command(self, *words: str, check_health: bool) -> None:
+        if words[0] == "PING":
+            self._left -= 1
+
+    async def read_response(self, **_given: float) -> bytes:
+        if self._left < 0:
+            await asyncio.Event().wait()
+        return b"PONG"
+
+    def pack_commands(self, commands: object) -> object:
+        return commands
+
+    async def send_packed_command(self, packed: object, check_health: bool) -> None:
+        """There are none."""
+
+
+@pytest.mark.parametrize(("answered", "cause"), [(0, "late"), (1, "late"), (2, "late"), (3, "")])
+async def test_a_server_that_is_quick_once_or_twice_is_not_used(answered: int, cause: str) -> None:
+    server = SlowSoon(answered)
+    assert await shake(server, server, "news", [], deadline=0.02) == cause
 
 
 async def test_broken_connections_are_made_anew(way: Proxy) -> None:
