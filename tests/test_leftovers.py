@@ -61,6 +61,7 @@ class Gateway:
         held.update(f"thread {thread.name}" for thread in threading.enumerate())
         held["descriptors"] = len([*Path("/proc/self/fd").iterdir()])
         held["connections"] = len(self._server.server_state.connections)
+        held["answers"] = len(self._server.server_state.tasks)
         return held
 
     def _tasks(self) -> list["asyncio.Task[object]"]:
