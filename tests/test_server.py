@@ -106,9 +106,15 @@ def test_a_leaving_gateway_says_so_first_and_still_answers(tmp_path: Path, farm:
         assert finish(program).returncode == 0
 
 
-def test_what_is_under_way_is_finished(tmp_path: Path, farm: Farm) -> None:
+@pytest.mark.parametrize("grace", ["0", "3"])
+def test_what_is_under_way_is_finished_and_is_the_last(
+    tmp_path: Path, farm: Farm, grace: str
+) -> None:
     farm.next({"do": "late", "seconds": 2})
-    with serving(tmp_path, farm) as (program, port), connect(port) as client:
+    with (
+        serving(tmp_path, farm, RFGW_SHUTDOWN_GRACE=grace) as (program, port),
+        connect(port) as client,
+    ):
         client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
         while not farm.calls():
             pass
