@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import httpx
+import hypothesis
 import pytest
 from starlette.applications import Starlette
 
@@ -21,6 +22,15 @@ from app.sandbox.server import (
 from app.telemetry.log_writer import LOG_WRITER
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
+
+hypothesis.settings.register_profile(
+    "unhurried",
+    hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("unhurried")
+"""A busy machine is no fault: no example has a time of its own."""
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
