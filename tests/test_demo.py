@@ -2,13 +2,16 @@
 
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.programs import RFGW, WITHIN, await_port, finish, free_port, is_open, run, started
+from app.cli.demo import _await_ready
+from tests.conftest import Farm, StartGateway
+from tests.programs import RFGW, WITHIN, finish, free_port, is_open, run, started
 from tests.running import client_of
 
 FOREIGN = {
@@ -29,18 +32,27 @@ def test_the_demo_runs_both_programs_until_it_is_told_to_stop(
     port, sandbox_port = free_port(), free_port()
     command = (*RFGW, "demo", "--port", str(port), "--sandbox-port", str(sandbox_port))
     with started(tmp_path, *command, settings=FOREIGN) as demo:
-        await_port(port, demo)
+        assert demo.stdout is not None
+        told = [demo.stdout.readline() for _ in range(8)]  # only once both are ready
         answer = httpx.get(f"http://127.0.0.1:{port}/sessions/42", trust_env=False, timeout=WITHIN)
         assert answer.json()["id"] == 42
         assert "Origin" in answer.headers["vary"]  # other settings hold
-        assert demo.stdout is not None
-        told = [demo.stdout.readline() for _ in range(8)]
         demo.send_signal(number)
         done = finish(demo)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert f"curl -s http://127.0.0.1:{port}/sessions/1005" in "".join(told)
     assert not is_open(port)
     assert not is_open(sandbox_port)
+
+
+def test_a_gateway_without_its_farm_is_not_ready_to_be_shown(
+    farm: Farm, start_gateway: StartGateway
+) -> None:
+    gateway = str(start_gateway().base_url).rstrip("/")
+    with subprocess.Popen(["sleep", "1"]) as program:
+        assert not _await_ready(f"http://127.0.0.1:{free_port()}", gateway, [program])
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as program:
+        assert _await_ready(farm.url, gateway, [program])
 
 
 def test_the_demo_tells_where_the_page_is_and_runs_as_fast_as_asked(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def run_demo(settings: Settings, sandbox_port: int, speed: int, early: Sequence[
         sandbox = ["sandbox", "--port", str(ports[0]), "--speed", str(speed)]
         programs.append(_start(sandbox, environment))
         programs.append(_start(["serve"], environment))
-        if _await_ready(gateway, programs):
+        if _await_ready(farm, gateway, programs):
             page = PAGE.format(gateway=gateway) if settings.demo_dir else ""
             sys.stdout.write(WELCOME.format(farm=farm, gateway=gateway, page=page))
             sys.stdout.flush()
@@ -160,25 +160,27 @@ def _start(arguments: list[str], environment: dict[str, str]) -> Program:
     )
 
 
-def _await_ready(gateway: str, programs: list[Program]) -> bool:
+def _await_ready(farm: str, gateway: str, programs: list[Program]) -> bool:
     deadline = time.monotonic() + START_WITHIN
     while _are_up(programs):
         if time.monotonic() > deadline:
             sys.stderr.write(f"rfgw demo: no answer within {START_WITHIN:.0f} s\n")
             return False
-        if _is_ready(gateway):
+        # Both: a ready gateway whose farm is not there yet answers 502.
+        if _status(farm, "/__records") == _status(gateway, "/health/ready") == 200:
             return True
         time.sleep(0.1)
     return False
 
 
-def _is_ready(gateway: str) -> bool:
-    connection = http.client.HTTPConnection(gateway.removeprefix("http://"), timeout=1)
+def _status(server: str, path: str) -> int | None:
+    """The status of the answer to a GET; None if there is no answer yet."""
+    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=1)
     try:
-        connection.request("GET", "/health/ready")
-        return connection.getresponse().status == 200
+        connection.request("GET", path)
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 
