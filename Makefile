@@ -41,9 +41,8 @@ TEST_PROCESSES ?= 5
 unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-# What takes longest begins first: it would run alone at the end.
 test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes (COVERAGE=1: a third longer, and see that it covers enough of the code)
-	$(BIN)/python -m pytest $(PARALLEL) $(if $(COVERAGE),--cov --cov-report=term) tests/test_workers.py tests
+	$(BIN)/python -m pytest $(PARALLEL) $(if $(COVERAGE),--cov --cov-report=term)
 
 quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work
 	$(BIN)/python -m pytest -q -m quick --numprocesses $(TEST_PROCESSES)

@@ -51,6 +51,9 @@ OUTSIDE = {
 }  # fmt: skip
 """Names that a module of tests imports to reach ports or processes."""
 
+LONGEST = "test_workers.py"
+"""The file that comes first: its few tests take so long that at the end they would run alone."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as ``quick`` what needs no port, process or browser: ``make quick`` runs it."""
@@ -62,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.quick)
     # Files of quick tests come last: processes that have nothing else to do share them.
     longer = {item.path for item in items if item.get_closest_marker("quick") is None}
-    items.sort(key=lambda item: item.path not in longer)
+    items.sort(key=lambda item: (item.path not in longer, item.path.name != LONGEST))
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ OVERHEAD = 500
 """Bytes that an entry costs besides its body: the tuple, its key, numbers and table slots."""
 
 GENERATION = 0.25
-"""The share of all that may be kept: once so much has been put, what is in use counts as used."""
+"""The share of all that may be kept that is put before the next generation begins."""
 
 REFUSALS = 1000
 """How many refusals are kept at most, apart, so that they never push a real answer out."""

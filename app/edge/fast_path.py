@@ -27,8 +27,8 @@ MAX_READY = 16_384
 """How many entries have their heads ready at most, about 1 kB each; beyond, all are made anew."""
 
 PreparedAnswer = tuple[bytes, bytes, bytes, ExpectedHit, bytes, bytes]
-"""Status line and date; the entry's head; the lines of this second; who counts it, and the number
-that is logged; and the body."""
+"""Status line and date; the entry's head; the lines of this second; how the answer is counted; the
+number that is logged; and the body."""
 
 STATUS_LINES = b"HTTP/1.1 200 OK\r\ndate: %b\r\n", b"HTTP/1.1 304 Not Modified\r\ndate: %b\r\n"
 """How the server begins its answers."""
@@ -50,17 +50,16 @@ class PreparedHeads(NamedTuple):
     """The heads of both answers that an entry can give.
 
     The lines of the ``moment`` are good until ``until``, when the entry's age or its ttl reach
-    another whole second; all else as long as the entry, whose use was counted in the store's
-    ``generation``. Holds no body: the entry may be gone from
-    the store by then. ``coded``: the answer has the entry's body in gzip.
+    another whole second. The rest is good as long as the entry. Holds no body: the entry may be
+    gone from the store by then.
     """
 
     until: float
     moment: bytes
-    generation: int
+    generation: int  # the store's when the entry's use was counted last
     key: str
     asked_at: float  # the entry's own object: what replaces the entry brings another
-    coded: bool
+    coded: bool  # the answer has the entry's body in gzip
     number: bytes  # that is logged
     ok: bytes
     ok_hit: ExpectedHit
@@ -103,7 +102,8 @@ class FastPath:
         """
         ready_heads = self._ready if asked.least == inf else self._ready_gzip
         ready = ready_heads.get(path)
-        entry = self._store.peek(self._key_of(path) if ready is None else ready.key)
+        key = self._key_of(path) if ready is None else ready.key
+        entry = self._store.peek(key)
         if entry is None:
             return None
         if ready is not None and (
@@ -115,11 +115,11 @@ class FastPath:
             coded = len(entry.body) >= asked.least
             if entry.ttl(now) <= 0 or (coded and not entry.gzip):
                 return None  # the route asks the farm, or compresses it, and keeps that
-            ready = self._make_ready(path, ready, entry, now, coded=coded)
+            ready = self._make_ready(path, key, ready, entry, now, coded=coded)
             if path not in ready_heads and len(ready_heads) >= MAX_READY:
                 ready_heads.clear()
             ready_heads[path] = ready
-            self._store.get(ready.key)  # counts as use, once a second and generation
+            self._store.get(key)  # counts as use, once a second and generation
         if now >= self._starts_until:
             self._read_date(now)
         start, moment, number = self._starts, ready.moment, ready.number
@@ -137,7 +137,14 @@ class FastPath:
         return "" if served is None else f"{served[0].call.key_head()}{tail.decode('latin-1')})"
 
     def _make_ready(
-        self, path: bytes, last: PreparedHeads | None, entry: CacheEntry, now: float, *, coded: bool
+        self,
+        path: bytes,
+        key: str,
+        last: PreparedHeads | None,
+        entry: CacheEntry,
+        now: float,
+        *,
+        coded: bool,
     ) -> PreparedHeads:
         """The heads of an entry: its ``last`` ones, if there are any, with this second's lines."""
         age, ttl = entry.age(now), entry.ttl(now)
@@ -157,7 +164,7 @@ class FastPath:
             until,
             moment,
             generation,
-            self._key_of(path),
+            key,
             entry.asked_at,
             coded,
             number_in(tail.decode()),

@@ -73,7 +73,7 @@ class AccessLog:
         began: float,
         traceparent: bytes | None,
     ) -> None:
-        """The fast path has answered for a path with this ``number_in`` it.
+        """The fast path has answered. ``number`` is what ``number_in`` gives for the path.
 
         Every tenth of a microsecond counts here.
         """
