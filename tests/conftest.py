@@ -154,6 +154,18 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.cluster.redis_connection.DEADLINE", WITHIN)
 
 
+@pytest.fixture
+def log_lines(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is logged from now on, in the pieces that are written.
+
+    To read captured standard error again and again loses what is written meanwhile.
+    """
+    LOG_WRITER.flush(WITHIN)
+    written: list[bytes] = []
+    monkeypatch.setattr(LOG_WRITER, "_write", written.append)
+    return written
+
+
 StartGateway = Callable[..., httpx.Client]
 
 

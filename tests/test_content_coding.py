@@ -52,9 +52,12 @@ ALWAYS_OTHER = ("date", "server-timing", "x-request-id", "age", "cache-status")
 
 @pytest.fixture(scope="module")
 def site(_farm: Farm) -> Iterator[httpx.Client]:
-    """One gateway for all tests that only look."""
+    """One gateway for all tests that only look. Its clock stands still: max-age counts down."""
     settings = settings_for(_farm.url, fresh_active=3600, fresh_terminal=3600)
-    with running(serving(create_app(settings))) as url, client_of(url) as client:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("app.wiring.age_clock", lambda: 1000.0)
+        app = create_app(settings)
+    with running(serving(app)) as url, client_of(url) as client:
         yield client
 
 

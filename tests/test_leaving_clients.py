@@ -19,7 +19,6 @@ from app.login.sealed_cookies import new_cookie_key
 from app.server import listeners
 from app.server.lingering_close import RESET_ON_CLOSE
 from app.services import build_services
-from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import Farm, StartGateway, settings_for
 from tests.programs import ROOT
 from tests.test_connection import answers_in, connect, holds, rest_of
@@ -103,7 +102,7 @@ def test_a_wait_ends_when_its_client_goes(
 
 
 def test_a_request_whose_client_has_gone_is_logged_as_without_an_answer(
-    start_gateway: StartGateway, farm: Farm, capfd: pytest.CaptureFixture[str]
+    start_gateway: StartGateway, farm: Farm, log_lines: list[bytes]
 ) -> None:
     gateway = start_gateway()
     farm.next({"do": "late", "seconds": 0.5})
@@ -111,15 +110,12 @@ def test_a_request_whose_client_has_gone_is_logged_as_without_an_answer(
         client.sendall(request("/sessions/1001"))
         assert holds(lambda: farm.calls() == 1)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    lines: list[str] = []
 
-    def is_logged() -> bool:
-        LOG_WRITER.flush()
-        lines.extend(line for line in capfd.readouterr().err.splitlines() if '"id": 1001' in line)
-        return bool(lines)
+    def logged() -> list[bytes]:
+        return [line for line in b"".join(log_lines).splitlines() if b'"id": 1001' in line]
 
-    assert holds(is_logged)
-    assert json.loads(lines[0])["status"] is None
+    assert holds(lambda: bool(logged()))
+    assert json.loads(logged()[0])["status"] is None
     assert re.search(
         r'rfgw_requests_total\{operation="getSession",status="none"\} 1',
         gateway.get("/metrics").text,
