@@ -99,6 +99,19 @@ def test_every_module_but_the_entry_points_lies_below_a_package_of_the_map() -> 
     assert named <= packages | {path.stem for path in APP.glob("*.py")}
 
 
+def test_what_a_gateway_does_not_need_is_not_loaded() -> None:
+    """Each takes megabytes: logins, tracing and the shared cache bring their library with them."""
+    program = (
+        "import sys; from app.main import create_app; from app.config.settings import Settings\n"
+        "create_app(Settings.model_validate({'consumer_key': '-', 'consumer_secret': '-'}))\n"
+        "print({'cryptography', 'opentelemetry.sdk', 'redis', 'app.telemetry.tracing'}"
+        " & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "set()\n"
+
+
 def test_a_request_passes_few_files(farm: Farm) -> None:
     command = [sys.executable, "-c", PASSED, farm.url]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)

@@ -11,9 +11,6 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 KEY_BYTES = 32
 NONCE_BYTES = 12
 VERSION = b"\x01"
@@ -40,7 +37,12 @@ class CookieSeal:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        # Here, because the library takes 6 MiB, and a gateway without logins needs none of them.
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
         self._ciphers = [AESGCM(key) for key in keys]
+        self._refusals = (InvalidTag, ValueError)  # ValueError: too short to be sealed
 
     def seal(self, name: str, texts: Sequence[str], now: float) -> str:
         """The value of the cookie ``name``, in visible ASCII. ``now`` is in Unix seconds.
@@ -64,7 +66,7 @@ class CookieSeal:
         for cipher in self._ciphers:
             try:
                 plain = cipher.decrypt(nonce, sealed, _bound(name))
-            except (InvalidTag, ValueError):  # ValueError: too short to be sealed
+            except self._refusals:
                 continue
             (issued,) = ISSUED.unpack_from(plain)
             unsealed = Unsealed(issued, tuple(json.loads(plain[ISSUED.size :])))
