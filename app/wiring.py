@@ -26,7 +26,8 @@ from app.upstream.circuit_breaker import Breaker, Guard
 from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
 from app.upstream.recorder import FolderRecorder, Recorder
-from app.upstream.sockets import FarmConnections, Proxy, trust_for
+from app.upstream.sockets import FarmConnections, Proxy
+from app.upstream.tls import trust_for
 from app.upstream.transport import Transport
 from app.version import VERSION
 

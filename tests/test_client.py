@@ -19,7 +19,8 @@ from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
 from app.upstream.refusals import FAULTS
 from app.upstream.retry import RetryPolicy
-from app.upstream.sockets import FarmConnections, Trust
+from app.upstream.sockets import FarmConnections
+from app.upstream.tls import Trust
 from app.upstream.transport import Transport
 from app.upstream.verdicts import verdict_of
 from app.upstream.xmlrpc.codec import load_answer

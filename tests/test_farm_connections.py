@@ -1,7 +1,12 @@
 """The way of a call to the farm: its address, its connection, its TLS, its proxy."""
 
+import asyncio
 import base64
+import os
+import socket
 import ssl
+import threading
+import time
 import xmlrpc.client
 from pathlib import Path
 
@@ -15,10 +20,14 @@ from app.core import watched_file
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.telemetry.log_writer import LOG_WRITER
 from app.upstream.oauth import Signer
+from app.upstream.sockets import FarmConnections
+from app.upstream.tls import Trust
+from app.upstream.transport import Message, Transport
+from app.upstream.xmlrpc.codec import dump_call
 from tests.conftest import StartGateway, settings_for
 from tests.forward_proxy import forward_proxy
 from tests.hostile_farm import HOST, http, raw_farm, server_tls, session, write_authority
-from tests.programs import free_port
+from tests.programs import WITHIN, free_port
 from tests.test_http import problem_of
 
 KEPT = http(session(), close=False)
@@ -159,6 +168,30 @@ def test_connections_live_on_while_the_file_stays_the_same(
         gateway = start_gateway(upstream_url=farm.url, upstream_ca_file=path)
         assert [gateway.get(f"/sessions/{id}").status_code for id in IDS] == [200] * 5
         assert farm.connections == 1
+
+
+async def test_what_waits_for_the_farm_s_closure_alert_ends_with_the_gateway(
+    tmp_path: Path,
+) -> None:
+    """A TLS connection that we close waits for the other side, here one that never says a word."""
+    ended = threading.Event()
+
+    def never_close(connection: socket.socket) -> None:
+        connection.sendall(http(session()))
+        with socket.socket(fileno=os.dup(connection.fileno())) as raw:
+            raw.settimeout(WITHIN)
+            while raw.recv(4096):  # the alert, unread by TLS and so without an answer
+                pass
+        ended.set()
+
+    trust = Trust(write_authority(tmp_path / "ca.pem"))
+    with raw_farm(never_close, tls=server_tls("proper")) as farm:
+        connections = FarmConnections(connections=1, trust=trust, max_age=60)
+        transport = Transport(http=connections, connect_timeout=10, max_body=2**19, now=time.time)
+        await transport.post(Message(f"{farm.url}/x", dump_call("community.getSession", [1001])))
+        await transport.aclose()
+        assert await asyncio.to_thread(ended.wait, WITHIN)
+    assert not connections._open_transports, "forgotten once it has ended"
 
 
 # --- The forward proxy -----------------------------------------------------------------------

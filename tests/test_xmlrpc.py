@@ -791,6 +791,12 @@ def test_a_larger_bound_of_the_body_allows_for_more_elements() -> None:
         load_answer(answer("<value/>" * MAX_MARKUP).encode(), max_bytes=MAX_BODY // 2)
 
 
+def test_ten_thousand_empty_values_hide_no_text() -> None:
+    items = "<value/>" * 10_000 + "<value>x</value>"
+    body = answer(f"<array><data>{items}</data></array>").encode()
+    assert load_answer(body) == [""] * 10_000 + ["x"]
+
+
 class Slices:
     """An expat parser that tells how often it was fed."""
 

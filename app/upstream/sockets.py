@@ -1,16 +1,13 @@
 """The sockets to the farm: aiohttp's, and what aiohttp has to be kept from.
 
-Knows TLS, proxies, pools and connections. Must not know what is posted, nor what an answer means.
+Knows proxies, pools and connections. Must not know what is posted, nor what an answer means.
 """
 
 import asyncio
 import functools
-import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 import httpx
@@ -18,8 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from app.core.watched_file import WatchedFile
-from app.telemetry import logs
+from app.upstream.tls import Trust
 
 MAX_INTERIM = 100
 """More interim answers (RFC 9110 section 15.2) before an answer are a flood."""
@@ -36,47 +32,6 @@ class Proxy(NamedTuple):
 
     url: str
     authorization: str = ""
-
-
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """What is asked of the farm's TLS: version 1.2 or newer, a certificate that we trust."""
-    verify = ssl.create_default_context(cafile=ca_file)
-    verify.minimum_version = ssl.TLSVersion.TLSv1_2
-    return verify
-
-
-class Trust:
-    """The TLS context of the authorities in ``ca_file``, as it was when it was last whole.
-
-    Without a file they are the system's. Raises OSError for a file that holds none to begin with.
-    """
-
-    def __init__(self, ca_file: Path | None) -> None:
-        self._path = ca_file
-        self._file = WatchedFile(ca_file) if ca_file else None
-        self._context = tls_context(str(ca_file) if ca_file else None)
-
-    def context(self, now: float) -> ssl.SSLContext:
-        """The same object as long as the file stays the same. ``now`` is in monotonic seconds.
-
-        A file that cannot be read changes nothing, and is logged.
-        """
-        if self._file is not None and self._file.changed(now):
-            try:
-                self._context = tls_context(str(self._path))
-            except OSError as error:
-                broken = isinstance(error, ssl.SSLError)
-                reason = "holds no certificates" if broken else error.strerror
-                logs.event("upstream_ca_refused", level=logging.ERROR, reason=reason)
-            else:
-                logs.event("upstream_ca_read")
-        return self._context
-
-
-def trust_for(url: str, ca_file: Path | None) -> Trust | None:
-    """What a farm at ``url`` needs. Without TLS nothing is read: the system's authorities take
-    20 ms and a megabyte."""
-    return Trust(ca_file) if ca_file or url.lower().startswith("https:") else None
 
 
 class FarmConnections(httpx.AsyncBaseTransport):
@@ -96,6 +51,7 @@ class FarmConnections(httpx.AsyncBaseTransport):
         self._max_age = max_age
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
+        self._open_transports: set[asyncio.Transport] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request, one answer. Raises aiohttp.ClientError or OSError.
@@ -142,6 +98,7 @@ class FarmConnections(httpx.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         connector = _Connector(
             max_age=self._max_age,
+            open_transports=self._open_transports,
             limit=self._connections,
             keepalive_timeout=IDLE,
             socket_factory=_socket,
@@ -154,9 +111,12 @@ class FarmConnections(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections, also those that wait for the farm's closure alert of TLS."""
         if self._session is not None:
             await self._session.close()
+        for transport in tuple(self._open_transports):
+            transport.abort()
+        await asyncio.sleep(0)  # until the event loop has ended them
 
 
 class _Body(httpx.AsyncByteStream):
@@ -193,19 +153,31 @@ class _Socket(socket.socket):
 class _Connector(aiohttp.TCPConnector):
     """aiohttp's, with connections that know their age and what nobody asked for."""
 
-    def __init__(self, *, max_age: float, **options: Any) -> None:
+    def __init__(
+        self, *, max_age: float, open_transports: set[asyncio.Transport], **options: Any
+    ) -> None:
         super().__init__(**options)
         # No option leads here, and the stub knows no subclass; a test notices if it moves.
         self._factory = functools.partial(  # type: ignore[assignment]
-            _Protocol, loop=self._loop, max_age=max_age
+            _Protocol, loop=self._loop, max_age=max_age, open_transports=open_transports
         )
 
 
 class _Protocol(ResponseHandler):
-    """One connection. aiohttp's gives an answer that nobody asked for to the next call."""
+    """One connection, in ``open_transports`` as long as it is open.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_age: float) -> None:
+    aiohttp's gives an answer that nobody asked for to the next call, and forgets a connection that
+    it closes before the other side has.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        max_age: float,
+        open_transports: set[asyncio.Transport],
+    ) -> None:
         super().__init__(loop)
+        self._open_transports = open_transports
         self._begun = False  # whether bytes have come since the last call was sent
         self._ends_at = loop.time() + max_age
 
@@ -214,8 +186,15 @@ class _Protocol(ResponseHandler):
         self._begun = False
         super().set_response_params(**params)
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        super().connection_made(transport)
+        self._own = cast("asyncio.Transport", transport)  # aiohttp's is gone once it is to close
+        self._open_transports.add(self._own)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End like any other that ends amid an answer: its reset is no reason to call again."""
+        self._open_transports.discard(self._own)
         super().connection_lost(None if self._begun else exc)
 
     def is_connected(self) -> bool:

@@ -79,11 +79,14 @@ def copied() -> Iterator[Path]:
 def tested(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
     """pytest's exit code and the end of what it said."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    # Bytecode is written: it makes the runs quick, and a run lasts more than the second by which
+    # Python tells a file from the same file with another fault.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=WITHIN,

@@ -19,7 +19,7 @@ from app.core import errors
 from app.resources.sessions import GetSession
 from app.upstream.oauth import Signer, new_nonce
 from app.upstream.refusals import INVALID_SIGNATURE, error_of
-from app.upstream.sockets import tls_context
+from app.upstream.tls import tls_context
 from app.upstream.transport import HEADERS, Message
 from app.upstream.xmlrpc.codec import Fault, dump_call, load_answer
 

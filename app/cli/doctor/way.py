@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from app.cli.doctor.finding import Finding, skipped
 from app.config.addresses import ForwardProxy
-from app.upstream.sockets import tls_context
+from app.upstream.tls import tls_context
 
 LOOKUP = 5.0
 """Seconds for a look-up of addresses."""

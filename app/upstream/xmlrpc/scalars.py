@@ -34,6 +34,7 @@ _DATE = re.compile(
     r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}T[0-9]{2}:?[0-9]{2}:?[0-9]{2}(?:[.,][0-9]{1,64})?"
     r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 )
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/ -]*")  # nearly every text, which needs no second look
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -125,6 +126,8 @@ def dump(value: object) -> str:
 
 def dump_text(text: str) -> str:
     """Escaped character data. Raises ValueError for what XML 1.0 cannot hold."""
+    if _PLAIN.fullmatch(text):
+        return text
     if _NOT_XML.search(text):
         raise ValueError("text with a character that XML 1.0 cannot hold")
     return escape(text, {"\r": "&#13;"})  # a parser reads a bare one as a line feed
