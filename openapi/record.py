@@ -8,10 +8,13 @@ and brings its own id: each recording gives the same bytes.
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import httpx
 from starlette.applications import Starlette
@@ -26,10 +29,9 @@ from app.edge.api_keys import new_key
 from app.main import MAX_BODY, create_api, create_app
 from app.sandbox.data import RENDER_BEGIN
 from app.sandbox.server import create_farm, farm_server
-from app.server.drain import Drain
 from app.server.request_head import MAX_HEAD
 from tests.conftest import settings_for
-from tests.running import PLAIN, running, serving
+from tests.running import client_of, running, serving
 
 Node = dict[str, Any]
 
@@ -64,8 +66,7 @@ BUILDING = Lock()
 
 GATEWAYS: dict[str, dict[str, object]] = {
     "usual": {},
-    "hurried": {"upstream_deadline": 0.2},
-    "late": {"upstream_deadline": 2},
+    "hurried": {},
     "crowded": {"max_requests": 1},
     "keyed": {"api_keys_file": HERE / "example.keys"},
     "rationed": {"rate_limit": "1/60"},
@@ -176,7 +177,7 @@ def visiting(operation: str, path: str, method: str = "GET") -> list[Run]:
             operation,
             code,
             path,
-            gateway="late" if code is Code.UPSTREAM_TIMEOUT else "usual",
+            gateway="hurried" if code is Code.UPSTREAM_TIMEOUT else "usual",
             method=method,
             visitor="user",
             step=json.dumps(step),
@@ -276,7 +277,7 @@ RUNS = [
         "c@example.org",
         step='{"do": "status", "status": 503, "headers": {"Retry-After": "7"}}',
     ),
-    making(Code.UPSTREAM_TIMEOUT, "d@example.org", "late", '{"do": "hang"}'),
+    making(Code.UPSTREAM_TIMEOUT, "d@example.org", "hurried", '{"do": "hang"}'),
     *(
         run
         for run in anything("createAccount", "/accounts", "POST", "maker")
@@ -302,7 +303,13 @@ RUNS = [
 def record() -> Node:
     """The answers as the documents need them: by operation, status and name."""
     recorded: Node = {}
-    with running(farm_server(_farm())) as farm, ThreadPoolExecutor(8) as pool:
+    clock = partial(next, count(1000, 1e-6))  # seconds: no answer takes one
+    with (
+        patch("app.wiring.age_clock", clock),
+        patch("app.services.age_clock", clock),
+        running(farm_server(_farm())) as farm,
+        ThreadPoolExecutor(8) as pool,
+    ):
         for run, answer in zip(RUNS, pool.map(lambda run: _answer(run, farm), RUNS), strict=True):
             by_status = recorded.setdefault(run.operation, {})
             by_status.setdefault(str(answer.status_code), {})[run.name] = _told(run, answer)
@@ -339,38 +346,28 @@ def _answer(run: Run, farm: str) -> httpx.Response:
 def _answered(run: Run, farm: str, more: dict[str, object], key: str = "") -> httpx.Response:
     given_settings = {**GATEWAYS[run.gateway], **more}
     settings = settings_for(farm, log_level="error", **given_settings)
-    drain = Drain()
     with BUILDING:
-        edge: Any = create_app(settings, drain)
+        edge: Any = create_app(settings)
     edge.app.state.services.gateway.upstream.now = lambda: MOMENT
     of_site = {"Origin": SITE} if run.visitor and not key else {}
     if key and run.gateway != "keyed":
         of_site["X-API-Key"] = key
-    if key and run.step:
-        httpx.put(f"{farm}/__script", json=[json.loads(run.step)], trust_env=False)
+    if key:
+        _script(run, farm)
     given = {
         "X-Request-ID": REQUEST_ID,
-        **PLAIN,
         **of_site,
         **dict([run.field] if run.field else []),
     }
     with (
         running(serving(edge)) as url,
-        httpx.Client(base_url=url, headers=given, trust_env=False) as client,
+        client_of(url, headers=given) as client,
     ):
         path = _visited(run, client, farm) if run.visitor in ("begun", "user") else run.path
-        if run.gateway == "broken":
-            edge.app = _bug
-            edge._crash = lambda error, request_id: None  # it is no news
-        if run.gateway == "leaving":
-            drain.begin()
-        if run.gateway == "crowded":
-            edge._concurrency_limit._under_way = 1
+        _prepare(run.gateway, edge)
         if run.gateway == "rationed":
-            edge._admission._clock = lambda: MOMENT
             client.get("/nothing")  # is counted all the same
         if run.gateway == "patient":
-            edge.app.state.services.subscriptions.end()  # so that nobody waits
             client.headers["Prefer"] = "wait=20"
         if run.gateway == "warm":
             client.get(run.path)  # what is kept comes in the order of the ids
@@ -383,6 +380,24 @@ def _answered(run: Run, farm: str, more: dict[str, object], key: str = "") -> ht
         return client.request(run.method, path, content=body, extensions=extensions)
 
 
+def _prepare(kind: str, edge: Any) -> None:
+    """Make a gateway that runs one of its kind."""
+    services = edge.app.state.services
+    if kind == "hurried":
+        services.farm.deadline = 0.2  # now, for a login has all the time
+    if kind == "broken":
+        edge.app = _bug
+        edge._crash = lambda error, request_id: None  # it is no news
+    if kind == "leaving":
+        services.drain.begin()
+    if kind == "crowded":
+        edge._concurrency_limit._under_way = 1
+    if kind == "rationed":
+        edge._admission._clock = lambda: MOMENT
+    if kind == "patient":
+        services.subscriptions.end()  # so that nobody waits
+
+
 def _visited(run: Run, client: httpx.Client, farm: str) -> str:
     """Begins a visitor's login, or ends it too; the path of the request to come."""
     begun = client.get("/login")
@@ -391,15 +406,21 @@ def _visited(run: Run, client: httpx.Client, farm: str) -> str:
     client.headers["Cookie"] = begun.headers["Set-Cookie"].partition(";")[0]
     page = begun.headers["Location"]
     form = {"oauth_token": page.partition("=")[2], "user": "Ada", "decision": "allow"}
-    back = httpx.post(page.partition("?")[0], data=form, trust_env=False).headers["Location"]
+    with client_of(farm) as browser:
+        back = browser.post(page.partition("?")[0], data=form).headers["Location"]
     callback = back.removeprefix(SITE)
     if run.visitor == "begun":
         return callback
     fields = client.get(callback).headers.get_list("Set-Cookie")
     client.headers["Cookie"] = fields[-1].partition(";")[0]
-    if run.step:
-        httpx.put(f"{farm}/__script", json=[json.loads(run.step)], trust_env=False)
+    _script(run, farm)
     return run.path
+
+
+def _script(run: Run, farm: str) -> None:
+    if run.step:
+        with client_of(farm) as client:
+            client.put("/__script", json=[json.loads(run.step)])
 
 
 async def _bug(*_: object) -> None:

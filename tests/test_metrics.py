@@ -154,8 +154,10 @@ def test_stale_answers_are_told_by_their_reason_and_summed_by_their_age(
             stale.get("/sessions/1008")
 
     outcome("miss")
-    farm.next({"do": "late", "seconds": 0.5})
+    late: list[dict[str, object]] = [{"do": "late", "seconds": 0.5}] * 99
+    farm.next(*late)
     outcome("slow")
+    farm.forget()
     malformed: list[dict[str, object]] = [{"do": "malformed"}] * 99
     farm.next(*malformed)  # one that is slow, too, is told as such
     outcome("sie")

@@ -230,7 +230,7 @@ def ask(port: int, times: int) -> None:
 def test_a_scrape_of_one_worker_tells_of_all_that_live_and_lived(
     tmp_path: Path, farm: Farm
 ) -> None:
-    settings = {"RFGW_WORKERS": "2", "RFGW_SHUTDOWN_GRACE": "0.5"}
+    settings = {"RFGW_WORKERS": "2", "RFGW_SHUTDOWN_GRACE": "1"}
     with serving(tmp_path, farm, **settings) as (program, port):
         ask(port, 60)
         await_sum(port, 60)

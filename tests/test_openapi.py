@@ -357,8 +357,9 @@ def test_both_dialects_refuse_the_same(document: Node, validator: Any) -> None:
     ("document", "validator"), [(DOCUMENT, OAS31Validator), (OLDER, OAS30Validator)]
 )
 def test_what_fields_leave_of_a_session_is_the_part_that_the_documents_name(
-    gateway: httpx.Client, document: Node, validator: Any
+    start_gateway: StartGateway, document: Node, validator: Any
 ) -> None:
+    gateway = start_gateway(fresh_active=3600)
     for name in ("getSession", "getSessions", "streamSessions"):
         (operation,) = (one for one in operations(document) if one["operationId"] == name)
         (media,) = operation["responses"]["200"]["content"].values()

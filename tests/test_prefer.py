@@ -54,7 +54,7 @@ def test_a_change_is_answered_when_it_comes(moving: Gateway, farm: Farm) -> None
 
 
 def test_without_a_change_the_wait_ends_with_304(start_live: StartLive, farm: Farm) -> None:
-    gateway = start_live()
+    gateway = start_live(fresh_active=60)
     answer = ask(gateway, RENDERING, tag_of(gateway, RENDERING), "wait=1")
     assert (answer.status_code, answer.content) == (304, b"")
     assert answer.headers["preference-applied"] == "wait=1"
@@ -96,7 +96,8 @@ def test_an_outage_is_waited_through_while_something_is_kept(moving: Gateway, fa
 
 
 def test_a_refusal_ends_the_wait(moving: Gateway, farm: Farm) -> None:
-    farm.next(rendered(7), {"do": "fault", "code": 300})
+    refusal: dict[str, object] = {"do": "fault", "code": 300}
+    farm.next(rendered(7), *[refusal] * 50)  # if it is kept no more, it is asked for again
     answer = ask(moving, 1005, tag_of(moving, 1005))
     problem_of(answer, 404, "session_not_found")
 

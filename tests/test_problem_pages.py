@@ -13,6 +13,7 @@ from app.api.error_codes import Code
 from app.api.error_meanings import MEANINGS
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
+from tests.programs import WITHIN
 from tests.running import client_of, running, serving
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -179,7 +180,7 @@ PROVOKED: list[tuple[Code, str, dict[str, str]]] = [
 def test_the_example_is_what_is_really_sent(
     start_gateway: StartGateway, code: Code, path: str, headers: dict[str, str]
 ) -> None:
-    gateway = start_gateway(upstream_deadline=0.3)
+    gateway = start_gateway(upstream_deadline=0.3 if code is Code.UPSTREAM_TIMEOUT else WITHIN)
     example = gateway.get(f"/problems/{code}").json()["example"]
     answer = gateway.get(path, headers=headers)
     sent: dict[str, Any] = json.loads(answer.text.replace(path.rpartition("/")[2], "4711"))

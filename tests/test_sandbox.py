@@ -34,6 +34,7 @@ from app.sandbox.server import (
 )
 from app.upstream.oauth import Reading, Signer, new_nonce
 from app.upstream.xmlrpc.codec import Fault, UpstreamUnreadable, Value, dump_call, load_answer
+from tests.programs import free_port
 from tests.running import running
 
 METHOD = "community.getSession"
@@ -451,6 +452,7 @@ def test_what_never_ends_ends_when_the_farm_stops(
     with farm_with() as client, client.open_call(session_id) as connection:
         client.wait_for_calls(1)
         assert client.server
+        client.server.config.timeout_graceful_shutdown = 10  # in vain, if it does not end by itself
         client.server.should_exit = True
         with suppress(ConnectionResetError):
             while connection.recv(4096):
@@ -653,8 +655,7 @@ def test_it_does_not_listen_beyond_loopback_unasked(host: str) -> None:
     ("host", "number"), [("127.0.0.1", signal.SIGTERM), ("localhost", signal.SIGINT)]
 )
 def test_it_serves_until_a_signal(host: str, number: signal.Signals) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = f"from app.sandbox.server import serve_farm; serve_farm({host!r}, {port})"
     process = subprocess.Popen([sys.executable, "-W", "error", "-c", program])
     try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.edge.api_keys import new_key
@@ -30,6 +31,9 @@ from tests.programs import (
     started,
 )
 from tests.running import client_of
+from tests.test_upstream import Held, held, wait_for
+
+__all__ = ["held"]  # a fixture
 
 SERVE = (*RFGW, "serve")
 IMPATIENT = (
@@ -41,6 +45,24 @@ app.cli.main.main(["serve"])
 """,
 )
 """The same, which does not wait for 13 s or more until it ends what does not end."""
+UNBEGUN = (
+    *(sys.executable, "-c"),
+    """
+import asyncio
+import app.cli.main
+from app.server.server import Server
+
+begin = Server.startup
+async def startup(server, sockets=None):
+    while not server.should_exit:
+        await asyncio.sleep(0.01)
+    await begin(server, sockets)
+
+Server.startup = startup
+app.cli.main.main(["serve"])
+""",
+)
+"""One that is amid its start until a signal comes."""
 
 
 @contextmanager
@@ -83,7 +105,7 @@ def answer_on(client: socket.socket) -> bytes:
 
 def test_a_leaving_gateway_says_so_first_and_still_answers(tmp_path: Path, farm: Farm) -> None:
     with (
-        serving(tmp_path, farm, RFGW_SHUTDOWN_GRACE="2") as (program, port),
+        serving(tmp_path, farm, RFGW_SHUTDOWN_GRACE="5") as (program, port),
         connect(port) as kept,
         connect(port) as idle,
     ):
@@ -106,19 +128,27 @@ def test_a_leaving_gateway_says_so_first_and_still_answers(tmp_path: Path, farm:
         assert finish(program).returncode == 0
 
 
-@pytest.mark.parametrize("grace", ["0", "3"])
+def await_leaving(port: int) -> None:
+    """Wait until it says that it is about to leave, or listens no more."""
+    with client_of(f"http://127.0.0.1:{port}") as client, suppress(httpx.TransportError):
+        while client.get("/health/ready", headers={"connection": "close"}).is_success:
+            pass
+
+
+@pytest.mark.parametrize("grace", ["0", "1"])
 def test_what_is_under_way_is_finished_and_is_the_last(
-    tmp_path: Path, farm: Farm, grace: str
+    tmp_path: Path, farm: Farm, held: Held, grace: str
 ) -> None:
-    farm.next({"do": "late", "seconds": 2})
+    settings = {"RFGW_UPSTREAM_URL": held.url, "RFGW_UPSTREAM_DEADLINE": "60"}
     with (
-        serving(tmp_path, farm, RFGW_SHUTDOWN_GRACE=grace) as (program, port),
+        serving(tmp_path, farm, RFGW_SHUTDOWN_GRACE=grace, **settings) as (program, port),
         connect(port) as client,
     ):
-        client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
-        while not farm.calls():
-            pass
+        client.sendall(b"GET /sessions/%d HTTP/1.1\r\nHost: gw\r\n\r\n" % held.number)
+        wait_for(lambda: held.asked == 1)
         program.send_signal(signal.SIGTERM)
+        await_leaving(port)
+        held.release()
         answer = answer_on(client)
         assert b" 200 OK" in answer
         assert b"connection: close" in answer
@@ -191,7 +221,7 @@ def test_a_signal_amid_the_start_lets_nobody_wait_in_vain(
     settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
     with (
         (tmp_path / "log").open("w") as log,
-        started(tmp_path, *RFGW, "serve", settings=settings, log=log) as program,
+        started(tmp_path, *UNBEGUN, settings=settings, log=log) as program,
     ):
         await_port(port, program)
         with connect(port) as client:
@@ -242,8 +272,9 @@ def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(
     tmp_path: Path, farm: Farm
 ) -> None:
     with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, port):
-        while len(before := children(program.pid)) < 2:
+        while not all_ready(tmp_path, 2):
             time.sleep(0.05)
+        before = children(program.pid)
         os.kill(min(before), signal.SIGKILL)
         while len(after := children(program.pid)) < 2 or after == before:
             time.sleep(0.05)
@@ -256,20 +287,23 @@ def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(
         assert all(line["event"] != "crash" for line in log)
 
 
-def test_workers_whose_parent_is_killed_leave_as_if_told(tmp_path: Path, farm: Farm) -> None:
+def test_workers_whose_parent_is_killed_leave_as_if_told(
+    tmp_path: Path, farm: Farm, held: Held
+) -> None:
+    settings = {"RFGW_UPSTREAM_URL": held.url, "RFGW_UPSTREAM_DEADLINE": "60", "RFGW_WORKERS": "2"}
     with (
-        serving(tmp_path, farm, RFGW_WORKERS="2", TMPDIR=str(tmp_path)) as (program, port),
+        serving(tmp_path, farm, TMPDIR=str(tmp_path), **settings) as (program, port),
         connect(port) as client,
     ):
         while len(workers := children(program.pid)) < 2:
             time.sleep(0.05)
         while not (counts := directories(workers, tmp_path)):
             time.sleep(0.05)
-        farm.next({"do": "late", "seconds": 2})
-        client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
-        while not farm.calls():
-            time.sleep(0.02)
+        client.sendall(b"GET /sessions/%d HTTP/1.1\r\nHost: gw\r\n\r\n" % held.number)
+        wait_for(lambda: held.asked == 1)
         program.kill()
+        wait_for(lambda: not is_open(port))
+        held.release()
         assert b" 200 OK" in answer_on(client)
         deadline = time.monotonic() + WITHIN
         while is_open(port) or any(Path(f"/proc/{pid}").exists() for pid in workers):
@@ -290,7 +324,7 @@ def test_workers_end_at_once_when_told_twice(tmp_path: Path, farm: Farm) -> None
 
 
 def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
-    settings = {"RFGW_WORKERS": "2", "RFGW_SHUTDOWN_GRACE": "0.5"}
+    settings = {"RFGW_WORKERS": "2", "RFGW_SHUTDOWN_GRACE": "1"}
     with serving(tmp_path, farm, **settings) as (program, port):
         while len(before := children(program.pid)) < 2:
             time.sleep(0.05)

@@ -1,5 +1,6 @@
 """Traces, as a collector gets them: OTLP in protobuf, over HTTP, from a real process."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, await_ready, finish, free_port, run, started
 from tests.running import client_of, running
 from tests.test_canary import KEY, SECRET, TOKEN, TOKEN_SECRET, leaks, settings_over
+from tests.test_upstream import Held, held, wait_for
+
+__all__ = ["held"]  # a fixture
 
 SERVER, CLIENT = 2, 3
 ERROR = 2
@@ -55,7 +59,7 @@ class Collector:
         while True:
             with self.lock:
                 found = [span for span in self.spans if span.kind == kind]
-            found = [span for span in found if "health" not in span.name]
+            found = [span for span in found if not re.search("health|metrics", span.name)]
             if len(found) >= number:
                 return sorted(found, key=lambda span: span.start_time_unix_nano)
             assert time.monotonic() < deadline, [span.name for span in self.spans]
@@ -209,12 +213,14 @@ def test_a_client_s_trace_goes_on_to_the_farm(collector: Collector, tmp_path: Pa
 
 
 def test_who_joins_a_question_has_a_link_to_who_asked_it(
-    collector: Collector, farm: Farm, tmp_path: Path
+    collector: Collector, held: Held, tmp_path: Path
 ) -> None:
-    farm.next({"do": "late", "seconds": 1})
-    with traced(tmp_path, collector.url, farm.url) as client:
+    with traced(tmp_path, collector.url, held.url, RFGW_UPSTREAM_DEADLINE="60") as client:
         with ThreadPoolExecutor(5) as pool:
-            list(pool.map(client.get, ["/sessions/1008"] * 5))
+            answers = pool.map(client.get, [f"/sessions/{held.number}"] * 5)
+            wait_for(lambda: "rfgw_flights_joined_total 4.0" in client.get("/metrics").text)
+            held.release()
+            list(answers)
         servers = collector.await_spans(SERVER, 5)
         (attempt,) = collector.await_spans(CLIENT, 1)
     (asker,) = (span for span in servers if not span.links)

@@ -477,7 +477,8 @@ def test_timeouts_never_wear_out_the_connections(start_gateway: StartGateway, fa
         steps = [f"/sessions/70{wave % 2 * 4}{n:03}" for n in range(2)]
         with ThreadPoolExecutor(2) as pool:
             assert [answer.status_code for answer in pool.map(gateway.get, steps)] == [504, 504]
-        assert gateway.get("/sessions/1001").status_code == 200
+        # One that is not in time either proves nothing; worn-out connections would never be.
+        wait_for(lambda: gateway.get("/sessions/1001").status_code == 200)
 
 
 def test_a_client_that_hangs_up_fails_nobody(start_gateway: StartGateway, farm: Farm) -> None:
@@ -506,8 +507,9 @@ def counted(gateway: httpx.Client, name: str) -> dict[str, float]:
 
 
 def test_five_failures_in_a_row_and_the_farm_is_left_alone(
-    start_gateway: StartGateway, farm: Farm
+    start_gateway: StartGateway, farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.upstream.circuit_breaker.HOLD", 25.0)
     gateway = start_gateway()
     assert gateway.get("/sessions/1008").status_code == 200
     assert counted(gateway, "rfgw_upstream_breaker") == {"closed": 1}
@@ -519,8 +521,8 @@ def test_five_failures_in_a_row_and_the_farm_is_left_alone(
     farm.forget()
     answer = gateway.get("/sessions/1004")
     problem_of(answer, 503, "upstream_unavailable")
-    assert int(answer.headers["retry-after"]) + (time.monotonic() - began) >= 4
-    assert int(answer.headers["retry-after"]) <= 6
+    assert int(answer.headers["retry-after"]) + (time.monotonic() - began) >= 20
+    assert int(answer.headers["retry-after"]) <= 30
     assert answer.headers["cache-status"] == "rfgw"
     assert gateway.get("/sessions/1008").status_code == 200, "a kept answer is served"
     assert counted(gateway, "rfgw_upstream_breaker") == {"open": 1}
@@ -550,6 +552,7 @@ def test_what_comes_instead_of_an_answer_counts_only_if_several_sessions_have_it
     asked: int,
 ) -> None:
     monkeypatch.setattr("app.core.freshness.FIRST_WAIT", WITHIN)
+    monkeypatch.setattr("app.upstream.circuit_breaker.HOLD", WITHIN)
     gateway = start_gateway()
     for number in range(12):
         gateway.get(f"/sessions/{1000 * kind + number % sessions}")
@@ -590,11 +593,11 @@ def test_a_clock_that_is_wrong_is_healed_by_the_farms(
 def test_when_everything_fails_hardly_anything_is_tried_again(
     start_gateway: StartGateway, farm: Farm
 ) -> None:
-    gateway = start_gateway()
+    gateway, began = start_gateway(), time.monotonic()
     farm.next(*[status(502)] * 100)
     for number in range(4):
         problem_of(gateway.get(f"/sessions/{1001 + number}"), 502, "upstream_unreachable")
-    assert 5 <= farm.calls() <= 6
+    assert 5 <= farm.calls() <= 5 + (time.monotonic() - began), "one retry a second is free"
 
 
 def test_without_time_left_nothing_is_tried_again(
@@ -861,7 +864,7 @@ def test_a_line_end_of_any_kind_in_a_text_ends_no_line_of_a_stream(
     gateway: httpx.Client, farm: Farm, path: str
 ) -> None:
     title = "one\u2028two\u2029three\x85four"
-    farm.next(body(session(member("title", title))))
+    farm.next(*[body(session(member("title", title)))] * 50)  # the stream asks again at once
     with gateway.stream("GET", path) as stream:
         text = ""
         for piece in stream.iter_text():

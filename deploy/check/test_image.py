@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
 import pytest
 
 from app.version import VERSION
 from deploy.check.engine import Engine, Impossible, contained, first_process
 from tests.programs import DEMO, await_port, free_port
+from tests.running import client_of
 
 IMAGE = "renderfarm-gateway"
 
@@ -76,7 +76,7 @@ def test_a_gateway_answers_from_a_read_only_root_and_leaves_when_told(
         assert status["NoNewPrivs"] == "1"
         mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
         assert ["ro" in mount[5].split(",") for mount in mounts if mount[4] == "/"] == [True]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             assert client.get("/health/ready").status_code == 200
             assert client.get("/sessions/1008").json()["title"]
         os.kill(pid, signal.SIGTERM)

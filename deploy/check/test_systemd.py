@@ -112,5 +112,6 @@ def test_a_manager_that_is_not_there_changes_nothing(farm: Farm, tmp_path: Path)
     }
     with started(tmp_path, *RFGW, "serve", settings=settings) as program:
         await_port(port, program)
-        answer = httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False)
+        address = f"http://127.0.0.1:{port}/health/ready"
+        answer = httpx.get(address, trust_env=False, timeout=WITHIN)
         assert answer.status_code == 200
