@@ -16,6 +16,7 @@ from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
 from app.cluster.redis_url import MAX_REPLY, BoundedParser, RedisServer
 from tests.group_member import until
 from tests.hostile_farm import server_tls, write_authority
+from tests.programs import WITHIN
 from tests.proxy import Proxy, proxy
 from tests.valkey import Valkey, impatient, valkey
 
@@ -130,6 +131,13 @@ async def test_a_server_that_ended_is_found_again(server: Valkey) -> None:
         assert await outcome(connection) == "ok"
 
 
+@pytest.fixture
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections ask nothing by themselves: every late answer is one to the test."""
+    monkeypatch.setattr("app.cluster.redis_connection.WATCH", 100 * WITHIN)
+
+
+@pytest.mark.usefixtures("unwatched")
 async def test_a_frozen_server_is_left_alone_after_some_late_answers(server: Valkey) -> None:
     async with linked(server.url) as (connection, on_message):
         with server.frozen(), impatient():

@@ -16,8 +16,10 @@ from app.core.errors import Overloaded
 from tests.group_member import members, until
 from tests.programs import WITHIN
 from tests.proxy import proxy
-from tests.test_redis import linked, outcome
+from tests.test_redis import linked, outcome, unwatched
 from tests.valkey import Valkey, impatient, valkey
+
+__all__ = ["unwatched"]  # a fixture
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -139,6 +141,7 @@ async def late(connection: RedisConnection, server: Valkey, times: int) -> None:
         assert [await outcome(connection) for _ in range(times)] == ["late"] * times
 
 
+@pytest.mark.usefixtures("unwatched")
 async def test_late_answers_count_in_a_row_and_not_over_a_lifetime(server: Valkey) -> None:
     async with linked(server.url) as (connection, heard):
         for _ in range(3):
@@ -147,6 +150,7 @@ async def test_late_answers_count_in_a_row_and_not_over_a_lifetime(server: Valke
         assert heard.states == ["up"]
 
 
+@pytest.mark.usefixtures("unwatched")
 async def test_a_connection_after_a_late_one_may_be_late_as_often(server: Valkey) -> None:
     async with linked(server.url) as (connection, heard):
         await late(connection, server, LATE_ROW)
