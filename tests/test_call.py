@@ -7,8 +7,9 @@ from app.core.call import Token, private_digest
 from tests.programs import WITHIN
 
 
-def test_a_token_with_another_secret_is_another() -> None:
+def test_a_token_with_another_secret_or_key_is_another() -> None:
     assert Token("key", "one").digest != Token("key", "two").digest
+    assert Token("one", "").digest != Token("two", "").digest
     assert Token("key", "one").digest == Token("key", "one").digest
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -360,6 +361,17 @@ def test_a_compressed_body_pushes_the_oldest_answers_out() -> None:
     store.put("new", entry())
     store.put_gzip("new", digest(KEPT), compressed(KEPT))
     assert [key for key, _ in store.items()] == ["new"]
+
+
+async def test_an_answer_is_not_given_the_compressed_body_of_the_next(farm: Farm) -> None:
+    gateway: Any = create_app(settings_for(farm.url))
+    services = gateway.app.state.services
+    replies, store = services.responders.replies, services.gateway.store
+    store.put("a", entry(KEPT + b"\n")._replace(gzip=compressed(KEPT + b"\n")))
+    given = await replies._compressed("a", entry())
+    assert gzip.decompress(given.gzip) == KEPT
+    store.put("a", entry()._replace(gzip=b"what another has made of it"))
+    assert (await replies._compressed("a", entry())).gzip == b"what another has made of it"
 
 
 def test_no_field_makes_it_cost_more_than_its_length() -> None:

@@ -592,6 +592,13 @@ def test_a_shared_cache_that_is_full_fails(directory: Path) -> None:
         assert cached(server.url) == ("cache", "FAIL", *NO_WRITES)
 
 
+def test_a_shared_cache_that_does_not_give_back_what_was_written_fails(directory: Path) -> None:
+    with valkey(directory) as server:
+        rules = ["on", ">any", "~rfgw:*", "&rfgw:*", "+@all", "-get", "(+get ~rfgw:*:probe:*)"]
+        server.client.execute_command("ACL", "SETUSER", "one", *rules)  # type: ignore[no-untyped-call]
+        assert cached(f"unix://one:any@{server.socket}") == ("cache", "FAIL", *NO_WRITES)
+
+
 def test_a_replica_is_no_shared_cache(directory: Path) -> None:
     with valkey(directory, "--replicaof", f"127.0.0.1 {free_port()}") as server:
         assert cached(server.url) == ("cache", "FAIL", *REPLICA)

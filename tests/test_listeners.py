@@ -86,6 +86,24 @@ def test_behind_a_trusted_socket_further_proxies_are_looked_behind(
         assert statuses(path, hops) == [200, 200, 429]
 
 
+def test_a_trusted_socket_says_whose_stream_it_is_without_a_rate_limit_too(
+    farm: Farm, tmp_path: Path
+) -> None:
+    settings = {"RFGW_EVENTS_PER_CLIENT": "1", "RFGW_FORWARDED_ALLOW_IPS": "unix:"}
+    with (
+        serving(tmp_path, farm, **settings) as (_, _port, path),
+        over(path) as client,
+        ExitStack() as streams,
+    ):
+        seen = [
+            streams.enter_context(
+                client.stream("GET", "/sessions/1005/events", headers={"X-Forwarded-For": hop})
+            ).status_code
+            for hop in ("192.0.2.1", "192.0.2.2", "192.0.2.2")
+        ]
+    assert seen == [200, 200, 429]
+
+
 def test_the_socket_of_a_killed_process_is_taken_over_and_that_of_a_living_one_is_not(
     tmp_path: Path,
 ) -> None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from app.api.prefer import wait_of
+from app.resources.sessions import GetSession
 from tests.conftest import Farm
 from tests.test_fields import rendered
 from tests.test_http import problem_of
@@ -108,6 +109,20 @@ def test_beyond_the_caps_nobody_waits(start_live: StartLive) -> None:
         answer = ask(gateway, RENDERING, tag_of(gateway, RENDERING))
         assert answer.status_code == 304
         assert "preference-applied" not in answer.headers
+
+
+def test_who_waited_is_answered_although_nothing_is_kept_any_more(
+    start_live: StartLive, farm: Farm
+) -> None:
+    gateway = start_live(fresh_active=60)
+    tag = tag_of(gateway, RENDERING)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(ask, gateway, RENDERING, tag)
+        wait_for(lambda: len(gateway.live.subscriptions) == 1)
+        gateway.store.drop(GetSession(id=RENDERING).key)
+        gateway.drain.begin()
+        assert waiting.result().status_code == 304
+    assert farm.calls() == 1
 
 
 def test_when_the_process_ends_all_who_wait_are_answered(start_live: StartLive, farm: Farm) -> None:

@@ -95,6 +95,16 @@ async def test_what_one_process_granted_another_does_not_grant_again(server: Val
         assert other.take("b", 50) == 40, "each client has a share of its own"
 
 
+async def test_what_is_shared_stays_until_the_share_is_whole_again(server: Valkey) -> None:
+    async with processes(server, 1) as (one,):
+        assert one.take("a", 30) == 30
+        await until(lambda: one.exchanges("ok"))
+        (name,) = server.client.keys("*share*")
+        left = server.client.pttl(name)
+        assert isinstance(left, int)
+        assert 0.9 < left / (30 * WINDOW / QUOTA * 1000) <= 1
+
+
 async def test_what_was_granted_too_much_is_paid_back_up_to_a_share(server: Valkey) -> None:
     async with processes(server, 4) as coordinator:
         assert [process.take("a", 50) for process in coordinator] == [40] * 4

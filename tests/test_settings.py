@@ -402,6 +402,13 @@ def test_an_empty_address_to_listen_on_is_refused(tmp_path: Path, text: str) -> 
     assert "RFGW_HOST" in wrong(tmp_path, RFGW_HOST=text)
 
 
+@pytest.mark.parametrize("path", ["/gw/", "/", "gw", "/gw//b", "/gw?a", "/gw b", "/a/../b"])
+def test_a_path_prefix_that_no_path_begins_with_is_refused(tmp_path: Path, path: str) -> None:
+    told = wrong(tmp_path, RFGW_ROOT_PATH=path)["RFGW_ROOT_PATH"]
+    assert told == "must be a path without a slash at its end, like /gw or /farm/gw"
+    assert load(tmp_path, RFGW_ROOT_PATH="/farm/gw").root_path == "/farm/gw"
+
+
 COOKIE_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 LOGIN = {
     "RFGW_LOGIN": "true",
@@ -418,6 +425,7 @@ def test_a_login_needs_a_key_an_address_and_a_list_of_origins(tmp_path: Path) ->
         ("RFGW_COOKIE_KEY", "", "needs RFGW_COOKIE_KEY: rfgw key --cookie makes one"),
         ("RFGW_PUBLIC_URL", "", "needs RFGW_PUBLIC_URL: the farm sends visitors there"),
         ("RFGW_PUBLIC_URL", "http://gw.example", "needs https in RFGW_PUBLIC_URL: cookies are"),
+        ("RFGW_PUBLIC_URL", "HTTP://gw.example", "needs https in RFGW_PUBLIC_URL: cookies are"),
         ("RFGW_CORS_ORIGINS", "*", "needs a list of origins in RFGW_CORS_ORIGINS, not *"),
         ("RFGW_CORS_ORIGINS", "", "needs a list of origins in RFGW_CORS_ORIGINS, not *"),
     ):

@@ -19,6 +19,7 @@ import pytest
 from app.api.authorization import client_of
 from app.api.problems import Problems
 from app.api.sse import EventStream, EventStreams
+from app.cache.memory import MemoryStore
 from app.core.subscriptions import Subscriptions
 from app.edge.api_keys import new_key
 from app.main import create_app
@@ -46,6 +47,7 @@ class Gateway:
 
     def __init__(self, edge: Any, url: str, drain: Drain) -> None:
         self.live: EventStreams = edge.app.state.services.responders.streams
+        self.store: MemoryStore = edge.app.state.services.gateway.store
         self.url = url
         self.drain = drain
         self.http = httpx.Client(

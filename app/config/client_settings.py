@@ -10,7 +10,8 @@ from app.config.addresses import UNIX, Network, base_address, networks, origins
 from app.config.base import SettingsBase, env_name
 
 RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,3})")
-ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
+"""Without segments that clients take out before they ask (RFC 3986 section 5.2.4)."""
 
 
 class ClientSettings(SettingsBase):
