@@ -39,7 +39,7 @@ def _all_lines_told(item: pytest.Item) -> Iterator[None]:
     try:
         return (yield)
     finally:
-        LOG_WRITER.flush()
+        LOG_WRITER.flush(WITHIN)
 
 
 pytest_runtest_setup = pytest_runtest_call = pytest_runtest_teardown = _all_lines_told
@@ -121,6 +121,8 @@ def settings_for(farm_url: str, **overrides: object) -> Settings:
             "consumer_key": DEMO_CONSUMER_KEY,
             "consumer_secret": DEMO_CONSUMER_SECRET,
             "ttl_jitter": 0,
+            "upstream_connect_timeout": 4,  # a busy machine is no fault of the farm's
+            "stale_if_slow": 4,
             **overrides,
         }
     )
@@ -150,8 +152,15 @@ def farm(_farm: Farm) -> Iterator[Farm]:
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer of a shared cache is late, as some are on a busy machine."""
-    monkeypatch.setattr("app.cluster.redis_connection.DEADLINE", WITHIN)
+    """No answer of a shared cache is late, as some are on a busy machine, and no lease ends."""
+    for bound in (
+        "redis_connection.DEADLINE",
+        "redis_connection.QUIET",
+        "handshake.CONNECT",
+        "leases.LEASE",
+        "shared_store.LEASE",
+    ):
+        monkeypatch.setattr(f"app.cluster.{bound}", WITHIN)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from tests.hostile_farm import (
 )
 
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
-SHORT = MappingProxyType({"upstream_deadline": 1.5})
+SHORT = MappingProxyType({"upstream_deadline": 3})
 LONG = MappingProxyType({"upstream_deadline": 60.0})
 """For what the deadline ends: nobody learns more from a longer one."""
 
@@ -101,7 +101,7 @@ def answers(number: int) -> bytes:
 CONNECTIONS = [
     Row("port closed, twice", "upstream_unreachable", (), ("refused",) * 2, 0, scene=closed_port),
     Row("nobody accepts", "upstream_unreachable", (), ("connect_timeout",), 0,
-        {"upstream_connect_timeout": 0.3}, full_backlog),
+        {"upstream_connect_timeout": 3}, full_backlog),
     *twice("reset on the request", "reset", reset),
     *twice("closed without a byte", "closed", b""),
     *twice("502", "http_502", http(session(), status="502 Bad Gateway")),
@@ -173,7 +173,7 @@ FLOODS = [
     unreadable("body beyond the bound", "too_large",
         endless(b"x" * 65536, b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")),
     unreadable("endless chunks of one byte", "too_large", endless(b"1\r\n \r\n" * 5000, CHUNKED),
-        settings={"upstream_max_body": 16_384}),  # each byte costs a turn of a loop
+        settings={"upstream_max_body": 16_384, **LONG}),  # each byte costs a turn of a loop
     unreadable("endless chunk", "too_large",
         endless(b"x" * 65536, CHUNKED + b"fffffffffffffff\r\n")),
     unreadable("endless chunk extension", "truncated", endless(b"x" * 65536, CHUNKED + b"1;"),
@@ -434,7 +434,7 @@ TLS = [
     Row("TLS handshake reset", "upstream_unreachable", (), ("reset", "reset"), 0,
         scene=greeted(reset_after(b"\x16\x03\x03")), tls=True),
     Row("TLS handshake silent", "upstream_unreachable", (), ("connect_timeout",), 0,
-        {"upstream_connect_timeout": 0.3}, greeted(silent_after(b"")), tls=True),
+        {"upstream_connect_timeout": 3}, greeted(silent_after(b"")), tls=True),
     unreadable("TLS cut in the body", "truncated",
         b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + BODY[:50], tls=True),
 ]  # fmt: skip

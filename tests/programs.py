@@ -22,6 +22,8 @@ PATIENT = (sys.executable, "-m", "tests.patient")
 DEMO = {"RFGW_CONSUMER_KEY": DEMO_CONSUMER_KEY, "RFGW_CONSUMER_SECRET": DEMO_CONSUMER_SECRET}
 WITHIN = 60.0
 """Seconds: a bound for what takes one or two, on a machine with nothing else to do."""
+AT_ONCE = {"RFGW_SHUTDOWN_GRACE": "0", "RFGW_UPSTREAM_CONNECT_TIMEOUT": "4"}
+"""A program leaves at once, and a machine that is busy for a second is no fault of the farm's."""
 
 Done = subprocess.CompletedProcess[str]
 Program = subprocess.Popen[str]
@@ -34,7 +36,7 @@ def started(
     settings: Mapping[str, str] | None = None,
     log: IO[str] | None = None,
 ) -> Iterator[Program]:
-    """A program in ``directory``, with these ``RFGW_*`` settings and no others. It leaves at once.
+    """A program in ``directory``, with these ``RFGW_*`` settings and those of ``AT_ONCE`` alone.
 
     What it says is there to be read; standard error of one that says much goes to ``log``.
     """
@@ -42,7 +44,7 @@ def started(
     program = subprocess.Popen(
         command,
         cwd=directory,
-        env={**inherited, "PYTHONPATH": str(ROOT), "RFGW_SHUTDOWN_GRACE": "0", **(settings or {})},
+        env={**inherited, "PYTHONPATH": str(ROOT), **AT_ONCE, **(settings or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log or subprocess.PIPE,
@@ -67,12 +69,17 @@ def run(directory: Path, *arguments: str, settings: Mapping[str, str] | None = N
         return finish(program)
 
 
+PORTS = range(15_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), 32_000, 20)
+"""Those of this process of tests: the next one's begin one later."""
+_PORTS = random.sample(PORTS, len(PORTS))
+
+
 def free_port() -> int:
     """A port that nobody listens on, as far as anyone can tell.
 
     Not one that the kernel gives away to whoever connects: it might, before it is listened on.
     """
-    while is_open(port := random.randrange(15_000, 32_000)):
+    while is_open(port := _PORTS.pop()):
         pass
     return port
 

@@ -10,6 +10,7 @@ import pytest
 from app.edge.api_keys import new_key
 from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import Farm, StartGateway
+from tests.programs import WITHIN
 
 ACCOUNT = {"email": "new@example.org"}
 
@@ -203,7 +204,7 @@ def test_no_line_and_no_metric_has_the_address(
     for address in ("c4nary@example.org", "fault205@c4nary.example", "c4nary@"):
         gateway.post("/accounts", json={"email": address})
     metrics = gateway.get("/metrics").text
-    LOG_WRITER.flush()
+    LOG_WRITER.flush(WITHIN)
     said = capfd.readouterr()
     lines = [json.loads(line) for line in said.err.splitlines() if line.startswith("{")]
     told = [line["arguments"] for line in lines if line.get("method", "").startswith("community.")]

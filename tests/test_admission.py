@@ -294,7 +294,7 @@ def test_a_crash_of_the_gate_lets_nobody_in(
     # A path that the fast path leaves to the route: each of the two tells its own crash.
     answer = keyed.get("/sessions/1008?fields=id", headers=sent)
     problem_of(answer, 500, "internal_error")
-    LOG_WRITER.flush()
+    LOG_WRITER.flush(WITHIN)
     (crash,) = [line for line in capfd.readouterr().err.splitlines() if '"crash"' in line]
     assert '"request_id": "at-the-gate"' in crash
     assert answer.headers["access-control-allow-origin"] == "*"

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from starlette.routing import Route
 from app import main
 from app.main import create_app
 from app.resources import ROUTERS
-from app.server.deadlines import Limits
+from app.server.deadlines import LIMITS, Limits
 from tests.conftest import Farm, settings_for
 from tests.running import Wrapped, client_of, running, serving
 from tests.test_connection import answers_in, connect, exchange, rest_of
@@ -40,13 +41,16 @@ async def echo(request: Request) -> Response:
     return JSONResponse({"body": body, "fields": [name for name, _ in request.headers.items()]})
 
 
-@pytest.fixture(scope="module")
-def url(_farm: Farm) -> Iterator[str]:
-    gateway: Any = create_app(settings_for(_farm.url))
+def echoing(farm: Farm, limits: Limits = LIMITS) -> AbstractContextManager[str]:
+    gateway: Any = create_app(settings_for(farm.url))
     app = Starlette(routes=[Route("/echo", echo, methods=["GET", "POST"])])
     app.mount("/", gateway)
-    server = serving(Echoing(app, gateway), limits=Limits(receive=1, send=1))
-    with running(server) as url:
+    return running(serving(Echoing(app, gateway), limits=limits))
+
+
+@pytest.fixture(scope="module")
+def url(_farm: Farm) -> Iterator[str]:
+    with echoing(_farm) as url:
         yield url
 
 
@@ -134,8 +138,9 @@ def test_a_body_that_could_be_read_in_two_ways_is_refused(url: str, sent: bytes)
 @pytest.mark.parametrize(
     "sent", [POST + b"Content-Length: 5\r\n\r\nhell", CHUNKED, CHUNKED + b"5\r\nhel", EXPECT]
 )
-def test_who_does_not_finish_a_body_is_hung_up_on(url: str, sent: bytes) -> None:
-    assert exchange(url, sent) == []
+def test_who_does_not_finish_a_body_is_hung_up_on(farm: Farm, sent: bytes) -> None:
+    with echoing(farm, Limits(receive=1, send=1)) as url:
+        assert exchange(url, sent) == []
 
 
 def test_a_client_that_waits_is_told_to_go_on(url: str) -> None:

@@ -159,7 +159,6 @@ def settings_over(url: str) -> dict[str, str]:
         "RFGW_OAUTH_TOKEN": TOKEN,
         "RFGW_OAUTH_TOKEN_SECRET": TOKEN_SECRET,
         "RFGW_LOG_LEVEL": "debug",
-        "RFGW_UPSTREAM_DEADLINE": "3",
     }
 
 
@@ -280,7 +279,7 @@ def test_the_command_line_tells_no_secret_nonce_or_signature(
     monkeypatch.setenv("RFGW_PORT", SECRET)
     monkeypatch.setenv("RFGW_SIGNING", TOKEN_SECRET)
     assert cli.main(["serve"]) == 2
-    LOG_WRITER.flush()
+    LOG_WRITER.flush(WITHIN)
     shown = "".join(capfd.readouterr())
     assert "RFGW_PORT: " in shown
     assert not leaks(shown, WORD, KEY, SECRET, TOKEN, TOKEN_SECRET)

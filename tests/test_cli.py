@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -32,6 +33,7 @@ from tests.programs import (
     DEMO,
     RFGW,
     ROOT,
+    WITHIN,
     Done,
     Program,
     await_port,
@@ -47,6 +49,7 @@ from tests.test_upstream import wait_for
 KNOWN = {**FAULTS, **GetSession.faults}
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app")
 CANARY = "c4nary"
+ask_once = partial(httpx.get, trust_env=False, timeout=WITHIN)
 WRONG = {
     "RFGW_CONSUMER_SECRET": f" {CANARY}",
     "RFGW_CONSUMER_KEY_FILE": f"/{CANARY}",
@@ -144,7 +147,7 @@ def test_serve_takes_its_secret_from_a_file_and_listens_on_ipv6(tmp_path: Path, 
         # The port is open before the first line is logged.
         assert program.stderr is not None
         assert "listening" in program.stderr.readline()
-        answer = httpx.get(f"http://[::1]:{port}/sessions/42", trust_env=False)
+        answer = ask_once(f"http://[::1]:{port}/sessions/42")
         assert answer.status_code == 200
 
 
@@ -153,7 +156,7 @@ def test_uvicorns_own_command_line_logs_through_the_same_lines(tmp_path: Path, f
     command = (*UVICORN, "--port", str(port))
     with started(tmp_path, *command, settings=over(farm)) as program:
         await_port(port, program)
-        assert httpx.get(f"http://127.0.0.1:{port}/nothing", trust_env=False).status_code == 404
+        assert ask_once(f"http://127.0.0.1:{port}/nothing").status_code == 404
         program.send_signal(signal.SIGINT)
         done = finish(program)
     told = lines(done.stdout + done.stderr)
@@ -176,7 +179,7 @@ def test_sandbox_listens_where_told_until_ctrl_c(tmp_path: Path) -> None:
     port = free_port()
     with started(tmp_path, *RFGW, "sandbox", "--port", str(port)) as program:
         await_port(port, program)
-        assert httpx.get(f"http://127.0.0.1:{port}/__records", trust_env=False).is_success
+        assert ask_once(f"http://127.0.0.1:{port}/__records").is_success
         program.send_signal(signal.SIGINT)
         done = finish(program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

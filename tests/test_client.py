@@ -41,6 +41,7 @@ from tests.hostile_farm import (
     silent_after,
     speaking,
 )
+from tests.programs import WITHIN
 
 KNOWN = {**FAULTS, **GetSession.faults}
 ASKED = GetSession(id=1001)
@@ -71,13 +72,14 @@ async def calling(
     uniform: Callable[[float, float], float] = min,
     calls: int = 32,
     drift: Callable[[str], None] = lambda field: None,
+    connect_timeout: float = 4,
 ) -> AsyncIterator[tuple[UpstreamClient, Told]]:
     """The client of a farm, with jitter at its least, and what it tells."""
     told = Told(drift)
     client = UpstreamClient(
         transport=Transport(
             http=FarmConnections(connections=40, trust=Trust(None), max_age=60),
-            connect_timeout=1,
+            connect_timeout=connect_timeout,
             max_body=2**19,
             now=time.time,
         ),
@@ -86,7 +88,7 @@ async def calling(
         bulkhead=Bulkhead(calls=calls, queue=0, wait=0),
         login_bulkhead=Bulkhead(calls=1, queue=0, wait=0),
         guard=Guard(Breaker(uniform=min), RetryPolicy(uniform)),
-        deadline=5,
+        deadline=WITHIN,
         now=time.time,
         instrumentation=told,
     )
@@ -257,7 +259,7 @@ async def test_a_call_that_could_not_be_sent_found_the_farm_unreachable(
     scene: Scene, tls: bool, cause: str
 ) -> None:
     with raw_farm(b"", tls=server_tls("proper") if tls else None) as farm, scene(farm):
-        async with calling(farm) as (client, _):
+        async with calling(farm, connect_timeout=1 if "timeout" in cause else 4) as (client, _):
             with pytest.raises(errors.UpstreamUnreachable, match=cause):
                 await ask(client)
 

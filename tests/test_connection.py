@@ -450,9 +450,8 @@ def streaming() -> Any:
 @pytest.fixture(scope="module")
 def impatient(_farm: Farm) -> Iterator[str]:
     """A gateway that waits for a second only."""
-    server = serving(
-        create_app(settings_for(_farm.url)), limits=Limits(receive=1, send=1, keep_alive=1)
-    )
+    app = create_app(settings_for(_farm.url, upstream_deadline=60))
+    server = serving(app, limits=Limits(receive=1, send=1, keep_alive=1))
     with running(server) as url:
         yield url
 
@@ -590,6 +589,7 @@ def test_a_crowd_that_only_waits_hinders_nobody_and_goes(
         assert holds(lambda: not server.server_state.tasks)
 
 
+@pytest.mark.timeout(600)
 def test_clients_that_vanish_at_any_moment_leave_nothing_behind(
     farm: Farm, caplog: pytest.LogCaptureFixture
 ) -> None:

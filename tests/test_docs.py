@@ -15,7 +15,7 @@ from app.docs.static_file import STATIC
 from app.docs.swagger_ui import LOCAL
 from app.main import create_app
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.running import PLAIN, running, serving
+from tests.running import client_of, running, serving
 
 PAGES = ["/", "/docs", "/problems", "/problems/not_cached"]
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -30,7 +30,7 @@ def site(_farm: Farm) -> Iterator[httpx.Client]:
     """One gateway for all these tests: its pages never change."""
     with (
         running(serving(create_app(settings_for(_farm.url)))) as url,
-        httpx.Client(base_url=url, headers={**PLAIN, **BROWSER}, trust_env=False) as client,
+        client_of(url, headers=BROWSER) as client,
     ):
         yield client
 

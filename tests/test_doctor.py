@@ -42,7 +42,7 @@ from tests.hostile_farm import GOOD, http, raw_farm, server_tls, write_authority
 from tests.programs import DEMO, free_port, run
 from tests.proxy import proxy
 from tests.running import running
-from tests.valkey import valkey
+from tests.valkey import impatient, valkey
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -64,6 +64,7 @@ def statuses(findings: list[Finding]) -> dict[str, str]:
 
 def test_a_healthy_farm_gets_a_clean_bill_line_by_line(tmp_path: Path, farm: Farm) -> None:
     settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(free_port())}
+    settings["RFGW_UPSTREAM_DEADLINE"] = "60"  # an answer after half of it is a warning
     done = run(tmp_path, "doctor", settings=settings)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
@@ -410,7 +411,7 @@ async def examined(session: int = 42, **farm_options: object) -> tuple[list[Find
     """What a call to a farm with these options tells, and how often the farm was asked."""
     app = create_farm(**farm_options)  # type: ignore[arg-type]
     with running(farm_server(app)) as url:
-        findings = await examine_call(settings_for(url, upstream_deadline=2), session)
+        findings = await examine_call(settings_for(url), session)
     return findings, app.state.farm.records.told()["total"]
 
 
@@ -491,7 +492,8 @@ def test_a_clock_is_judged_by_the_minute() -> None:
 async def test_each_answer_of_the_farm_has_its_finding(
     farm: Farm, session: int, status: str, named: str
 ) -> None:
-    findings = await examine_call(settings_for(farm.url, upstream_deadline=2), session)
+    deadline = 2 if named == "deadline" else 60
+    findings = await examine_call(settings_for(farm.url, upstream_deadline=deadline), session)
     assert [finding.check for finding in findings] == ORDER[-3:]
     call = only(findings, "call")
     assert call.status == status
@@ -626,7 +628,7 @@ def test_a_password_that_is_wrong_is_told_and_not_shown(directory: Path, tmp_pat
 
 def test_no_server_and_a_frozen_one_fail(directory: Path) -> None:
     with valkey(directory) as server:
-        with server.frozen():
+        with server.frozen(), impatient():
             assert cached(server.url) == LATE
         server.stop()
         assert cached(server.url) == ("cache", "FAIL", *DOWN["refused"])

@@ -152,7 +152,7 @@ def test_a_file_of_authorities_is_read_anew_and_a_broken_one_changes_nothing(
         assert gateway.get("/sessions/1005").status_code == 200
         farm.tls = server_tls("proper")
         assert gateway.get("/sessions/1006").status_code == 502, "the old one is not trusted"
-    LOG_WRITER.flush()
+    LOG_WRITER.flush(WITHIN)
     told = capfd.readouterr().err
     assert told.count('"level": "error", "event": "upstream_ca_refused"') == 2
     assert told.count('"reason": "holds no certificates"') == 1

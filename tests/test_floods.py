@@ -90,7 +90,8 @@ def test_two_hundred_cold_sessions_on_a_slow_farm_are_never_more_than_32_calls(
     with raw_farm(GOOD, answer_late) as farm, ThreadPoolExecutor(200) as pool:
         # Kept for longer than this takes anywhere: a refresh would be one more call.
         lasting = dict.fromkeys(["fresh_active", "fresh_queued", "fresh_waiting"], 3600)
-        gateway = start_gateway(upstream_url=farm.url, upstream_deadline=60, **lasting)
+        limits = dict.fromkeys(["upstream_deadline", "upstream_connect_timeout"], 60)
+        gateway = start_gateway(upstream_url=farm.url, **limits, **lasting)
         kept = int(NUMBER)
         assert gateway.get(f"/sessions/{kept}").status_code == 200
         asked = [pool.submit(gateway.get, f"/sessions/{n}", timeout=60) for n in range(2000, 2200)]

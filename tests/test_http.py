@@ -14,6 +14,7 @@ import pytest
 from app.main import create_app
 from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import Farm, StartGateway, settings_for
+from tests.programs import WITHIN
 from tests.running import client_of, running, serving
 
 MEMBERS = {
@@ -627,7 +628,7 @@ def test_a_crash_of_the_front_is_logged_and_the_route_answers(
 ) -> None:
     monkeypatch.setattr("app.edge.fast_path.FastPath.answer", boom)
     assert start_gateway().get("/sessions/1008").status_code == 200
-    LOG_WRITER.flush()
+    LOG_WRITER.flush(WITHIN)
     logged = capfd.readouterr().err
     assert '"event": "crash"' in logged
     assert "secret" not in logged

@@ -86,8 +86,9 @@ def without_moment(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_id_is_told_at_the_start_exactly_as_the_list_has_it(
-    gateway: Gateway, farm: Farm, fifty: list[int]
+    start_live: StartLive, fifty: list[int]
 ) -> None:
+    gateway = start_live(upstream_deadline=60)  # of all fifty together
     listed = gateway.http.get("/sessions", params={"ids": ",".join(map(str, fifty))}).json()
     with items(gateway, *fifty) as events:
         told = list(islice(events, 50))
@@ -196,8 +197,9 @@ def test_the_end_comes_with_the_last_change(start_live: StartLive, farm: Farm) -
 
 
 def test_the_id_of_an_event_tells_all_that_was_seen_in_a_kilobyte_of_visible_characters(
-    gateway: Gateway, fifty: list[int]
+    start_live: StartLive, fifty: list[int]
 ) -> None:
+    gateway = start_live(upstream_deadline=60)
     with items(gateway, *fifty) as events:
         told = list(islice(events, 50))
     assert re.fullmatch(r"[!-~]{1,1000}", told[-1].id)
@@ -345,7 +347,7 @@ def test_the_pollers_of_a_slow_farm_leave_places_to_others(
 
 
 def test_what_takes_too_long_keeps_no_other_item_back(start_live: StartLive, farm: Farm) -> None:
-    gateway = start_live(upstream_deadline=1.5)
+    gateway = start_live(upstream_deadline=3)
     with items(gateway, 700001, 700002, ENDED) as events:
         assert next(events).data["id"] == ENDED
         late = [event.data for event in islice(events, 2)]

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from app.server import listeners
 from app.server.lingering_close import RESET_ON_CLOSE
 from app.services import build_services
 from tests.conftest import Farm, StartGateway, settings_for
-from tests.programs import ROOT
+from tests.hostile_farm import GOOD, raw_farm
+from tests.programs import ROOT, WITHIN
 from tests.test_connection import answers_in, connect, holds, rest_of
 from tests.test_sse import StartLive, start_live
 
@@ -102,19 +104,25 @@ def test_a_wait_ends_when_its_client_goes(
 
 
 def test_a_request_whose_client_has_gone_is_logged_as_without_an_answer(
-    start_gateway: StartGateway, farm: Farm, log_lines: list[bytes]
+    start_gateway: StartGateway, log_lines: list[bytes]
 ) -> None:
-    gateway = start_gateway()
-    farm.next({"do": "late", "seconds": 0.5})
-    with connect(str(gateway.base_url)) as client:
-        client.sendall(request("/sessions/1001"))
-        assert holds(lambda: farm.calls() == 1)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    gone = threading.Event()
+
+    def answer_then(connection: socket.socket) -> None:
+        gone.wait(WITHIN)
+        connection.sendall(GOOD)
 
     def logged() -> list[bytes]:
         return [line for line in b"".join(log_lines).splitlines() if b'"id": 1001' in line]
 
-    assert holds(lambda: bool(logged()))
+    with raw_farm(answer_then) as farm:
+        gateway = start_gateway(upstream_url=farm.url, upstream_deadline=WITHIN)
+        with connect(str(gateway.base_url)) as client:
+            client.sendall(request("/sessions/1001"))
+            assert holds(lambda: len(farm.requests) == 1)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        gone.set()
+        assert holds(lambda: bool(logged()))
     assert json.loads(logged()[0])["status"] is None
     assert re.search(
         r'rfgw_requests_total\{operation="getSession",status="none"\} 1',

@@ -106,7 +106,9 @@ def gateway_of(farm: Farm, **settings: object) -> Iterator[Gateway]:
 
 
 @pytest.fixture(params=["alone", "shared"])
-def gateway(request: pytest.FixtureRequest, farm: Farm, tmp_path: Path) -> Iterator[Gateway]:
+def gateway(
+    request: pytest.FixtureRequest, farm: Farm, tmp_path: Path, patience: None
+) -> Iterator[Gateway]:
     """A gateway alone, or one that shares its cache."""
     (tmp_path / "keys").write_text(KEY_LINE)
     settings: dict[str, object] = {"api_keys_file": tmp_path / "keys", "rate_limit": "999999/1"}

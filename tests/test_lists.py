@@ -48,8 +48,9 @@ def fifty(many: list[int]) -> list[int]:
 
 
 def test_each_of_fifty_has_the_outcome_that_it_has_alone(
-    gateway: httpx.Client, farm: Farm, fifty: list[int]
+    start_gateway: StartGateway, farm: Farm, fifty: list[int]
 ) -> None:
+    gateway = start_gateway(upstream_deadline=60)  # of all fifty together
     answer = ask(gateway, fifty)
     assert answer.status_code == 200
     items = answer.json()["items"]
@@ -172,7 +173,7 @@ def test_the_requests_wishes_hold_for_each_item(
 
 
 def test_what_takes_too_long_fails_only_itself(start_gateway: StartGateway, farm: Farm) -> None:
-    gateway = start_gateway(upstream_deadline=1.5)
+    gateway = start_gateway(upstream_deadline=3)
     slow = [700001 + n for n in range(20)]
     answer = ask(gateway, [42, *slow, 1001])
     items = {item["id"]: item for item in answer.json()["items"]}
@@ -197,7 +198,7 @@ def test_a_list_that_is_answered_asks_no_more(start_gateway: StartGateway, farm:
 
 
 def test_a_cold_list_never_fills_the_bulkhead(start_gateway: StartGateway, many: list[int]) -> None:
-    gateway = start_gateway(upstream_concurrency=8, upstream_queue=0)
+    gateway = start_gateway(upstream_concurrency=8, upstream_queue=0, upstream_deadline=60)
     answer = ask(gateway, many)
     assert {item["status"] for item in answer.json()["items"]} == {200}
 

@@ -22,6 +22,7 @@ from tests.conftest import Farm
 from tests.hostile_farm import http as raw_http
 from tests.hostile_farm import raw_farm
 from tests.oauth_provider import CONSUMER_KEY, CONSUMER_SECRET, SESSION, OAuthProvider
+from tests.programs import WITHIN
 from tests.running import client_of, running
 from tests.valkey import valkey
 from tests.visitors import KEY, SITE, Visitor, login_gateway, query_of
@@ -242,9 +243,12 @@ def test_without_logins_the_paths_are_not_there(farm: Farm) -> None:
         assert answer.headers["access-control-allow-methods"] == "GET, HEAD"
 
 
-def test_sessions_are_answered_as_before_whoever_is_logged_in(ada: Visitor, farm: Farm) -> None:
-    ada.log_in()
-    with client_of(ada.http.base_url) as stranger:
+def test_sessions_are_answered_as_before_whoever_is_logged_in(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.wiring.age_clock", lambda: 1000.0)  # and so Date stands still
+    with login_gateway(farm.url) as url, Visitor(url) as ada, client_of(url) as stranger:
+        ada.log_in()
         ada.http.get("/sessions/42")
         before = farm.calls()
         same = {"X-Request-ID": "same", "Origin": SITE}
@@ -495,9 +499,8 @@ def test_a_body_is_refused_unread(ada: Visitor) -> None:
 
 def test_cookies_are_for_the_gateway_alone(farm: Farm) -> None:
     with login_gateway(farm.url, public_url="https://gw.example/farm") as url:
-        answer = httpx.get(
-            f"{url}/login", trust_env=False
-        )  # https is a proxy's, before the gateway
+        # https is a proxy's, before the gateway
+        answer = httpx.get(f"{url}/login", trust_env=False, timeout=WITHIN)
     assert url == "https://gw.example/farm" or answer.status_code == 303
     name, _, rest = answer.headers["set-cookie"].partition("=")
     value, *attributes = rest.split("; ")

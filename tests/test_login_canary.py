@@ -13,7 +13,7 @@ import httpx
 from app.login.sealed_cookies import new_cookie_key
 from app.sandbox.server import create_farm, farm_server
 from tests.programs import DEMO, RFGW, await_ready, finish, free_port, started
-from tests.running import running
+from tests.running import client_of, running
 from tests.test_canary import leaks
 from tests.visitors import SITE, Visitor
 
@@ -86,7 +86,7 @@ def test_a_gateway_tells_nothing_of_logins(tmp_path: Path) -> None:
         }
         with started(tmp_path, *RFGW, "serve", settings=settings, log=log) as program:
             await_ready(port)
-            with Visitor(url) as visitor, httpx.Client(base_url=farm_url, trust_env=False) as farm:
+            with Visitor(url) as visitor, client_of(farm_url) as farm:
                 visitor.http.event_hooks["response"].append(
                     lambda answer: shown.note(answer) if answer.url.port == port else None
                 )

