@@ -160,7 +160,7 @@ def test_ctrl_c_does_not_wait_for_the_grace(tmp_path: Path, farm: Farm) -> None:
         began = time.monotonic()
         program.send_signal(signal.SIGINT)
         assert finish(program).returncode == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 10
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path, farm: Farm) -> None:
@@ -178,7 +178,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, farm: Farm) -> None:
                     break
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 10
         assert all_sent_to(client) == b""
     assert_nothing_is_wrong(tmp_path)
 
@@ -320,7 +320,7 @@ def test_workers_end_at_once_when_told_twice(tmp_path: Path, farm: Farm) -> None
         program.send_signal(signal.SIGTERM)
         program.send_signal(signal.SIGINT)  # two of a kind may become one on their way
         assert finish(program).returncode == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 10
 
 
 def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
