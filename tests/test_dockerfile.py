@@ -11,6 +11,8 @@ import httpx
 import pytest
 import yaml
 
+from tests.programs import WITHIN
+
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
 IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
@@ -74,10 +76,14 @@ def test_the_health_check_tells_a_running_gateway_from_none(
 ) -> None:
     check = json.loads(instructions("HEALTHCHECK")[0].partition("CMD ")[2])
     port = str(gateway.base_url.port if up else 1)
-    done = subprocess.run(
-        [sys.executable, *check[1:]],
-        env={**os.environ, "RFGW_PORT": port, "http_proxy": "http://127.0.0.1:1"},
-        capture_output=True,
-        timeout=30,
-    )
-    assert (check[0], done.returncode) == ("python", 0 if up else 1)
+    command = [sys.executable, *check[1:]]
+    env = {**os.environ, "RFGW_PORT": port, "http_proxy": "http://127.0.0.1:1"}
+
+    def code() -> int:
+        return subprocess.run(command, env=env, capture_output=True, timeout=WITHIN).returncode
+
+    assert check[0] == "python"
+    if up:  # a machine may be busy for its two seconds
+        assert any(code() == 0 for _ in range(30))
+    else:
+        assert code() == 1

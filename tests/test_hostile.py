@@ -43,7 +43,7 @@ COLD, STALE, OTHER, THIRD = 2000, 4000, 6000, 3000
 """Numbers of sessions begin here, by what they are for: each play has its own."""
 KEPT = 1008
 """A session that every gateway keeps."""
-AT_ONCE = 6
+AT_ONCE = 12
 """Rows played at the same time: most of them wait."""
 WAIT = 60
 """Seconds for which a failure is remembered at first: longer than a play takes."""
