@@ -17,6 +17,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.multiprocess import MultiprocessMetrics, multiprocess_for
 from tests.conftest import Farm
 from tests.programs import DEMO, WITHIN, finish
+from tests.running import NO_TLS
 from tests.test_server import children, serving
 
 REQUESTS = 'rfgw_requests_total{operation="getSession",status="200"}'
@@ -201,9 +202,15 @@ async def test_a_directory_that_is_out_of_reach_stops_nobody_but_a_scrape_fails(
 # --- Real workers ------------------------------------------------------------------------------
 
 
+def fetch(port: int, path: str) -> httpx.Response:
+    """The answer of whichever worker is first, on a connection of its own."""
+    address = f"http://127.0.0.1:{port}{path}"
+    return httpx.get(address, trust_env=False, verify=NO_TLS, timeout=WITHIN)
+
+
 def scrape(port: int) -> dict[str, float]:
     """The series, from whichever worker answers."""
-    return told(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text)
+    return told(fetch(port, "/metrics").text)
 
 
 def await_sum(port: int, requests: int, workers: int = 2) -> None:
@@ -221,10 +228,9 @@ def await_sum(port: int, requests: int, workers: int = 2) -> None:
 
 
 def ask(port: int, times: int) -> None:
-    """So many requests, each on a connection of its own: for whichever worker is first."""
+    """So many requests, for whichever worker is first."""
     for _ in range(times):
-        address = f"http://127.0.0.1:{port}/sessions/1008"
-        assert httpx.get(address, trust_env=False).status_code == 200
+        assert fetch(port, "/sessions/1008").status_code == 200
 
 
 def test_a_scrape_of_one_worker_tells_of_all_that_live_and_lived(
