@@ -133,6 +133,12 @@ def test_a_wrong_secret_is_told_from_a_right_one(wrong: str) -> None:
     assert problem(signed(), **{wrong: "other"}) == "signature_invalid"
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_timestamp_is_at_most_five_minutes_off_either_way(side: int) -> None:
+    assert verify(signed(timestamp=str(NOW + side * 300))).token == TOKEN
+    assert problem(signed(timestamp=str(NOW + side * 301))) == "timestamp_refused"
+
+
 def test_a_signature_for_another_address_is_none() -> None:
     sent = signed()
     moved = SignedRequest(f"{FARM}/user.attachSession", sent.authorization)

@@ -268,6 +268,12 @@ def test_a_user_says_no(site: SiteClient) -> None:
     assert refused == "permission_denied"
 
 
+@pytest.mark.parametrize("decision", ["", "Allow", "yes"])
+def test_what_is_no_yes_is_a_no(site: SiteClient, decision: str) -> None:
+    token = site.request_token()["oauth_token"]
+    assert returned(site.decide(token, decision=decision))["oauth_problem"] == "user_refused"
+
+
 def test_nobody_cannot_say_yes_but_no(site: SiteClient) -> None:
     token = site.request_token()["oauth_token"]
     answer = site.decide(token, "nobody")

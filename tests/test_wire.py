@@ -65,6 +65,8 @@ def test_a_number_is_finite(value: object, read: float | None) -> None:
         ("http://example.invalid/ä b.png", "http://example.invalid/%C3%A4%20b.png"),
         ("http://example.invalid/%20", "http://example.invalid/%20"),
         ("javascript:alert(1)", None),
+        ("javascript://example.invalid/%0aalert(1)", None),
+        ("ftp://example.invalid/x", None),
         ("data:text/html,x", None),
         ("//example.invalid/x", None),
         ("http:///x", None),
