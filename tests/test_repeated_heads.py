@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -101,6 +101,17 @@ def assert_same(pair: tuple[str, str, Counter[str]], *pieces: bytes) -> bytes:
     answers = [asked(url, *pieces) for url in pair[:2]]
     assert answers[0] == answers[1], pieces
     return answers[0]
+
+
+def test_a_repeated_head_is_progress_like_any_other() -> None:
+    """Deadlines count from the last whole request: who polls a kept answer is not idle."""
+    server = serving(frozen_edge("*"))
+    with running(server) as url, connected(url) as client:
+        for _ in range(5):
+            client.sendall(KEPT)
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        (connection,) = server.server_state.connections
+        assert cast("Connection", connection).received == 5
 
 
 def test_the_same_head_is_read_once(pair: tuple[str, str, Counter[str]]) -> None:
