@@ -63,6 +63,13 @@ def test_an_answer_that_is_being_made_is_not_the_client_s_delay() -> None:
     assert client.at(575) == "keep_alive"
 
 
+def test_more_that_nobody_takes_is_no_progress() -> None:
+    client = Client()
+    client.at(1, received=1, answering=True, unsent=1000)
+    assert client.at(30.9, unsent=2000) is None
+    assert client.at(31, unsent=3000) == "send"
+
+
 def test_what_nobody_takes_is_waited_for_30_seconds_after_the_last_of_it_was_taken() -> None:
     client = Client()
     client.at(1, received=1, answering=True, unsent=1000)

@@ -15,7 +15,7 @@ from app.server.connection import Connection
 from app.server.request_head import MAX_HEAD
 from tests.programs import WITHIN
 from tests.running import running, serving
-from tests.test_connection import BODIES, GOOD, REFUSED, TOO_LARGE, holds
+from tests.test_connection import BODIES, GOOD, REFUSED, TOO_LARGE, holds, padded
 from tests.test_front import TAG, frozen_edge, same
 
 FIELDS = b"Host: gw\r\nX-Request-ID: r-1\r\nAccept: */*\r\n\r\n"
@@ -101,6 +101,16 @@ def assert_same(pair: tuple[str, str, Counter[str]], *pieces: bytes) -> bytes:
     answers = [asked(url, *pieces) for url in pair[:2]]
     assert answers[0] == answers[1], pieces
     return answers[0]
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_HEAD, 200), (MAX_HEAD + 1, 431)])
+@pytest.mark.parametrize("first", [9, 9000])
+def test_a_head_in_pieces_has_the_same_bound(
+    pair: tuple[str, str, Counter[str]], first: int, size: int, status: int
+) -> None:
+    head = padded(size)
+    answer = assert_same(pair, head[:first], head[first:])
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
 
 
 def test_a_repeated_head_is_progress_like_any_other() -> None:
