@@ -171,6 +171,34 @@ async def test_a_pause_that_begins_while_waiting_for_a_place_is_kept(farm: conft
     assert farm.calls() == 0
 
 
+async def test_a_second_attempt_has_what_the_first_left_of_the_deadline() -> None:
+    with raw_farm(http("", status="502 Bad Gateway"), silent_after(b"")) as raw:
+        async with calling(raw) as (client, told), asyncio.timeout(WITHIN / 2):
+            used = WITHIN - 0.5  # the first attempt takes so long by the client's clock
+            client.clock = lambda: time.monotonic() + used * len(told.attempts)
+            with pytest.raises(errors.UpstreamTimeout):
+                await ask(client)
+    assert [attempt.outcome for attempt in told.attempts] == ["http_502", "deadline"]
+
+
+async def test_who_is_cancelled_in_the_queue_leaves_its_place_there() -> None:
+    bulkhead = Bulkhead(calls=1, queue=1, wait=WITHIN)
+
+    async def enter() -> None:
+        async with bulkhead.place():
+            pass
+
+    async with bulkhead.place():
+        for _ in range(3):
+            waiting = asyncio.create_task(enter())
+            await asyncio.sleep(0)
+            assert bulkhead.waiting == 1
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert bulkhead.waiting == 0
+
+
 async def test_large_answers_are_decoded_one_at_a_time() -> None:
     busy, met = threading.Lock(), []
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -192,6 +193,17 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(monkeypatch: pytest.Monke
         written = pool.submit(to_stderr, lines)
         assert told.read(len(lines)) == lines
         written.result(WITHIN)
+
+
+def test_the_lock_on_a_shared_file_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever kept it would be the only process to write."""
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        to_stderr(b"one\n")
+        take = "import fcntl; fcntl.lockf(1, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+        subprocess.run([sys.executable, "-c", take], stdout=log, check=True, timeout=WITHIN)
 
 
 def test_a_process_without_standard_error_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -302,6 +303,14 @@ def test_a_valid_trace_is_in_every_line_of_its_request(tmp_path: Path, farm: Far
         ("request", "hit", None),
         ("request", "hit", None),
     ]
+
+
+def test_of_a_path_a_line_holds_its_number_and_nothing_else(tmp_path: Path, farm: Farm) -> None:
+    told: Told = []
+    with serving_told(tmp_path, farm, told) as client:
+        for last in ("1008", "1008x", '1008,"event":"x"', "1008 ", "01", "10000000000000"):
+            client.get(f"/sessions/{quote(last)}")
+    assert [event["id"] for event in told if event["event"] == "request"] == [1008, *[None] * 5]
 
 
 @pytest.mark.parametrize("settings", [{"RFGW_LOG_REQUESTS": "false"}, {"RFGW_LOG_LEVEL": "error"}])

@@ -300,6 +300,16 @@ def test_of_a_large_answer_the_beginning_is_kept() -> None:
     assert (len(kept["answer"]["body"]), kept["answer"]["omitted"]) == (MAX_BODY, 10)
 
 
+@pytest.mark.parametrize("glued", [b"", b"a", b"ab", b"abc"])
+@pytest.mark.parametrize("beside", [b"", b"a", b"ab"])
+def test_what_hides_in_base64_is_withheld_wherever_that_begins(glued: bytes, beside: bytes) -> None:
+    hidden = base64.b64encode(beside + b"our secret" + beside)
+    assert redacted(b"<" + glued + hidden + b">", ["our secret"]) in (
+        None,
+        b"<" + glued + b"x" * 14 + hidden[14:] + b">",  # it stands there as it is, and is taken out
+    )
+
+
 def test_what_hides_between_zeros_is_withheld() -> None:
     assert redacted("<our secret>".encode("utf-32-le"), ["our secret"]) is None
 

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from app.edge.api_keys import new_key
+from app.main import create_app
 from app.telemetry.multiprocess import MEMORY
-from tests.conftest import Farm
+from tests.conftest import Farm, settings_for
 from tests.programs import (
     DEMO,
     RFGW,
@@ -31,6 +32,7 @@ from tests.programs import (
     started,
 )
 from tests.running import client_of
+from tests.running import serving as server_of
 from tests.test_upstream import Held, held, wait_for
 
 __all__ = ["held"]  # a fixture
@@ -392,6 +394,22 @@ def test_a_restart_that_fails_leaves_the_old_workers_and_says_why(
     assert re.search(r"^RFGW_API_KEYS_FILE: line 1: must be ", log, re.MULTILINE)
     assert "Traceback" not in log
     assert "c4nary" not in log
+
+
+async def test_the_deadlines_of_clients_are_looked_at_once_a_second() -> None:
+    """The server's ticks come ten times a second."""
+    server, looked = server_of(create_app(settings_for("http://127.0.0.1:1"))), list[float]()
+
+    class Looked:
+        """A connection that notes when it is looked at."""
+
+        check_timeouts = looked.append
+
+    server.config.load()
+    server.server_state.connections.add(Looked())  # type: ignore[arg-type]
+    for counter in range(30):
+        await server.on_tick(counter)
+    assert len(looked) == 3
 
 
 def test_who_leaves_amid_a_restart_leaves_no_worker_behind(tmp_path: Path, farm: Farm) -> None:
