@@ -157,6 +157,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
         "redis_connection.DEADLINE",
         "redis_connection.QUIET",
         "handshake.CONNECT",
+        "redis_url.CONNECT",
         "leases.LEASE",
         "shared_store.LEASE",
     ):

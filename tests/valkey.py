@@ -94,5 +94,6 @@ def impatient() -> Iterator[None]:
     """Inside the ``with`` block an answer is late as soon as in earnest: see ``patience``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.cluster.redis_connection.DEADLINE", DEADLINE)
-        patch.setattr("app.cluster.handshake.CONNECT", CONNECT)
+        for module in ("handshake", "redis_url"):
+            patch.setattr(f"app.cluster.{module}.CONNECT", CONNECT)
         yield
