@@ -12,7 +12,7 @@ import pytest
 from app.cluster.notices import Notice
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
 from app.core.cache_entry import CacheEntry, digest
-from app.core.errors import Overloaded
+from app.core.errors import Overloaded, UpstreamTimeout
 from tests.group_member import members, until
 from tests.programs import WITHIN
 from tests.proxy import proxy
@@ -204,6 +204,27 @@ async def test_who_waits_for_one_that_has_no_place_asks_for_itself(server: Valke
         with pytest.raises(Overloaded):
             await asking
         assert (await waiting).how == "asked"
+
+
+async def test_who_asks_after_it_has_waited_has_what_is_left_of_its_time(server: Valkey) -> None:
+    full = asyncio.Event()
+
+    async def refuse() -> CacheEntry:
+        await full.wait()
+        raise Overloaded("queue_full", asked=False)
+
+    async with members(server.url, server.url, deadline=3.0) as (one, other):
+        asking = asyncio.create_task(one.coordinator.fetch("call", lambda entry: True, refuse))
+        await until(lambda: server.client.keys("*:lease"))
+        never = asyncio.Event()
+        waiting = asyncio.create_task(other.fetch("call", never))
+        await until(lambda: other.counted("total", operation="meet", outcome="ok"))
+        full.set()
+        with pytest.raises(Overloaded):
+            await asking
+        with pytest.raises(UpstreamTimeout):
+            await asyncio.wait_for(waiting, WITHIN / 2)
+        assert other.hows == ["led"]
 
 
 async def test_a_pause_of_our_own_is_not_the_servers(server: Valkey) -> None:
