@@ -7,7 +7,7 @@ page of community.getSession.
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationInfo, computed_field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationInfo, computed_field
 
 from app.resources.ids import MAX_ID
 from app.resources.progress import Progress, State, frames_total, progress_of
@@ -46,7 +46,7 @@ def _state(value: object, info: ValidationInfo) -> State:
     return known or State.UNKNOWN
 
 
-class Thumbnail(Struct):
+class Thumbnail(BaseModel):  # made by keyed_urls: it has no members to count
     """One preview image."""
 
     id: str = Field(description="The farm's id of the image, text.")

@@ -32,7 +32,7 @@ MAX_UNIX_SECONDS = 253_402_300_799
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-_IN_URL = r"(?:[A-Za-z0-9/?:@!$&'()*+,;=~._-]|%[0-9A-Fa-f]{2})*"
+_IN_URL = r"(?:[A-Za-z0-9/?:@!$&'()*+,;=~._-]++|%[0-9A-Fa-f]{2})*+"
 _PLAIN_URL = re.compile(rf"https?://[A-Za-z0-9.-]+(?:[/?]{_IN_URL})?(?:#{_IN_URL})?")
 """What nearly every URL looks like, once it is quoted if not before, and needs no second look."""
 _AUTHORITY = re.compile(r"(?:[^@\[\]]*@)?(?:[^@:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")

@@ -13,7 +13,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
@@ -118,7 +118,7 @@ def main() -> int:
     """Try the chosen faults; 1 if one was overlooked or could not be tried."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("words", nargs="*", help="faults whose title or file has one of these")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=5)
     options = parser.parse_args()
     chosen = [
         mutant
@@ -138,9 +138,9 @@ def main() -> int:
         finally:
             folders.put(folder)
 
-    with ThreadPoolExecutor(options.processes) as pool, copied() as first, copied() as second:
-        for folder in (first, second)[: options.processes]:
-            folders.put(folder)
+    with ThreadPoolExecutor(options.processes) as pool, ExitStack() as copies:
+        for _ in range(options.processes):
+            folders.put(copies.enter_context(copied()))
         for mutant, outcome, said in pool.map(one, chosen):
             say(f"{outcome:<10} {mutant.file}: {mutant.title}")
             if outcome != NOTICED:
