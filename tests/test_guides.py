@@ -104,3 +104,18 @@ def test_the_function_names_are_those_of_the_document(gateway: httpx.Client) -> 
     paths = gateway.get("/openapi.json").json()["paths"].values()
     ids = {operation["operationId"] for path in paths for operation in path.values()}
     assert ids == set(names(FRONTEND.split("The function names")[1]))
+
+
+def test_what_a_guide_says_is_in_a_file_is_there() -> None:
+    told = re.compile(r"`(\w+)`,? (?:\(|in |of )`((?:app|tests)/[a-z_/]+\.py)`")
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in GUIDES)
+    named = set(told.findall(pages))
+    assert named
+    wrong = [(name, file) for name, file in named if not defines(ROOT / file, name)]
+    assert wrong == []
+
+
+def defines(path: Path, name: str) -> bool:
+    """Whether a module defines something by this name."""
+    code = path.read_text(encoding="utf-8")
+    return re.search(rf"^ *(?:class |def |async def )?{name}\b", code, re.MULTILINE) is not None
