@@ -214,6 +214,13 @@ def test_the_hold_begins_anew_with_the_next_outage() -> None:
     assert breaker.wait(1000.0) == HOLD
 
 
+def test_no_hold_passes_its_bound_by_the_jitter() -> None:
+    breaker = Breaker(uniform=max)
+    for _ in range(5):
+        teach(breaker, UNREACHABLE, 100.0)
+    assert max(holds(breaker, 100.0, 11)) == MAX_HOLD
+
+
 @pytest.mark.parametrize("edge", [min, max])
 def test_after_half_a_minute_the_farm_is_asked_within_six_seconds(edge: Any) -> None:
     breaker, now = Breaker(uniform=edge), 100.0

@@ -1,6 +1,7 @@
 """One call to the sandbox farm: when it is tried again, and when it is not even made."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,15 +16,15 @@ from app.resources.sessions import GetSession
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import Breaker, Guard, Verdict
-from app.upstream.client import UpstreamClient
+from app.upstream.client import DECODE_IN_THREAD, UpstreamClient
 from app.upstream.oauth import Signer
 from app.upstream.refusals import FAULTS
 from app.upstream.retry import RetryPolicy
 from app.upstream.sockets import FarmConnections
 from app.upstream.tls import Trust
-from app.upstream.transport import Transport
+from app.upstream.transport import Message, Transport
 from app.upstream.verdicts import verdict_of
-from app.upstream.xmlrpc.codec import load_answer
+from app.upstream.xmlrpc.codec import dump_call, load_answer
 from tests import conftest
 from tests.hostile_farm import (
     RawFarm,
@@ -169,6 +170,42 @@ async def test_a_pause_that_begins_while_waiting_for_a_place_is_kept(farm: conft
             await waiting
     assert told.attempts == []
     assert farm.calls() == 0
+
+
+async def test_no_byte_beyond_the_bound_of_a_body_is_handed_on() -> None:
+    call = dump_call("community.getSession", [1001])
+    most, more = (http(session().ljust(2**19 + beyond), declare=False) for beyond in (0, 1))
+    with raw_farm(most, more) as raw:
+        async with calling(raw) as (client, _):
+            received = await client.transport.post(Message(f"{raw.url}/x", call))
+            assert len(received.body) == client.transport.max_body == 2**19
+            with pytest.raises(errors.UpstreamUnreadable, match="too_large"):
+                await client.transport.post(Message(f"{raw.url}/x", call))
+
+
+async def test_a_second_attempt_is_signed_with_its_own_time() -> None:
+    with raw_farm(http("", status="502 Bad Gateway"), http(session())) as raw:
+        async with calling(raw) as (client, told):
+            client.now = lambda: 1_790_000_000 + 100 * len(told.attempts)
+            await ask(client)
+    stamps = [
+        re.findall(rb"oauth_timestamp</name><value><string>(\d+)", sent) for sent in raw.requests
+    ]
+    assert stamps == [[b"1790000000"], [b"1790000100"]]
+
+
+@pytest.mark.parametrize(("size", "beside"), [(1000, False), (DECODE_IN_THREAD, True)])
+async def test_a_large_answer_is_decoded_beside_the_event_loop(size: int, beside: bool) -> None:
+    decoding: list[int] = []
+
+    def drift(_field: str) -> None:
+        decoding.append(threading.get_ident())
+
+    twice = [member("title", "x" * size), member("title", "x")]
+    with raw_farm(http(session(*twice))) as raw:
+        async with calling(raw, drift=drift) as (client, _):
+            await ask(client)
+    assert [thread != threading.get_ident() for thread in decoding] == [beside]
 
 
 async def test_a_second_attempt_has_what_the_first_left_of_the_deadline() -> None:

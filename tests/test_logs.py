@@ -305,6 +305,19 @@ def test_a_valid_trace_is_in_every_line_of_its_request(tmp_path: Path, farm: Far
     ]
 
 
+def test_the_line_of_an_attempt_tells_the_call_and_its_arguments(
+    tmp_path: Path, farm: Farm
+) -> None:
+    told: Told = []
+    with serving_told(tmp_path, farm, told) as client:
+        client.get("/sessions/1008")
+    (attempt,) = [event for event in told if event["event"] == "upstream_attempt"]
+    assert (attempt["method"], attempt["arguments"]) == (
+        "community.getSession",
+        {"sessionId": 1008},
+    )
+
+
 def test_of_a_path_a_line_holds_its_number_and_nothing_else(tmp_path: Path, farm: Farm) -> None:
     told: Told = []
     with serving_told(tmp_path, farm, told) as client:

@@ -136,6 +136,15 @@ def test_the_body_limit_is_a_setting_and_exact(
     assert gateway.get("/sessions/1002").status_code == 200
 
 
+@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 502)])
+def test_the_body_limit_is_as_exact_for_a_body_whose_length_is_not_told(
+    start_gateway: StartGateway, more: int, status: int
+) -> None:
+    with raw_farm(http(session().ljust(5000 + more), declare=False)) as raw:
+        gateway = start_gateway(upstream_url=raw.url, upstream_max_body=5000)
+        assert gateway.get("/sessions/1001").status_code == status
+
+
 def test_a_limit_above_the_usual_lets_a_larger_answer_through(
     start_gateway: StartGateway, farm: Farm
 ) -> None:
