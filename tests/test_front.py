@@ -335,6 +335,7 @@ def counted(gateway: Gateway) -> list[str]:
     return sorted(line for line in lines if re.match(told, line))
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_the_fast_path_and_the_route_send_the_same_bytes_and_count_and_log_the_same(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
