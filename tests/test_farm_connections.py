@@ -20,7 +20,7 @@ from app.core import watched_file
 from app.sandbox.server import DEMO_CONSUMER_KEY, DEMO_CONSUMER_SECRET
 from app.telemetry.log_writer import LOG_WRITER
 from app.upstream.oauth import Signer
-from app.upstream.sockets import FarmConnections
+from app.upstream.sockets import FarmConnections, _Protocol
 from app.upstream.tls import Trust
 from app.upstream.transport import Message, Transport
 from app.upstream.xmlrpc.codec import dump_call
@@ -170,6 +170,13 @@ def test_connections_live_on_while_the_file_stays_the_same(
         assert farm.connections == 1
 
 
+async def test_a_connection_may_be_lost_before_it_is_made() -> None:
+    """Behind a proxy, aiohttp tells the connection itself that it is made, after the handshake."""
+    connection = _Protocol(asyncio.get_running_loop(), 60, set())
+    connection.connection_lost(ConnectionResetError())
+    assert not connection.is_connected()
+
+
 async def test_what_waits_for_the_farm_s_closure_alert_ends_with_the_gateway(
     tmp_path: Path,
 ) -> None:
@@ -228,6 +235,20 @@ def test_calls_go_through_the_proxy_and_its_password_to_it_alone(
         else:
             assert line == f"POST {farm.url}/community.getSession HTTP/1.1"
             assert all(AUTHORIZATION.encode() in request for request in farm.requests)
+
+
+def test_a_handshake_that_fails_behind_the_proxy_is_the_farms_tls_and_no_crash(
+    start_gateway: StartGateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with forward_proxy(AUTHORIZATION) as proxy, raw_farm(KEPT, tls=server_tls("expired")) as farm:
+        gateway = start_gateway(
+            upstream_url=farm.url,
+            upstream_ca_file=write_authority(tmp_path / "ca.pem"),
+            upstream_proxy=through(proxy.port),
+        )
+        problem_of(gateway.get("/sessions/1001"), 502, "upstream_unreachable")
+        assert outcomes(gateway) == {"tls": 1}
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize("encrypted", [True, False])

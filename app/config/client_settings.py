@@ -72,7 +72,9 @@ class ClientSettings(SettingsBase):
     @classmethod
     def _is_prefix(cls, path: str) -> str:
         if path and not ROOT_PATH.fullmatch(path):
-            raise ValueError("must be a path without a slash at its end, like /gw or /farm/gw")
+            raise ValueError(
+                "must be a path without . or .. in it or a slash at its end, like /farm/gw"
+            )
         return path
 
     @field_validator("cors_origins")

@@ -178,6 +178,7 @@ class _Protocol(ResponseHandler):
     ) -> None:
         super().__init__(loop)
         self._open_transports = open_transports
+        self._own: asyncio.Transport | None = None  # aiohttp's is gone once it is to close
         self._begun = False  # whether bytes have come since the last call was sent
         self._ends_at = loop.time() + max_age
 
@@ -189,12 +190,13 @@ class _Protocol(ResponseHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
         super().connection_made(transport)
-        self._own = cast("asyncio.Transport", transport)  # aiohttp's is gone once it is to close
+        self._own = cast("asyncio.Transport", transport)
         self._open_transports.add(self._own)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End like any other that ends amid an answer: its reset is no reason to call again."""
-        self._open_transports.discard(self._own)
+        if self._own is not None:  # a handshake through a proxy may have failed before
+            self._open_transports.discard(self._own)
         super().connection_lost(None if self._begun else exc)
 
     def is_connected(self) -> bool:
