@@ -47,7 +47,7 @@ test: $(VENV)/.dev ## Run the whole test suite, in TEST_PROCESSES processes (COV
 quick: $(VENV)/.dev ## Run the tests that need no port, process or browser: for while you work
 	$(BIN)/python -m pytest -q -m quick --numprocesses $(TEST_PROCESSES)
 
-mutants: $(VENV)/.dev ## Put small faults in, one by one, and see that tests notice each (ONLY="lease deadline" for some)
+mutants: $(VENV)/.dev clients/typescript/node_modules/.package-lock.json ## Put small faults in, one by one, and see that tests notice each (ONLY="lease deadline" for some; needs Node.js >= 20.19 with npm)
 	$(BIN)/python -m tests.mutants $(ONLY)
 
 lint: $(VENV)/.dev ## Check style, types and the import contracts

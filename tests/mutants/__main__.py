@@ -7,19 +7,22 @@ has one of them.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PACKAGE = "clients/typescript"
+"""Whose tests are of its own language."""
 WITHIN = 300
 """Seconds that the tests of one fault may take: tests that hang have noticed it."""
 NOTICED, OVERLOOKED, NOT_RUN = "noticed", "OVERLOOKED", "NOT RUN"
@@ -72,28 +75,60 @@ def copied() -> Iterator[Path]:
             if (ROOT / name).is_file():
                 (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, Path(folder) / name)
-        (Path(folder) / ".venv").symlink_to(ROOT / ".venv")
+        for name in (".venv", f"{PACKAGE}/node_modules"):
+            (Path(folder) / name).symlink_to(ROOT / name)
         yield Path(folder)
 
 
-def tested(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """pytest's exit code and the end of what it said."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+def commands(tests: Sequence[str]) -> list[list[str]]:
+    """What makes these tests runnable, and at last what runs them, each within its folder."""
+    if not tests[0].endswith(".ts"):
+        return [[sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]]
+    built = [f"build/{Path(test).stem}.js" for test in tests]
+    return [
+        ["npm", "run", "--silent", "build"],
+        ["node_modules/.bin/tsc", "--project", "tests"],
+        ["node", "--test", *built],
+    ]
+
+
+def tested(folder: Path, tests: Sequence[str]) -> tuple[str, str]:
+    """What became of a fault that these tests are for, and the end of what they said."""
+    *preparations, run = commands(tests)
+    home = folder if run[0] == sys.executable else folder / PACKAGE
+    for command in preparations:
+        code, said = ran(command, home)
+        if code:
+            return NOT_RUN, said
+    code, said = ran(run, home)
+    return {0: OVERLOOKED, 1: NOTICED}.get(code, NOT_RUN), said
+
+
+def ran(command: Sequence[str], folder: Path) -> tuple[int, str]:
+    """A command's exit code, 1 if it hung, and the end of what it said. It leaves no process."""
     # Bytecode is written: it makes the runs quick, and a run lasts more than the second by which
     # Python tells a file from the same file with another fault.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    try:
-        done = subprocess.run(
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        process = subprocess.Popen(
             command,
             cwd=folder,
             env=environment,
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return 1, "hung"
-    return done.returncode, done.stdout[-1500:] + done.stderr[-500:]
+        try:
+            code = process.wait(WITHIN)
+        except subprocess.TimeoutExpired:
+            code = 1
+            said.write("hung")
+        finally:
+            with suppress(ProcessLookupError):  # whom a test that failed has left behind, too
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        return code, said.read()[-2000:]
 
 
 def tried(mutant: Mutant, folder: Path) -> tuple[str, str]:
@@ -102,10 +137,9 @@ def tried(mutant: Mutant, folder: Path) -> tuple[str, str]:
     before = path.read_text(encoding="utf-8")
     path.write_text(mutated(mutant, folder), encoding="utf-8")
     try:
-        code, said = tested(folder, mutant.tests)
+        return tested(folder, mutant.tests)
     finally:
         path.write_text(before, encoding="utf-8")
-    return {0: OVERLOOKED, 1: NOTICED}.get(code, NOT_RUN), said
 
 
 def say(line: str) -> None:

@@ -165,6 +165,23 @@ test("a gateway without such streams is polled at once, until all are final", as
   assert.equal(asked.length, 4);
 });
 
+test("one that fails is as old as its last answer, although the list is unchanged", async () => {
+  const list = (tag: string, ...items: unknown[]): Reply =>
+    json(200, { items }, { ETag: tag, "Cache-Control": "max-age=0", "Cache-Status": "rfgw; hit; ttl=-45" });
+  const { pages } = await watch([7, 8], [
+    json(404, problem(404, "route_not_found", false)),
+    list('"a"', item(7, "queued"), item(8, "queued")),
+    listed('"b"', item(7, DOWN), item(8, "queued")),
+    (response) => void response.writeHead(304, { ETag: '"b"' }).end(),
+    listed('"c"', item(7, "rejected"), item(8, "rejected")),
+  ]);
+  const [first, failing, unchanged] = pages.map(({ items }) => items.map(({ asOf }) => asOf ?? 0));
+  assert.ok(first && failing && unchanged);
+  assert.equal(failing[0], first[0]);
+  assert.equal(unchanged[0], first[0]);
+  assert.ok(unchanged[1]! > first[1]! + 40_000, "the other is known to be right");
+});
+
 test("ids that nobody can watch are thrown, as the list has it", async () => {
   const wrong = json(422, problem(422, "invalid_request", false));
   const { thrown, asked } = await watch([0], [wrong, wrong]);

@@ -15,7 +15,7 @@ import {
   type WatchOptions,
 } from "renderfarm-gateway-client";
 
-import { sleep } from "../dist/abort.js";
+import { sleep, within } from "../dist/abort.js";
 import { connect } from "../dist/stream.js";
 import {
   event,
@@ -274,6 +274,23 @@ test("a wait leaves no listener on a signal that lives on, whether it has passed
   stop.abort();
   await waiting;
   assert.equal(getEventListeners(stop.signal, "abort").length, 0);
+});
+
+test("what is over leaves no timer: it would hold a program that has ended for a minute", async () => {
+  /** Node.js has it since 17.3, its types for 18 do not. */
+  const node = process as unknown as { getActiveResourcesInfo(): string[] };
+  const timers = () => node.getActiveResourcesInfo().filter((it) => it === "Timeout").length;
+  const before = timers();
+  const stop = new AbortController();
+  const waiting = sleep(2 ** 31 - 1, stop.signal);
+  const reading = within(3600, new Promise(() => {}), stop.signal);
+  assert.equal(timers(), before + 2);
+  stop.abort();
+  await waiting;
+  await assert.rejects(reading);
+  assert.equal(await within(3600, Promise.resolve(1), undefined), 1);
+  await assert.rejects(within(3600, Promise.reject(new Error("lost")), undefined));
+  assert.equal(timers(), before);
 });
 
 test("a stream that is given up is not left open", async () => {
