@@ -18,7 +18,8 @@ ACCOUNT = {"email": "new@example.org"}
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, str]:
     """Keys by what they allow; their file."""
-    made = {"maker": new_key("maker", ["accounts"]), "reader": new_key("reader")}
+    made = {name: new_key(name, ["accounts"]) for name in ("maker", "other")}
+    made["reader"] = new_key("reader")
     (tmp_path / "keys").write_text("\n".join(line for _, line in made.values()))
     return {name: key for name, (key, _) in made.items()} | {"file": str(tmp_path / "keys")}
 
@@ -132,6 +133,8 @@ def test_a_key_makes_so_many_accounts_and_then_waits(
     assert 200 < int(answers[2].headers["retry-after"]) <= 300
     assert farm.calls() == 2
     assert gateway.get("/sessions/42").status_code == 200
+    other = gateway.post("/accounts", json=ACCOUNT, headers={"x-api-key": keys["other"]})
+    assert other.status_code == 201
 
 
 # What comes

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from app.edge.concurrency_limit import ConcurrencyLimit
 from app.main import create_app
 from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import Farm, StartGateway, settings_for
+from tests.hostile_farm import http, member, raw_farm, session
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
 from tests.test_front import exchange, frozen_edge
@@ -540,3 +542,32 @@ async def test_a_place_comes_back_once_whatever_happens(content_type: bytes) -> 
     assert scene.concurrency_limit._under_way == 0
     await scene.ask(answering(b"text/plain", nothing))
     assert scene.statuses[-1] == 200
+
+
+def test_a_change_is_not_told_to_who_waited_if_its_key_was_taken_back(
+    key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("app.api.prefer.LONGEST", 100 * WITHIN)
+    monkeypatch.setattr("app.api.prefer.LOOK_EVERY", 100 * WITHIN)
+    taken_back = threading.Event()
+
+    def change(connection: socket.socket) -> None:
+        taken_back.wait(WITHIN)
+        connection.sendall(http(session(member("state", "completed"))))
+
+    with raw_farm(http(session(member("state", "active"))), change) as farm:
+        gateway = start_gateway(
+            upstream_url=farm.url, api_keys_file=tmp_path / "keys", fresh_active=1
+        )
+        given = {"x-api-key": key}
+        given["if-none-match"] = gateway.get("/sessions/1001", headers=given).headers["etag"]
+        given["prefer"] = f"wait={100 * WITHIN:.0f}"
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(gateway.get, "/sessions/1001", headers=given)
+            counted = 'rfgw_key_requests_total{key="site-a"} 2.0'
+            while counted not in gateway.get("/metrics").text:
+                assert not waiting.done()
+            (tmp_path / "keys").write_text(new_key("site-a")[1])
+            taken_back.set()
+            problem_of(waiting.result(), 401, "unauthorized")

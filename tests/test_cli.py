@@ -125,6 +125,15 @@ def test_serve_logs_lines_of_json_and_ends_on_sigterm_with_0(tmp_path: Path, far
     assert any(line.get("logger") == "uvicorn.error" for line in told)
 
 
+def test_serve_closes_a_connection_that_is_idle_for_as_long_as_told(tmp_path: Path) -> None:
+    with serving(tmp_path, RFGW_KEEP_ALIVE="1") as (_, client):
+        at = ("127.0.0.1", client.base_url.port)
+        with socket.create_connection(at, timeout=WITHIN) as idle:
+            idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = b"".join(iter(partial(idle.recv, 65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 def test_serve_logs_for_people_and_ends_on_ctrl_c_with_0(tmp_path: Path) -> None:
     with serving(tmp_path, RFGW_LOG_FORMAT="console") as (program, _):
         program.send_signal(signal.SIGINT)
@@ -502,9 +511,10 @@ def test_a_reader_that_has_enough_is_no_error_to_shout_about(tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("verb", [("get", "42"), ("openapi",), ("key", "studio")])
+@pytest.mark.parametrize("verb", [("get", "42"), ("openapi",), ("key", "studio"), ("config",)])
 def test_a_full_disk_is_told_in_one_line(verb: tuple[str, ...], tmp_path: Path, farm: Farm) -> None:
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("RFGW_")}
+    inherited.pop("PYTHONUNBUFFERED", None)  # what is written stays in a buffer till the end
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*RFGW, *verb],

@@ -179,3 +179,17 @@ def test_a_recording_is_read_too(
             assert told[2].endswith("not_xml: mismatched tag")
         if code == 0:
             assert json.loads(shown.out)["id"] in (1, 1008)
+
+
+def test_what_a_recording_has_omitted_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = {"body": dump_answer(1).decode(), "charset": "utf-8", "omitted": 2000,
+              "content_type": "text/xml", "status": 200}  # fmt: skip
+    question = {"method": "m", "arguments": [1]}
+    told = {"recorded": "2026-01-01", "cause": "too_large", "withheld": False}
+    path = tmp_path / "recording.json"
+    path.write_text(json.dumps({"question": question, "answer": answer, **told}))
+    assert cli.main(["decode", str(path), "--max-body", "1024"]) == 12
+    assert f"{path}: too_large: " in capsys.readouterr().err
+    assert cli.main(["decode", str(path)]) == 0

@@ -3,6 +3,7 @@
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,6 +72,25 @@ def test_the_demo_tells_where_the_page_is_and_runs_as_fast_as_asked(tmp_path: Pa
                 assert time.monotonic() < deadline, "270 of its seconds are not over"
         demo.terminate()
         assert finish(demo).returncode == 0
+
+
+STOPPED_EARLY = """
+import signal, sys
+from app.cli import demo
+
+def start(*_):
+    raise SystemExit("started")
+
+demo._start = start
+sys.exit(demo.run_demo(demo.demo_settings(None, {port}), {sandbox_port}, 1, [signal.SIGINT]))
+"""
+
+
+def test_a_demo_that_was_told_to_stop_while_it_loads_starts_nothing(tmp_path: Path) -> None:
+    program = STOPPED_EARLY.format(port=free_port(), sandbox_port=free_port())
+    with started(tmp_path, sys.executable, "-c", program) as demo:
+        done = finish(demo)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("option", ["--port", "--sandbox-port"])

@@ -126,6 +126,7 @@ def test_the_guide_shows_every_check_in_its_order() -> None:
         ({"upstream_url": "https://farm.example"}, "RFGW_CONSUMER_SECRET"),
         ({"host": "0.0.0.0"}, "RFGW_PUBLIC_URL"),
         ({"host": "::"}, "RFGW_PUBLIC_URL"),
+        ({"host": "127.0.0.1,0.0.0.0"}, "RFGW_PUBLIC_URL"),
         ({"upstream_connect_timeout": 5}, "RFGW_UPSTREAM_CONNECT_TIMEOUT"),
         ({"consumer_secret": SecretStr('"c4nary"')}, "take them away"),
         ({"cache_url": SecretStr("'redis://h'")}, "take them away"),

@@ -98,6 +98,23 @@ async def test_a_name_that_leads_elsewhere_is_followed(pair: Pair) -> None:
         await assert_shared(group, pair.new, "after")
 
 
+async def test_a_resolver_that_fails_says_nothing_of_the_server(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cluster.redis_connection.WATCH", 0.01)
+    failed = 0
+
+    def fail(*_asked: Any, **_options: Any) -> Any:
+        nonlocal failed
+        failed += 1
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    async with members(pair.url) as (one,):
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+        await until(lambda: failed >= 6)
+        assert one.states == [("up", "")]
+
+
 def is_replica(server: Valkey) -> None:
     server.client.replicaof("127.0.0.1", "1")
 

@@ -494,3 +494,14 @@ async def test_a_get_that_announces_a_chunked_body_is_refused_behind_any_server(
     start, _ = await exchange(frozen_edge("*"), "GET", "/sessions/42", "", fields)
     assert start["status"] == 413
     assert (b"connection", b"close") in start["headers"]
+
+
+def test_the_table_of_prepared_heads_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.edge.fast_path.MAX_READY", 3)
+    edge: Any = frozen_edge("*")
+    asked = edge.read_fields([(b"host", b"gw")], None)
+    entry = CacheEntry(BODY, digest(BODY), 1000.0, 5.25, 5)
+    for number in range(1, 11):
+        edge.app.state.services.gateway.store.put(f"community.getSession({number})", entry)
+        assert edge.answer_now(b"/sessions/%d" % number, asked).endswith(BODY)
+        assert 0 < len(edge._fast_path._ready) <= 3

@@ -103,6 +103,16 @@ def test_a_wait_ends_when_its_client_goes(
     assert holds(lambda: len(gateway.live.subscriptions) == 0)
 
 
+def test_all_that_a_client_has_pipelined_ends_with_its_connection(start_live: StartLive) -> None:
+    gateway = start_live()
+    gateway.live.heartbeat_every = 100 * WITHIN  # no comment is written, which would find it out
+    with connect(str(gateway.http.base_url)) as client:
+        client.sendall(request("/sessions/1003/events") + request("/sessions/1008"))
+        assert holds(lambda: len(gateway.live.subscriptions) == 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    assert holds(lambda: len(gateway.live.subscriptions) == 0)
+
+
 def test_a_request_whose_client_has_gone_is_logged_as_without_an_answer(
     start_gateway: StartGateway, log_lines: list[bytes]
 ) -> None:

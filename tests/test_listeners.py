@@ -1,5 +1,6 @@
 """Where the gateway listens: several addresses, Unix sockets, and who a client of those is."""
 
+import errno
 import json
 import os
 import socket
@@ -121,6 +122,26 @@ def test_the_socket_of_a_killed_process_is_taken_over_and_that_of_a_living_one_i
     with listeners([f"unix:{path}"], 0):
         assert path.is_socket()
     assert not path.exists()
+
+
+def test_the_socket_of_a_process_too_busy_to_answer_is_not_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "rfgw.sock"
+    with ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        outcome = 0
+        while outcome == 0:  # until its queue is full
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            outcome = client.connect_ex(str(path))
+        assert outcome == errno.EAGAIN
+        with (
+            pytest.raises(ListenError, match="Address already in use"),
+            listeners([f"unix:{path}"], 0),
+        ):
+            pass
+        assert path.is_socket()
 
 
 def test_the_socket_of_a_successor_is_left_alone(tmp_path: Path) -> None:

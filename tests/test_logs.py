@@ -150,6 +150,18 @@ def test_a_deep_recursion_is_told_by_its_end() -> None:
     assert len(told["places"]) == logs.MAX_PLACES
 
 
+def test_of_many_places_those_nearest_to_the_crash_are_told() -> None:
+    def strike() -> None:
+        raise ValueError
+
+    def dig(depth: int) -> None:
+        strike() if depth == 0 else dig(depth - 1)
+
+    told = line(record("x", error=raised(lambda: dig(50))))
+    assert len(told["places"]) == logs.MAX_PLACES
+    assert told["places"][-1].endswith(" strike")
+
+
 def test_a_long_chain_is_told_by_its_beginning() -> None:
     error = first = ValueError()
     for _ in range(50):

@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from app.core import errors
 from app.core.cache_entry import CacheEntry
 from app.core.fetch_result import OUTCOMES, FetchResult
 from app.main import create_app
 from app.telemetry.access_log import MAX_TEMPLATES, AccessLog
+from app.telemetry.cluster_metrics import SharedCacheMetrics
 from app.telemetry.hit_counters import BOUNDS, RequestCounters
 from app.telemetry.logs import JsonLines
 from app.telemetry.metrics import Metrics
@@ -294,3 +296,14 @@ def test_the_templates_of_lines_have_a_bound() -> None:
     for status in range(MAX_TEMPLATES + 10):
         log.expect("getSession", status)
     assert len(log._templates) <= MAX_TEMPLATES
+
+
+def test_what_was_never_sent_to_the_shared_cache_has_no_duration() -> None:
+    registry = CollectorRegistry()
+    metrics = SharedCacheMetrics(registry)
+    for outcome, seconds in (("down", 0.0), ("late", 0.02), ("ok", 0.001)):
+        metrics.operation("get", outcome, seconds)
+    for outcome in ("down", "late", "ok"):
+        counted = {"operation": "get", "outcome": outcome}
+        assert registry.get_sample_value("rfgw_shared_cache_total", counted) == 1
+    assert registry.get_sample_value("rfgw_shared_cache_seconds_count", {"operation": "get"}) == 2

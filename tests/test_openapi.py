@@ -1,5 +1,6 @@
 """The documents are the committed ones, and say of every operation what it really answers."""
 
+import gc
 import json
 import re
 import socket
@@ -17,6 +18,7 @@ from app.api.error_codes import Code
 from app.api.openapi_prose import LOCAL
 from app.docs.openapi import EXAMPLES, as_text, operations, text
 from app.docs.openapi_3_0 import as_3_0
+from app.docs.static_file import StaticFile
 from app.main import create_api
 from app.resources.session_model import Session
 from openapi.record import Run, _told, record
@@ -103,6 +105,23 @@ def test_a_saved_document_says_at_which_address_it_was_asked(
     body = answer.partition(b"\r\n\r\n")[2]
     assert json.loads(body)["servers"][0]["url"] == server
     assert b"\r\nvary: X-Forwarded-Proto\r\n" in answer
+
+
+def test_documents_for_hosts_that_somebody_made_up_do_not_pile_up(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.docs.document_routes.ADDRESSES", 3)
+    gateway = start_gateway()
+
+    def kept() -> int:
+        gc.collect()
+        return sum(type(thing) is StaticFile for thing in gc.get_objects())
+
+    before = kept()
+    for number in range(10):
+        answer = gateway.get("/openapi.json", headers={"Host": f"gw{number}.example"})
+        assert answer.json()["servers"][0]["url"] == f"http://gw{number}.example"
+    assert before < kept() <= before + 3
 
 
 def test_below_a_prefix_the_server_has_it(start_gateway: StartGateway) -> None:

@@ -52,6 +52,15 @@ def test_a_switch_is_turned_on_and_off(tmp_path: Path) -> None:
     assert told["RFGW_UPSTREAM_ALLOW_HTTP"]["value"] is True
 
 
+def test_what_is_off_or_zero_is_shown_as_it_is(tmp_path: Path) -> None:
+    done = run(tmp_path, "config", "--no-log-requests", "--ttl-jitter", "0", settings=DEMO)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if "RFGW" in line)
+    assert re.fullmatch(r"false +--log-requests", shown["RFGW_LOG_REQUESTS"])
+    assert re.fullmatch(r"0(\.0)? +--ttl-jitter", shown["RFGW_TTL_JITTER"])
+    assert shown["RFGW_CACHE_URL"].startswith("none ")
+
+
 def test_a_secret_s_file_takes_the_place_of_the_secret_and_neither_is_shown(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(CANARY)
     (tmp_path / "cache").write_text(f"redis://:{CANARY}@127.0.0.1\n")

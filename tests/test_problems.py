@@ -102,6 +102,12 @@ def test_what_the_farm_says_about_waiting_is_passed_on() -> None:
     assert problem.type == "/problems/upstream_unavailable"
 
 
+def test_a_failure_that_is_remembered_for_a_while_is_not_retryable_for_that() -> None:
+    error = errors.UpstreamRefusedCredentials("http_status", method="m", retry_after=17.2)
+    problem = Problems("").document(Code.UPSTREAM_REFUSED_CREDENTIALS, "r-1", error=error)
+    assert (problem.retryable, problem.retryAfterMs) == (False, None)
+
+
 def test_a_call_with_other_arguments_is_told_vaguely() -> None:
     error = errors.SessionNotFound(method="m", arguments={"animationId": 1}, fault_code=300)
     problem = Problems("").document(Code.SESSION_NOT_FOUND, "r-1", error=error)

@@ -272,6 +272,11 @@ def test_what_holds_none_of_the_values_is_as_it_was() -> None:
     assert redacted(text, ["our secret", "abc", ""]) == text
 
 
+def test_a_value_that_begins_like_another_is_taken_out_whole() -> None:
+    values = ["our secret", "our secret and more", "our"]
+    assert redacted(b"<our secret and more>", values) == b"<" + b"x" * 19 + b">"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -360,15 +365,39 @@ def test_what_is_no_recording_is_told_by_name(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "rfgw sandbox: a.json: no recording\n")
 
 
-def test_several_answers_to_one_question_take_turns(tmp_path: Path) -> None:
-    question = {"method": "m", "arguments": [1, "redacted"]}
-    for name in ("1", "2"):
-        answer = {"do": "raw", "body": name}
-        (tmp_path / f"{name}.json").write_text(json.dumps({"question": question, "answer": answer}))
+def write_answer(folder: Path, name: str, method: str, *arguments: object) -> None:
+    """A recording whose answer is its name."""
+    question = {"method": method, "arguments": arguments}
+    answer = {"do": "raw", "body": name}
+    (folder / f"{name}.json").write_text(json.dumps({"question": question, "answer": answer}))
+
+
+def test_several_answers_to_one_question_take_turns_in_the_order_of_their_names(
+    tmp_path: Path,
+) -> None:
+    # So many that no file system lists them in order by chance.
+    names = [f"{number:02}" for number in range(40)]
+    for name in (*names[1::2], *reversed(names[::2])):
+        write_answer(tmp_path, name, "m", 1, "redacted")
     replay = Replay(tmp_path)
-    steps = [replay.step("m", [1, "any"]) for _ in range(3)]
-    assert [step and step.body for step in steps] == ["1", "2", "2"]
+    steps = [replay.step("m", [1, "any"]) for _ in range(41)]
+    assert [step and step.body for step in steps] == [*names, names[-1]]
     assert replay.step("m", [2, "any"]) is None
+
+
+def test_a_queued_misbehaviour_comes_before_a_recording(tmp_path: Path) -> None:
+    for number in (1008, 1009):
+        write_answer(tmp_path, f"recorded-{number}", "community.getSession", number)
+    app = create_farm(replay=tmp_path)
+    with (
+        running(farm_server(app)) as farm_url,
+        running(serving(create_app(settings_for(farm_url)))) as url,
+        client_of(farm_url) as farm,
+        client_of(url) as again,
+    ):
+        assert farm.put("/__script", json=[{"do": "fault", "code": 300}]).is_success
+        assert problem(again, "/sessions/1008")["code"] == "session_not_found"
+        assert problem(again, "/sessions/1009")["code"] == "upstream_unreadable"
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o701])

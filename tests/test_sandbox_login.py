@@ -366,6 +366,14 @@ def test_the_other_flavour_may_do_without_a_callback() -> None:
         assert site.page(other, oauth_callback="javascript:alert(1)").status_code == 400
 
 
+def test_the_host_of_a_callback_is_escaped_on_the_page() -> None:
+    with site_at(core_1_0=True) as site:
+        token = site.step("requestToken")["oauth_token"]
+        page = site.page(token, oauth_callback="https://<b>.example/").text
+    assert "&lt;b&gt;.example" in page
+    assert "<b>.example" not in page
+
+
 def _page_of(form: Credentials) -> dict[str, str]:
     return {"token": form["oauth_token"], "oauth_callback": form["oauth_callback"]}
 

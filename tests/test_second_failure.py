@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from app.cache.codec import MAX_SIZE
 from app.cluster.notices import Notice
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
+from app.cluster.shared_store import YOUNGER
 from app.core.cache_entry import CacheEntry, digest
 from app.core.errors import Overloaded, UpstreamTimeout
 from tests.group_member import members, until
@@ -97,6 +99,31 @@ async def test_what_could_not_be_told_has_a_bound(
         await until(lambda: one.states[-1][0] == "up")
         await until(lambda: one.counted("total", operation="compare", outcome="ok"))
         assert len(server.client.keys("rfgw:*:call*")) == 3
+
+
+async def test_what_could_not_be_told_is_not_told_over_a_younger_answer(server: Valkey) -> None:
+    """Both ask while nobody is connected; the one whose answer is the younger tells first."""
+    with proxy(server.socket) as way:
+        async with members(way.url, server.url) as (one, other):
+            way.lie = b"-LOADING Valkey is loading the dataset in memory\r\n"
+            way.cut()
+            await until(lambda: one.states[-1][0] == "down")
+            assert (await one.fetch("call", body=b"older")).how == "asked"
+            await asyncio.sleep(YOUNGER)  # by less, nobody tells which is the younger
+            assert (await other.fetch("call", body=b"younger")).how == "asked"
+            await until(lambda: server.client.keys("rfgw:*:call"))
+            way.lie = None
+            await until(lambda: one.states[-1][0] == "up")
+            await until(lambda: one.counted("total", operation="compare", outcome="ok"))
+        async with members(server.url) as (late,):
+            assert (await late.fetch("call")).entry.body == b"younger"
+
+
+async def test_what_nobody_would_read_is_not_written(server: Valkey) -> None:
+    async with members(server.url) as (one,):
+        assert (await one.fetch("call", body=bytes(MAX_SIZE))).how == "asked"
+        await until(lambda: one.counted("total", operation="tell", outcome="ok"))
+        assert server.client.keys("rfgw:*:call") == []
 
 
 async def test_what_is_known_to_be_forgotten_has_a_bound(

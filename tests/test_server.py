@@ -47,6 +47,16 @@ app.cli.main.main(["serve"])
 """,
 )
 """The same, which does not wait for 13 s or more until it ends what does not end."""
+SETTLING = (
+    *(sys.executable, "-c"),
+    """
+import app.cli.main, app.server.server
+app.server.server.SETTLE = 3.0
+app.cli.main.main(["serve"])
+""",
+)
+"""One that lets who connected last have more time than this machine ever stands still."""
+
 UNBEGUN = (
     *(sys.executable, "-c"),
     """
@@ -127,6 +137,19 @@ def test_a_leaving_gateway_says_so_first_and_still_answers(tmp_path: Path, farm:
         assert b"connection: close" in last
         assert kept.recv(1) == b""
         assert idle.recv(1) == b""
+        assert finish(program).returncode == 0
+
+
+def test_who_connected_last_is_answered(tmp_path: Path, farm: Farm) -> None:
+    with (
+        serving(tmp_path, farm, SETTLING, RFGW_SHUTDOWN_GRACE="1") as (program, port),
+        connect(port) as client,
+    ):
+        program.send_signal(signal.SIGTERM)
+        with suppress(ConnectionRefusedError):
+            while True:
+                connect(port).close()
+        assert b" 200 OK" in ask(client, "/health/live")
         assert finish(program).returncode == 0
 
 
@@ -343,6 +366,16 @@ def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
         assert finish(program).returncode == 0
 
 
+def is_told_to_end(pid: int) -> bool:
+    """Whether SIGTERM waits for a process that was stopped; or it has ended already."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+    pending = re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)
+    return pending is None or bool(int(pending[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def all_ready(directory: Path, count: int) -> bool:
     """Whether so many workers have begun, the replaced ones among them."""
     return (directory / "log").read_text().count("Application startup complete") >= count
@@ -368,6 +401,23 @@ def test_a_worker_that_hangs_holds_up_neither_a_restart_nor_the_end(
         os.kill(min(children(program.pid)), signal.SIGSTOP)
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
+
+
+def test_a_worker_that_hangs_while_it_is_replaced_does_not_outlive_the_end(
+    tmp_path: Path, farm: Farm
+) -> None:
+    with serving(tmp_path, farm, IMPATIENT, RFGW_WORKERS="2") as (program, _):
+        while not all_ready(tmp_path, 2):
+            time.sleep(0.05)
+        stuck = min(children(program.pid))
+        os.kill(stuck, signal.SIGSTOP)
+        program.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + WITHIN
+        while not is_told_to_end(stuck):
+            assert time.monotonic() < deadline
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+    assert not Path(f"/proc/{stuck}").exists()
 
 
 def test_a_restart_that_fails_leaves_the_old_workers_and_says_why(

@@ -9,7 +9,13 @@ from typing import ClassVar
 import httpx
 import pytest
 
-from app.telemetry.request_context import Trace, trace_of
+from app.telemetry.request_context import (
+    RequestContext,
+    Trace,
+    request_context,
+    step,
+    trace_of,
+)
 from tests.conftest import Farm, StartGateway
 
 ID, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -38,6 +44,18 @@ def test_an_answer_of_the_farm_tells_where_its_time_went(gateway: httpx.Client, 
     assert list(steps) == CALLED
     assert 200 <= steps["upstream"] <= steps["total"]
     assert steps["sign"] + steps["decode"] + steps["upstream"] <= steps["total"] + 0.5
+
+
+def test_a_step_that_is_repeated_is_told_as_a_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([1.0, 1.5, 3.0, 3.25])
+    monkeypatch.setattr("app.telemetry.request_context.perf_counter", lambda: next(moments))
+    context = RequestContext("r-1")
+    token = request_context.set(context)
+    for _ in range(2):  # as a retry does
+        with step("upstream"):
+            pass
+    request_context.reset(token)
+    assert context.timings == {"upstream": 0.75}
 
 
 @pytest.mark.parametrize(

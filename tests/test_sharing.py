@@ -198,7 +198,7 @@ def test_a_dead_server_is_one_log_line_and_not_one_for_each_try(
     assert 2 <= len(lines) <= 4  # up, then down: closed, then refused
 
 
-def life(directory: Path, farm: Farm, path: Path) -> tuple[httpx.Response, str]:
+def life(directory: Path, farm: Farm, path: Path, **more: str) -> tuple[httpx.Response, str]:
     """One life of a process with a snapshot: what it answered, and what it logged."""
     port = free_port()
     settings = {
@@ -206,6 +206,7 @@ def life(directory: Path, farm: Farm, path: Path) -> tuple[httpx.Response, str]:
         "RFGW_UPSTREAM_URL": farm.url,
         "RFGW_SNAPSHOT_FILE": str(path),
         "RFGW_PORT": str(port),
+        **more,
     }
     with (
         (directory / "log").open("w+") as log,
@@ -229,6 +230,19 @@ def test_a_process_alone_knows_again_what_it_knew(directory: Path, farm: Farm) -
     assert second.content == first.content
     assert '"entries": 1' in logged
     assert farm.calls() == 1
+
+
+def test_what_a_process_knew_stands_in_for_a_farm_that_fails(directory: Path, farm: Farm) -> None:
+    path = directory / "snapshot"
+    phases = ("ACTIVE", "QUEUED", "WAITING", "TERMINAL")
+    soon = {f"RFGW_FRESH_{phase}": "0.1" for phase in phases}  # less than a start takes
+    soon["RFGW_STALE_WHILE_REVALIDATE"] = "0"
+    first, _ = life(directory, farm, path, **soon)
+    for _ in range(5):
+        farm.next({"do": "reset"})
+    second, _ = life(directory, farm, path, **soon)
+    assert second.content == first.content
+    assert second.headers["cache-status"].endswith("; detail=sie")
 
 
 def test_a_broken_snapshot_is_an_empty_cache_and_a_log_line(directory: Path, farm: Farm) -> None:

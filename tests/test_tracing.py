@@ -1,11 +1,13 @@
 """Traces, as a collector gets them: OTLP in protobuf, over HTTP, from a real process."""
 
+import asyncio
 import re
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from app.config.environment import SettingsError
 from app.config.otel import traces_wanted
 from app.sandbox.server import create_farm, farm_server
 from app.server.supervisor import ENDED_WITHIN
-from app.telemetry.tracing import TIDY_WITHIN
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import TIDY_WITHIN, TracedTelemetry
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, await_ready, finish, free_port, run, started
 from tests.running import client_of, running
@@ -276,6 +279,19 @@ def test_a_collector_that_is_away_costs_spans_and_nothing_else(farm: Farm, tmp_p
             time.sleep(0.05)
         assert client.get("/sessions/1009").status_code == 200
     assert '"logger": "opentelemetry' not in (tmp_path / "log").read_text()
+
+
+async def test_a_collector_that_does_not_answer_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.telemetry.tracing.TIDY_WITHIN", 0.01)
+    answered = threading.Event()
+    telemetry = TracedTelemetry(Metrics())
+    monkeypatch.setattr(telemetry._provider, "shutdown", partial(answered.wait, WITHIN))
+    ending = asyncio.create_task(telemetry.aclose())
+    await asyncio.wait([ending], timeout=WITHIN / 2)
+    assert ending.done()
+    answered.set()
 
 
 def test_no_worker_is_killed_while_it_sends_its_last_spans() -> None:
