@@ -25,6 +25,8 @@ PACKAGE = "clients/typescript"
 """Whose tests are of its own language."""
 WITHIN = 300
 """Seconds that the tests of one fault may take: tests that hang have noticed it."""
+under_way: set[int] = set()
+"""The groups of processes that run now."""
 NOTICED, OVERLOOKED, NOT_RUN = "noticed", "OVERLOOKED", "NOT RUN"
 
 
@@ -88,7 +90,7 @@ def commands(tests: Sequence[str]) -> list[list[str]]:
     return [
         ["npm", "run", "--silent", "build"],
         ["node_modules/.bin/tsc", "--project", "tests"],
-        ["node", "--test", *built],
+        ["node", "--test", "--test-timeout=60000", *built],
     ]
 
 
@@ -118,17 +120,24 @@ def ran(command: Sequence[str], folder: Path) -> tuple[int, str]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        under_way.add(process.pid)
         try:
             code = process.wait(WITHIN)
         except subprocess.TimeoutExpired:
             code = 1
             said.write("hung")
         finally:
-            with suppress(ProcessLookupError):  # whom a test that failed has left behind, too
-                os.killpg(process.pid, signal.SIGKILL)
+            end(process.pid)  # and whom a test that failed has left behind
             process.wait()
+            under_way.discard(process.pid)
         said.seek(0)
         return code, said.read()[-2000:]
+
+
+def end(group: int) -> None:
+    """End all processes of a group at once."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def tried(mutant: Mutant, folder: Path) -> tuple[str, str]:
@@ -154,6 +163,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="faults whose title or file has one of these")
     parser.add_argument("--processes", type=int, default=5)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = [
         mutant
         for mutant in load()
@@ -175,11 +185,17 @@ def main() -> int:
     with ThreadPoolExecutor(options.processes) as pool, ExitStack() as copies:
         for _ in range(options.processes):
             folders.put(copies.enter_context(copied()))
-        for mutant, outcome, said in pool.map(one, chosen):
-            say(f"{outcome:<10} {mutant.file}: {mutant.title}")
-            if outcome != NOTICED:
-                wrong += 1
-                say(said)
+        try:
+            for mutant, outcome, said in pool.map(one, chosen):
+                say(f"{outcome:<10} {mutant.file}: {mutant.title}")
+                if outcome != NOTICED:
+                    wrong += 1
+                    say(said)
+        except KeyboardInterrupt:  # which the groups of their own do not get
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in under_way.copy():
+                end(group)
+            return 1
     say(f"{len(chosen) - wrong} of {len(chosen)} faults were noticed")
     return int(wrong > 0)
 
