@@ -238,8 +238,8 @@ def test_what_a_process_knew_stands_in_for_a_farm_that_fails(directory: Path, fa
     soon = {f"RFGW_FRESH_{phase}": "0.1" for phase in phases}  # less than a start takes
     soon["RFGW_STALE_WHILE_REVALIDATE"] = "0"
     first, _ = life(directory, farm, path, **soon)
-    for _ in range(5):
-        farm.next({"do": "reset"})
+    resets: list[dict[str, object]] = [{"do": "reset"}] * 5
+    farm.next(*resets)
     second, _ = life(directory, farm, path, **soon)
     assert second.content == first.content
     assert second.headers["cache-status"].endswith("; detail=sie")
