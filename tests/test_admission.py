@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,27 @@ def test_a_silent_stream_ends_with_the_next_comment_once_its_key_is_taken_back(
     assert len(told) == 2
 
 
+def taken_back_while_it_waits(
+    gateway: httpx.Client,
+    key: str,
+    keys: Path,
+    seconds: float,
+    then: Callable[[], None] = lambda: None,
+) -> httpx.Response:
+    """The answer to who waits so long for a change; ``then`` is called once the key is invalid."""
+    given = {"x-api-key": key}
+    given["if-none-match"] = gateway.get("/sessions/1008", headers=given).headers["etag"]
+    given["prefer"] = f"wait={seconds:.0f}"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(gateway.get, "/sessions/1008", headers=given)
+        counted = 'rfgw_key_requests_total{key="site-a"} 2.0'
+        while counted not in gateway.get("/metrics").text:
+            assert not waiting.done()
+        keys.write_text(new_key("site-a")[1])
+        then()
+        return waiting.result()
+
+
 def test_who_waits_for_a_change_is_refused_as_soon_as_its_key_is_taken_back(
     key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,16 +230,7 @@ def test_who_waits_for_a_change_is_refused_as_soon_as_its_key_is_taken_back(
     monkeypatch.setattr("app.api.prefer.LONGEST", 100 * WITHIN)  # it does not end by itself
     monkeypatch.setattr("app.api.prefer.LOOK_EVERY", 0.05)
     gateway = start_gateway(api_keys_file=tmp_path / "keys")
-    given = {"x-api-key": key}
-    given["if-none-match"] = gateway.get("/sessions/1008", headers=given).headers["etag"]
-    given["prefer"] = f"wait={100 * WITHIN:.0f}"
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(gateway.get, "/sessions/1008", headers=given)
-        counted = 'rfgw_key_requests_total{key="site-a"} 2.0'
-        while counted not in gateway.get("/metrics").text:
-            assert not waiting.done()
-        (tmp_path / "keys").write_text(new_key("site-a")[1])
-        answer = waiting.result()
+    answer = taken_back_while_it_waits(gateway, key, tmp_path / "keys", 100 * WITHIN)
     problem_of(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == 'Bearer realm="rfgw", error="invalid_token"'
     assert "wrong_key" not in refused(gateway), "it was let in"
@@ -229,16 +242,29 @@ def test_who_has_waited_to_the_end_is_refused_if_its_key_was_taken_back(
     monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
     monkeypatch.setattr("app.api.prefer.LOOK_EVERY", 100 * WITHIN)
     gateway = start_gateway(api_keys_file=tmp_path / "keys")
-    given = {"x-api-key": key}
-    given["if-none-match"] = gateway.get("/sessions/1008", headers=given).headers["etag"]
-    given["prefer"] = "wait=2"
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(gateway.get, "/sessions/1008", headers=given)
-        counted = 'rfgw_key_requests_total{key="site-a"} 2.0'
-        while counted not in gateway.get("/metrics").text:
-            assert not waiting.done()
-        (tmp_path / "keys").write_text(new_key("site-a")[1])
-        problem_of(waiting.result(), 401, "unauthorized")
+    answer = taken_back_while_it_waits(gateway, key, tmp_path / "keys", 2)
+    problem_of(answer, 401, "unauthorized")
+
+
+def test_a_change_is_not_told_to_who_waited_if_its_key_was_taken_back(
+    key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("app.api.prefer.LONGEST", 100 * WITHIN)
+    monkeypatch.setattr("app.api.prefer.LOOK_EVERY", 100 * WITHIN)
+    taken_back, keys = threading.Event(), tmp_path / "keys"
+
+    def told(state: str) -> bytes:
+        return http(session(member("state", state), number=1008))
+
+    def change(connection: socket.socket) -> None:
+        taken_back.wait(WITHIN)
+        connection.sendall(told("completed"))
+
+    with raw_farm(told("active"), change) as farm:
+        gateway = start_gateway(upstream_url=farm.url, api_keys_file=keys, fresh_active=1)
+        answer = taken_back_while_it_waits(gateway, key, keys, 100 * WITHIN, taken_back.set)
+    problem_of(answer, 401, "unauthorized")
 
 
 def test_with_keys_answers_are_private_and_kept_ones_come_from_the_front(
@@ -542,32 +568,3 @@ async def test_a_place_comes_back_once_whatever_happens(content_type: bytes) -> 
     assert scene.concurrency_limit._under_way == 0
     await scene.ask(answering(b"text/plain", nothing))
     assert scene.statuses[-1] == 200
-
-
-def test_a_change_is_not_told_to_who_waited_if_its_key_was_taken_back(
-    key: str, tmp_path: Path, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.core.watched_file.LOOK_EVERY", 0.0)
-    monkeypatch.setattr("app.api.prefer.LONGEST", 100 * WITHIN)
-    monkeypatch.setattr("app.api.prefer.LOOK_EVERY", 100 * WITHIN)
-    taken_back = threading.Event()
-
-    def change(connection: socket.socket) -> None:
-        taken_back.wait(WITHIN)
-        connection.sendall(http(session(member("state", "completed"))))
-
-    with raw_farm(http(session(member("state", "active"))), change) as farm:
-        gateway = start_gateway(
-            upstream_url=farm.url, api_keys_file=tmp_path / "keys", fresh_active=1
-        )
-        given = {"x-api-key": key}
-        given["if-none-match"] = gateway.get("/sessions/1001", headers=given).headers["etag"]
-        given["prefer"] = f"wait={100 * WITHIN:.0f}"
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(gateway.get, "/sessions/1001", headers=given)
-            counted = 'rfgw_key_requests_total{key="site-a"} 2.0'
-            while counted not in gateway.get("/metrics").text:
-                assert not waiting.done()
-            (tmp_path / "keys").write_text(new_key("site-a")[1])
-            taken_back.set()
-            problem_of(waiting.result(), 401, "unauthorized")

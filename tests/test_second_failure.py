@@ -102,7 +102,7 @@ async def test_what_could_not_be_told_has_a_bound(
 
 
 async def test_what_could_not_be_told_is_not_told_over_a_younger_answer(server: Valkey) -> None:
-    """Both ask while nobody is connected; the one whose answer is the younger tells first."""
+    """One asks while it is cut off. The other asks later, and its answer is told at once."""
     with proxy(server.socket) as way:
         async with members(way.url, server.url) as (one, other):
             way.lie = b"-LOADING Valkey is loading the dataset in memory\r\n"

@@ -47,6 +47,7 @@ app.cli.main.main(["serve"])
 """,
 )
 """The same, which does not wait for 13 s or more until it ends what does not end."""
+
 SETTLING = (
     *(sys.executable, "-c"),
     """
@@ -55,7 +56,7 @@ app.server.server.SETTLE = 3.0
 app.cli.main.main(["serve"])
 """,
 )
-"""One that lets who connected last have more time than this machine ever stands still."""
+"""The same, which waits for requests on the last connections for as long as a machine may pause."""
 
 UNBEGUN = (
     *(sys.executable, "-c"),
@@ -146,9 +147,7 @@ def test_who_connected_last_is_answered(tmp_path: Path, farm: Farm) -> None:
         connect(port) as client,
     ):
         program.send_signal(signal.SIGTERM)
-        with suppress(ConnectionRefusedError):
-            while True:
-                connect(port).close()
+        wait_for(lambda: not is_open(port))
         assert b" 200 OK" in ask(client, "/health/live")
         assert finish(program).returncode == 0
 
@@ -285,6 +284,32 @@ def children(pid: int) -> set[int]:
     return workers
 
 
+def all_ready(directory: Path, count: int) -> bool:
+    """Whether so many workers have begun, the replaced ones among them."""
+    return (directory / "log").read_text().count("Application startup complete") >= count
+
+
+@contextmanager
+def two_workers(
+    directory: Path, farm: Farm, command: tuple[str, ...] = SERVE, /, **more: str
+) -> Iterator[tuple[Program, int, set[int]]]:
+    """A supervisor, its port, and its two workers once both have begun."""
+    with serving(directory, farm, command, RFGW_WORKERS="2", **more) as (program, port):
+        while not all_ready(directory, 2):
+            time.sleep(0.05)
+        yield program, port, children(program.pid)
+
+
+def is_told_to_end(pid: int) -> bool:
+    """Whether a SIGTERM is pending for a process that is stopped, or it has ended already."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+    pending = re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)
+    return pending is None or bool(int(pending[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def directories(pids: set[int], elsewhere: Path) -> set[Path]:
     """Where these workers pin up their counts: in memory, or where this machine has none."""
     files = [f"rfgw-*/{pid}.json" for pid in pids]
@@ -296,10 +321,7 @@ def directories(pids: set[int], elsewhere: Path) -> set[Path]:
 def test_a_worker_that_dies_is_replaced_and_all_leave_on_sigterm(
     tmp_path: Path, farm: Farm
 ) -> None:
-    with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, port):
-        while not all_ready(tmp_path, 2):
-            time.sleep(0.05)
-        before = children(program.pid)
+    with two_workers(tmp_path, farm) as (program, port, before):
         os.kill(min(before), signal.SIGKILL)
         while len(after := children(program.pid)) < 2 or after == before:
             time.sleep(0.05)
@@ -366,28 +388,10 @@ def test_a_rolling_restart_fails_no_request(tmp_path: Path, farm: Farm) -> None:
         assert finish(program).returncode == 0
 
 
-def is_told_to_end(pid: int) -> bool:
-    """Whether SIGTERM waits for a process that was stopped; or it has ended already."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return True
-    pending = re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)
-    return pending is None or bool(int(pending[1], 16) >> (signal.SIGTERM - 1) & 1)
-
-
-def all_ready(directory: Path, count: int) -> bool:
-    """Whether so many workers have begun, the replaced ones among them."""
-    return (directory / "log").read_text().count("Application startup complete") >= count
-
-
 def test_a_worker_that_hangs_holds_up_neither_a_restart_nor_the_end(
     tmp_path: Path, farm: Farm
 ) -> None:
-    with serving(tmp_path, farm, IMPATIENT, RFGW_WORKERS="2") as (program, port):
-        while not all_ready(tmp_path, 2):
-            time.sleep(0.05)
-        before = children(program.pid)
+    with two_workers(tmp_path, farm, IMPATIENT) as (program, port, before):
         os.kill(min(before), signal.SIGSTOP)
         program.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + WITHIN
@@ -406,15 +410,11 @@ def test_a_worker_that_hangs_holds_up_neither_a_restart_nor_the_end(
 def test_a_worker_that_hangs_while_it_is_replaced_does_not_outlive_the_end(
     tmp_path: Path, farm: Farm
 ) -> None:
-    with serving(tmp_path, farm, IMPATIENT, RFGW_WORKERS="2") as (program, _):
-        while not all_ready(tmp_path, 2):
-            time.sleep(0.05)
-        stuck = min(children(program.pid))
+    with two_workers(tmp_path, farm, IMPATIENT) as (program, _, workers):
+        stuck = min(workers)
         os.kill(stuck, signal.SIGSTOP)
         program.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + WITHIN
-        while not is_told_to_end(stuck):
-            assert time.monotonic() < deadline
+        wait_for(lambda: is_told_to_end(stuck))
         program.send_signal(signal.SIGTERM)
         assert finish(program).returncode == 0
     assert not Path(f"/proc/{stuck}").exists()
@@ -425,11 +425,7 @@ def test_a_restart_that_fails_leaves_the_old_workers_and_says_why(
 ) -> None:
     keys = tmp_path / "keys"
     keys.write_text(new_key("one")[1])
-    settings = {"RFGW_WORKERS": "2", "RFGW_API_KEYS_FILE": str(keys)}
-    with serving(tmp_path, farm, **settings) as (program, port):
-        while not all_ready(tmp_path, 2):
-            time.sleep(0.05)
-        before = children(program.pid)
+    with two_workers(tmp_path, farm, RFGW_API_KEYS_FILE=str(keys)) as (program, port, before):
         keys.write_text("c4nary")
         program.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + WITHIN
@@ -463,10 +459,8 @@ async def test_the_deadlines_of_clients_are_looked_at_once_a_second() -> None:
 
 
 def test_who_leaves_amid_a_restart_leaves_no_worker_behind(tmp_path: Path, farm: Farm) -> None:
-    with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, _):
-        while not all_ready(tmp_path, 2):
-            time.sleep(0.05)
-        before, deadline = children(program.pid), time.monotonic() + WITHIN
+    with two_workers(tmp_path, farm) as (program, _, before):
+        deadline = time.monotonic() + WITHIN
         program.send_signal(signal.SIGHUP)
         while not children(program.pid) - before:
             assert time.monotonic() < deadline
@@ -475,12 +469,10 @@ def test_who_leaves_amid_a_restart_leaves_no_worker_behind(tmp_path: Path, farm:
 
 
 def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(tmp_path: Path, farm: Farm) -> None:
-    with serving(tmp_path, farm, RFGW_WORKERS="2") as (program, _):
-        while not all_ready(tmp_path, 2):
-            time.sleep(0.05)
+    with two_workers(tmp_path, farm) as (program, _, workers):
         limits = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (8, limits[1]))
-        os.kill(min(children(program.pid)), signal.SIGKILL)
+        os.kill(min(workers), signal.SIGKILL)
         deadline = time.monotonic() + WITHIN
         while "worker_not_started" not in (tmp_path / "log").read_text():
             assert time.monotonic() < deadline

@@ -405,7 +405,7 @@ def test_an_empty_address_to_listen_on_is_refused(tmp_path: Path, text: str) -> 
 @pytest.mark.parametrize("path", ["/gw/", "/", "gw", "/gw//b", "/gw?a", "/gw b", "/a/../b"])
 def test_a_path_prefix_that_no_path_begins_with_is_refused(tmp_path: Path, path: str) -> None:
     told = wrong(tmp_path, RFGW_ROOT_PATH=path)["RFGW_ROOT_PATH"]
-    assert told == "must be a path without . or .. in it or a slash at its end, like /farm/gw"
+    assert told == "must be a path like /farm/gw: no segment is . or .., and no slash ends it"
     assert load(tmp_path, RFGW_ROOT_PATH="/farm/gw").root_path == "/farm/gw"
 
 

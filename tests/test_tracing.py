@@ -287,11 +287,13 @@ async def test_a_collector_that_does_not_answer_does_not_hold_up_the_end(
     monkeypatch.setattr("app.telemetry.tracing.TIDY_WITHIN", 0.01)
     answered = threading.Event()
     telemetry = TracedTelemetry(Metrics())
+    shutdown = telemetry._provider.shutdown
     monkeypatch.setattr(telemetry._provider, "shutdown", partial(answered.wait, WITHIN))
     ending = asyncio.create_task(telemetry.aclose())
     await asyncio.wait([ending], timeout=WITHIN / 2)
     assert ending.done()
     answered.set()
+    shutdown()
 
 
 def test_no_worker_is_killed_while_it_sends_its_last_spans() -> None:

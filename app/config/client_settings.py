@@ -73,7 +73,7 @@ class ClientSettings(SettingsBase):
     def _is_prefix(cls, path: str) -> str:
         if path and not ROOT_PATH.fullmatch(path):
             raise ValueError(
-                "must be a path without . or .. in it or a slash at its end, like /farm/gw"
+                "must be a path like /farm/gw: no segment is . or .., and no slash ends it"
             )
         return path
 

@@ -22,12 +22,14 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PACKAGE = "clients/typescript"
-"""Whose tests are of its own language."""
+"""Its tests are in TypeScript, and run by Node.js."""
 WITHIN = 300
 """Seconds that the tests of one fault may take: tests that hang have noticed it."""
-under_way: set[int] = set()
-"""The groups of processes that run now."""
 NOTICED, OVERLOOKED, NOT_RUN = "noticed", "OVERLOOKED", "NOT RUN"
+
+
+under_way: set[int] = set()
+"""The process groups that run now."""
 
 
 class Mutant(NamedTuple):
@@ -82,12 +84,13 @@ def copied() -> Iterator[Path]:
         yield Path(folder)
 
 
-def commands(tests: Sequence[str]) -> list[list[str]]:
-    """What makes these tests runnable, and at last what runs them, each within its folder."""
+def commands(tests: Sequence[str]) -> tuple[str, list[list[str]]]:
+    """The folder to run these tests in, what builds them, and last what runs them."""
     if not tests[0].endswith(".ts"):
-        return [[sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]]
+        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        return ".", [[*pytest, *tests]]
     built = [f"build/{Path(test).stem}.js" for test in tests]
-    return [
+    return PACKAGE, [
         ["npm", "run", "--silent", "build"],
         ["node_modules/.bin/tsc", "--project", "tests"],
         ["node", "--test", "--test-timeout=60000", *built],
@@ -96,18 +99,17 @@ def commands(tests: Sequence[str]) -> list[list[str]]:
 
 def tested(folder: Path, tests: Sequence[str]) -> tuple[str, str]:
     """What became of a fault that these tests are for, and the end of what they said."""
-    *preparations, run = commands(tests)
-    home = folder if run[0] == sys.executable else folder / PACKAGE
-    for command in preparations:
-        code, said = ran(command, home)
+    home, (*builds, run) = commands(tests)
+    for build in builds:
+        code, said = ran(build, folder / home)
         if code:
             return NOT_RUN, said
-    code, said = ran(run, home)
+    code, said = ran(run, folder / home)
     return {0: OVERLOOKED, 1: NOTICED}.get(code, NOT_RUN), said
 
 
 def ran(command: Sequence[str], folder: Path) -> tuple[int, str]:
-    """A command's exit code, 1 if it hung, and the end of what it said. It leaves no process."""
+    """A command's exit code, 1 if it hung, and the end of what it said. Its process group ends."""
     # Bytecode is written: it makes the runs quick, and a run lasts more than the second by which
     # Python tells a file from the same file with another fault.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
@@ -127,7 +129,7 @@ def ran(command: Sequence[str], folder: Path) -> tuple[int, str]:
             code = 1
             said.write("hung")
         finally:
-            end(process.pid)  # and whom a test that failed has left behind
+            end(process.pid)  # with what a test that failed has left behind
             process.wait()
             under_way.discard(process.pid)
         said.seek(0)
@@ -135,7 +137,7 @@ def ran(command: Sequence[str], folder: Path) -> tuple[int, str]:
 
 
 def end(group: int) -> None:
-    """End all processes of a group at once."""
+    """Kill all processes of a group."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
@@ -191,7 +193,7 @@ def main() -> int:
                 if outcome != NOTICED:
                     wrong += 1
                     say(said)
-        except KeyboardInterrupt:  # which the groups of their own do not get
+        except KeyboardInterrupt:  # a terminal's Ctrl-C does not reach the other groups
             pool.shutdown(wait=False, cancel_futures=True)
             for group in under_way.copy():
                 end(group)
