@@ -1,5 +1,6 @@
 """A sandbox farm and a gateway over it, on real ports, for every test that asks."""
 
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,6 +23,10 @@ from app.sandbox.server import (
 from app.telemetry.log_writer import LOG_WRITER
 from tests.programs import WITHIN
 from tests.running import client_of, running, serving
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job is born ignoring Ctrl-C, and so would be what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "unhurried",

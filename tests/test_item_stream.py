@@ -393,7 +393,7 @@ def test_a_reader_that_leaves_leaves_nothing_behind(gateway: Gateway, many: list
         next(events)
     wait_for(lambda: len(gateway.live.subscriptions) == 0)
     wait_for(lambda: gateway.live.streams == 0)
-    assert gateway.live.subscriptions._topics == {}
+    wait_for(lambda: gateway.live.subscriptions._topics == {})
     assert not gateway.live.subscriptions._subscribers
 
 
