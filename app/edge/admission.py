@@ -19,7 +19,7 @@ from app.core import errors
 from app.edge.api_keys import ApiKeys, digest_of
 from app.edge.common_fields import field_lines
 from app.edge.credentials import key_of
-from app.edge.rate_limit import RateLimiter, limit_fields
+from app.edge.rate_limit import LIMIT, RateLimiter, limit_fields
 
 OnRefused = Callable[[str], None]
 """Called with why a request is refused: ``no_key``, ``wrong_key``, ``rate``, ``crowd``."""
@@ -63,6 +63,8 @@ class Admission:
         self._refused = refused
         self._by_key = by_key
         self._lists = lists
+        limits = limit_fields(counter.policy, LIMIT) if counter is not None else []
+        self._limit_lines = field_lines(limits)
 
     def admit(self, scope: Scope, given: Mapping[bytes, bytes]) -> Decision:
         """Whether this request is answered. ``given`` are its header fields by name.
@@ -92,7 +94,7 @@ class Admission:
         if self._counter is not None:
             # Guesses of keys are counted too: of the address that they come from.
             allowance = self._counter.take(client, now, self._cost(path, scope))
-            fields = limit_fields(self._counter.policy, allowance)
+            fields = limit_fields(self._counter.policy, LIMIT % allowance.values())
             if allowance.wait > 0:
                 self._refused("rate")
                 return errors.RateLimited("rate", retry_after=allowance.wait), fields
@@ -128,7 +130,7 @@ class Admission:
             allowance = self._counter.take(name, now)
             if allowance.wait > 0:
                 return None
-            lines = field_lines(limit_fields(self._counter.policy, allowance))
+            lines = self._limit_lines % allowance.values()
         if digest is not None:
             self._by_key[name] += 1
         return lines

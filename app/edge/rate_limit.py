@@ -21,6 +21,10 @@ class Allowance(NamedTuple):
     whole_in: float  # seconds until the whole share is back
     wait: float  # seconds until the next request is taken
 
+    def values(self) -> tuple[int, int]:
+        """What a RateLimit field tells of it: requests, and seconds."""
+        return self.left, ceil(self.whole_in)
+
 
 class RateLimiter(Protocol):
     """Who counts: this process alone, or something that several processes share."""
@@ -48,7 +52,8 @@ class RateLimit:
         whole_at = self._whole_at.get(client, now)
         if whole_at < now:
             whole_at = now
-        spent = min(cost, self.quota) * self.each  # more than a whole share can never be had
+        # More than a whole share can never be had.
+        spent = self.each if cost == 1 else min(cost, self.quota) * self.each
         spare = self.window - (whole_at - now) - spent
         # Half a request of tolerance: sums of fractions must not cost anyone a whole one.
         if spare < -self.each / 2:
@@ -115,7 +120,10 @@ class SharedRateLimit:
         self._rate.owe(client, now + whole_in + self._unpublished.get(client, 0) * self.each)
 
 
-def limit_fields(policy: bytes, allowance: Allowance) -> list[tuple[bytes, bytes]]:
+LIMIT = b'"default";r=%d;t=%d'
+"""A RateLimit field, with places for an allowance's values."""
+
+
+def limit_fields(policy: bytes, limit: bytes) -> list[tuple[bytes, bytes]]:
     """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, sections 3, 4)."""
-    now = b'"default";r=%d;t=%d' % (allowance.left, ceil(allowance.whole_in))
-    return [(b"ratelimit-policy", policy), (b"ratelimit", now)]
+    return [(b"ratelimit-policy", policy), (b"ratelimit", limit)]
