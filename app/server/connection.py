@@ -13,19 +13,10 @@ from app.server.application import Application
 from app.server.asgi_wrappers import told_of_its_end, without_chunks
 from app.server.connection_limit import ConnectionLimit, Idleness
 from app.server.deadlines import Deadlines, Limits
-from app.server.lingering_close import (
-    LingeringTransport,
-    last_cycle,
-    reset,
-)
+from app.server.lingering_close import LingeringTransport, last_cycle, reset
 from app.server.read_buffer import END_OF_HEAD
 from app.server.request_body import CONTINUE, RequestBody
-from app.server.request_head import (
-    LastRequest,
-    check_size,
-    origin_form,
-    unread,
-)
+from app.server.request_head import LastRequest, check_size, origin_form, unread
 from app.server.request_reader import RequestReader
 from app.server.write_buffer import WriteBuffer
 
@@ -159,6 +150,7 @@ class Connection(RequestReader):
         if answer is None:
             return False
         self.server_state.total_requests += 1
+        self.given += len(answer)
         if stays and not self.application.drain.begun:
             self.transport.write(answer)
         else:

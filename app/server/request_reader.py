@@ -23,6 +23,9 @@ from app.server.request_head import (
 
 AT_ONCE = 8
 """Requests in a row that a client who pipelines is answered before others have their turn."""
+BYTES_AT_ONCE = 65_536
+"""Bytes of answers in a row, above which others have their turn as well. The system's buffers take
+megabytes, and copying those for hundreds of clients one after the other takes a second."""
 
 PLAIN_LINE = re.compile(rb"GET (/[A-Za-z0-9._~/-]*) HTTP/1\.1\r\n")
 """The request line of which only the path, strictly written, differs from another like it."""
@@ -35,6 +38,7 @@ class RequestReader(HttpToolsProtocol):
         super().__init__(**given)  # by the server
         self.over = False  # whatever still comes is no request
         self.received = 0  # whole requests
+        self.given = 0  # bytes of answers that were there at once
         self.begun = False  # whether the head of a further one has begun to come
         self._framing = Framing()
         self._passed = 0  # bytes since it is over
@@ -62,9 +66,9 @@ class RequestReader(HttpToolsProtocol):
         """
         if self.transport.is_closing():
             return
-        stop = self.received + AT_ONCE
+        stop, enough = self.received + AT_ONCE, self.given + BYTES_AT_ONCE
         while self._read_buffer and not self.pipeline and not self.over:
-            if self.received == stop:
+            if self.received == stop or self.given >= enough:
                 self.loop.call_soon(self._parse)
                 break
             piece = self._read_buffer.take()
