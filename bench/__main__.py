@@ -19,6 +19,7 @@ NAMES = (
     "live",
     "pages",
     "memory",
+    "slow",
     "scale",
     "shared",
     "workers",

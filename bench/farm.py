@@ -1,8 +1,8 @@
 """A fixed-answer XML-RPC farm, so fast that it is never the bottleneck. Must not verify anything.
 
 `python -m bench.farm --port N [--delay S]` answers every POST with one session under the id that
-was asked for, and ids from NOT_FOUND_FROM on with fault 300. `GET /` tells how many calls came and
-how many were under way at most, as JSON.
+was asked for; with a title of LARGE bytes for ids from LARGE_FROM on, with fault 300 for those from
+NOT_FOUND_FROM on. `GET /` tells how many calls came and how many were under way at most, as JSON.
 """
 
 import argparse
@@ -13,8 +13,9 @@ import xmlrpc.client
 
 import uvloop
 
-from bench.sample import PLACEHOLDER, answer_xml
+from bench.sample import PLACEHOLDER, answer_xml, wire_session
 
+LARGE_FROM, LARGE = 900_000_000, 400_000
 NOT_FOUND_FROM = 1_000_000_000
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 SESSION_ID = re.compile(rb"<(?:int|i4)>(\d+)</(?:int|i4)>")
@@ -27,12 +28,14 @@ def http_answer(body: bytes, content_type: str = "text/xml") -> bytes:
 
 
 class Tally:
-    """What the farm was asked, and its two prepared answers."""
+    """What the farm was asked, and its prepared answers."""
 
     def __init__(self, delay: float) -> None:
         self.delay = delay
         self.calls = self.under_way = self.most_at_once = 0
         self.before, self.after = answer_xml().split(str(PLACEHOLDER).encode())
+        title = wire_session()["title"].encode()
+        self.large = self.after.replace(title, b"x" * LARGE)
         fault = xmlrpc.client.Fault(300, "Session doesn't exist")
         self.not_found = xmlrpc.client.dumps(fault, methodresponse=True).encode()
 
@@ -41,7 +44,8 @@ class Tally:
         session_id = SESSION_ID.findall(call)[-1]
         if int(session_id) >= NOT_FOUND_FROM:
             return http_answer(self.not_found)
-        return http_answer(self.before + session_id + self.after)
+        after = self.large if int(session_id) >= LARGE_FROM else self.after
+        return http_answer(self.before + session_id + after)
 
     def told(self) -> bytes:
         """The counts as JSON."""
