@@ -99,12 +99,13 @@ def test_refusals_are_shared_too(start_group: StartGroup, farm: Farm) -> None:
 
 
 def test_an_answer_is_as_old_in_one_process_as_in_another(start_group: StartGroup) -> None:
-    one, other = start_group()
+    one, other, who_wants_a_younger_one = start_group(3)
     one.get(DONE)
     time.sleep(2)
     shared, own = other.get(DONE), one.get(DONE)
     assert "detail=shared" in status(shared)
     assert 1 <= int(shared.headers["age"]) <= int(own.headers["age"])
+    assert "fwd=uri-miss" in status(revalidate(who_wants_a_younger_one, DONE))
 
 
 def test_a_process_that_begins_later_knows_what_the_others_know(
