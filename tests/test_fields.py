@@ -97,7 +97,7 @@ def rendered(parts: int, state: str = "active") -> dict[str, object]:
 def test_an_unknown_name_is_refused_with_help_and_without_an_echo(
     gateway: httpx.Client, farm: Farm, fields: str, messages: list[str]
 ) -> None:
-    for path in ("/sessions/42", "/sessions?ids=42"):
+    for path in ("/sessions/42", "/sessions?ids=42", "/sessions/42/events"):
         answer = gateway.get(path, params={**dict(httpx.URL(path).params), "fields": fields})
         parts: list[dict[str, Any]] = problem_of(answer, 422, "invalid_request")["errors"]
         assert [part["message"] for part in parts] == messages
@@ -175,7 +175,7 @@ def test_what_has_been_cut_takes_bounded_memory() -> None:
     assert len(projection._cuts) > 1
 
 
-@pytest.mark.parametrize("path", ["/sessions/42", "/sessions?ids=42"])
+@pytest.mark.parametrize("path", ["/sessions/42", "/sessions?ids=42", "/sessions/42/events"])
 def test_no_route_cuts_a_large_session_in_the_loop(
     gateway: httpx.Client, farm: Farm, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -186,7 +186,8 @@ def test_no_route_cuts_a_large_session_in_the_loop(
 
     monkeypatch.setattr(projection, "from_json", never_in_a_loop)
     more = "".join(member(str(i), f"http://a.example/{path}/{i}") for i in range(2000))
-    farm.next(body(session(member("thumbnails", f"<struct>{more}</struct>"), number=42)))
+    ended = member("state", "completed"), member("thumbnails", f"<struct>{more}</struct>")
+    farm.next(body(session(*ended, number=42)))
     answer = gateway.get(path, params={**dict(httpx.URL(path).params), "fields": "id"})
     assert answer.status_code == 200
     assert b'{"id":42}' in answer.content

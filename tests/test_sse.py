@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from app.api.authorization import client_of
+from app.api.event_stream import EventStream
 from app.api.problems import Problems
-from app.api.sse import EventStream, EventStreams
+from app.api.sse import EventStreams
 from app.cache.memory import MemoryStore
 from app.core.subscriptions import Subscriptions
 from app.edge.api_keys import new_key
@@ -173,6 +174,25 @@ def test_the_end_comes_with_the_last_change(start_live: StartLive, farm: Farm) -
     farm.next(rendered(7), rendered(250, "completed"))
     with gateway.events(1005) as events:
         assert [event.name for event in events] == ["session", "session", "end"]
+
+
+def test_fields_are_cut_and_a_change_elsewhere_is_no_event(
+    start_live: StartLive, farm: Farm
+) -> None:
+    gateway = start_live(fresh_active=SHORT)
+    farm.next(rendered(7), rendered(8), rendered(9), rendered(250, "completed"))
+    path = "/sessions/1005/events?fields=state,id"
+    with gateway.http.stream("GET", path) as answer:
+        told = list(parsed(answer.iter_lines()))
+    assert [event.name for event in told] == ["session", "session", "end"]
+    assert [event.data for event in told[:2]] == [
+        {"id": 1005, "state": "active"},
+        {"id": 1005, "state": "completed"},
+    ]
+    some = gateway.http.get("/sessions/1005?fields=id,state")
+    assert (some.json(), some.headers["etag"]) == (told[1].data, told[1].id)
+    again = gateway.http.get(path, headers={"Last-Event-ID": told[1].id})
+    assert again.status_code == 204
 
 
 def test_an_outage_is_one_problem_and_then_the_session_again(
@@ -409,7 +429,7 @@ async def test_a_slow_reader_gets_the_newest_and_a_cut_line_ends_the_stream() ->
         "type": "http", "method": "GET", "path": "/sessions/42/events", "headers": [],
         "client": ("192.0.2.7", 1),
     }  # fmt: skip
-    stream = asyncio.create_task(EventStream(live, "session", CALL)(scope, receive, send))
+    stream = asyncio.create_task(EventStream(live, "session", CALL, ())(scope, receive, send))
     async with asyncio.timeout(5):
         await began.wait()
         for title in ("two", "three", "four"):

@@ -42,11 +42,11 @@ LOCAL = {
 
 
 STREAM = """\
-Server-sent events (WHATWG HTML, section 9.2). `{event}`: the data is one line of JSON, a {schema};
-the id is the `ETag` of its plain form. It comes at once, and after every change. `problem`: a
-Problem, once, when the answer can no longer be had; the stream goes on, and the next `{event}` says
-that it can be had again. `end`: a StreamEnd, the last one. A comment line comes in times of
-silence."""
+Server-sent events (WHATWG HTML, section 9.2). `{event}`: the data is one line of JSON, a {schema}
+as the plain answer has it; the id is its `ETag`. It comes at once, and after every change.
+`problem`: a Problem, once, when the answer can no longer be had; the stream goes on, and the next
+`{event}` says that it can be had again. `end`: a StreamEnd, the last one. A comment line comes in
+times of silence."""
 """What a stream of one session is made of."""
 
 ITEM_STREAM = """\

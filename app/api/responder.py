@@ -6,11 +6,12 @@ from fastapi import Request, Response
 
 from app.api.batch import Lists
 from app.api.content_coding import ContentCoding
+from app.api.event_stream import EventStream
 from app.api.item_stream import ItemStream
 from app.api.problems import Problems
 from app.api.projection import Fields
 from app.api.replies import Replies
-from app.api.sse import EventStream, EventStreams
+from app.api.sse import EventStreams
 from app.core.call import Call
 from app.core.gateway import Gateway
 from app.core.subscriptions import Subscriptions
@@ -66,9 +67,9 @@ class Responder:
         """The answers to several calls, each an item with its result under ``name``."""
         return await self._responders.lists.reply(self._request, name, calls, fields)
 
-    def stream(self, event: str, call: Call) -> Response:
+    def stream(self, event: str, call: Call, fields: Fields = ()) -> Response:
         """The answer to one call now and after each change, as events of this name."""
-        return EventStream(self._responders.streams, event, call)
+        return EventStream(self._responders.streams, event, call, fields)
 
     def stream_many(self, name: str, calls: Mapping[int, Call], fields: Fields = ()) -> Response:
         """The items of ``many``, each now and after each change, as events."""

@@ -14,14 +14,12 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from app.api.authorization import client_of, is_authorized
-from app.api.conditional_request import matches
 from app.api.negotiation import quality
-from app.api.prefer import KEPT_ONLY, until_gone
+from app.api.prefer import until_gone
 from app.api.problems import CODES, Problems
-from app.api.replies import cache_status, wish_of_request
+from app.api.replies import cache_status
 from app.core import errors
-from app.core.call import Call
-from app.core.fetch_result import NO_DIRECTIVES, FetchResult
+from app.core.fetch_result import FetchResult
 from app.core.freshness import Uniform
 from app.core.gateway import Gateway
 from app.core.subscriptions import Subscriber, Subscriptions, Update
@@ -197,46 +195,6 @@ class ServerSentEvents(Response):
         """What is sent in place of a stream that cannot begin."""
         words = {"cache-status": cache_status(answer, self._live.gateway.clock())}
         return self._live.problems.of(error, scope, words)
-
-
-class EventStream(ServerSentEvents):
-    """The events of one call: each has its entity tag as id, and the whole answer as data."""
-
-    def __init__(self, live: EventStreams, name: str, call: Call) -> None:
-        super().__init__(live)
-        self._name = name
-        self._call = call
-        self._state = ""  # what the reader knows
-
-    async def begin(self, request: Request, subscriber: Subscriber) -> Response | None:
-        """A problem if there is no answer to begin with; 204 if the reader knows the last one."""
-        kept_only = wish_of_request(request).only_if_cached
-        wish = KEPT_ONLY if kept_only else NO_DIRECTIVES
-        answer = await self._live.gateway.fetch(self._call, wish)
-        if answer.error is not None:
-            return self.refusal(answer, answer.error, request.scope)
-        assert answer.entry is not None  # noqa: S101 - no error, so there is an entry
-        last = request.headers.get("last-event-id", "").encode("latin-1")
-        if last and matches(last, answer.entry.digest):
-            if answer.entry.final:
-                return no_more()
-            self._state = answer.entry.digest
-        subscriber.begin(self._call.key, Update(answer.entry))
-        self._live.subscriptions.add(subscriber, self._call)
-        return None
-
-    def frame(self, key: str, update: Update, scope: Scope) -> bytes:
-        """``session`` or ``problem``, once for each state."""
-        self.is_over = update.entry is not None and update.entry.final
-        if update.state == self._state:
-            return b""
-        self._state = update.state
-        if update.error is not None:
-            return self.problem(update.error, scope)
-        assert update.entry is not None  # noqa: S101 - no error, so there is an entry
-        self._live.count(self._name)
-        words = self._name.encode(), update.entry.digest.encode(), one_line(update.entry.body)
-        return b'event: %b\nid: "%b"\ndata: %b\n\n' % words
 
 
 def no_more() -> Response:

@@ -189,9 +189,10 @@ async def get_sessions(ids: SessionIds, fields: SessionFields, request: Request)
     ),
     openapi_extra={"parameters": [LAST_EVENT_ID]},
 )
-async def stream_session_events(id: SessionId, request: Request) -> Response:
+async def stream_session_events(id: SessionId, fields: SessionFields, request: Request) -> Response:
     """One render session now, and again after every change, until it has ended.
 
-    For `EventSource`. However many watch a session, the farm is asked as if it were one.
+    For `EventSource`. However many watch a session, the farm is asked as if it were one. With
+    `fields`, a change of any other member is no event.
     """
-    return Responder(request).stream("session", GetSession(id=id))
+    return Responder(request).stream("session", GetSession(id=id), fields)

@@ -85,7 +85,8 @@ export interface paths {
          * A render session while it changes
          * @description One render session now, and again after every change, until it has ended.
          *
-         *     For `EventSource`. However many watch a session, the farm is asked as if it were one.
+         *     For `EventSource`. However many watch a session, the farm is asked as if it were one. With
+         *     `fields`, a change of any other member is no event.
          */
         get: operations["streamSessionEvents"];
         put?: never;
@@ -1347,7 +1348,10 @@ export interface operations {
     };
     streamSessionEvents: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The members that are wanted, comma-separated: exactly these are sent, in the usual order, and the `ETag` is theirs. Without it, all are. */
+                fields?: components["schemas"]["SessionField"][];
+            };
             header?: {
                 /** @description The id of the last event that you have, as browsers send it when they come again: what you have is not repeated. */
                 "Last-Event-ID"?: string;
