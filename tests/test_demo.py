@@ -1,5 +1,6 @@
 """The demo: sandbox and gateway together, and neither left behind."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -38,6 +39,10 @@ def test_the_demo_runs_both_programs_until_it_is_told_to_stop(
         answer = httpx.get(f"http://127.0.0.1:{port}/sessions/42", trust_env=False, timeout=WITHIN)
         assert answer.json()["id"] == 42
         assert "Origin" in answer.headers["vary"]  # other settings hold
+        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
+        groups = {os.getpgid(int(child)) for child in children}
+        assert groups == set(map(int, children)), "a terminal's Ctrl-C reaches the demo alone"
+        assert len(groups) == 2
         demo.send_signal(number)
         done = finish(demo)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
