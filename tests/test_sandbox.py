@@ -634,6 +634,13 @@ def test_the_books_can_be_emptied(farm: Client) -> None:
     assert (books["total"], books["records"], books["most_at_once"]) == (0, [], 0)
 
 
+def test_a_call_under_way_counts_as_one_when_the_books_are_emptied(farm: Client) -> None:
+    with farm.open_call(700_001):
+        farm.wait_for_calls(1)
+        farm.send("DELETE", "/__records")
+        assert farm.books()["most_at_once"] == 1
+
+
 def test_the_books_keep_the_newest_calls_and_count_all() -> None:
     records = Records()
     for number in range(KEPT + 5):

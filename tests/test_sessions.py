@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import UpstreamMismatch, UpstreamUnreadable
 from app.resources.progress import Phase
-from app.resources.session_model import STATES, Session
+from app.resources.session_model import Session
 from app.resources.sessions import PACES, GetSession, session_id
 from app.upstream.xmlrpc.codec import load_answer
 from tests.test_wire import VALUES
@@ -231,9 +231,22 @@ def test_no_answer_with_the_right_id_is_refused(members: dict[str, object]) -> N
     assert list(session) == [*Session.model_fields, "progress"]
 
 
-def test_every_state_word_is_known() -> None:
-    for word, state in STATES.items():
-        assert read({"id": 881, "state": word})[0]["state"] == state
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("submit", ["sumit", "submit", "submitted", " Submit\n"]),
+        ("accept", ["accept"]),
+        ("active", ["active", "ACTIVE"]),
+        ("completed", ["completed"]),
+        ("cancelled", ["cancel", "canceled", "cancelled"]),
+        ("rejected", ["rejected"]),
+        ("unknown", ["", "paused", "unknown"]),
+    ],
+)
+def test_each_word_of_the_farm_is_a_state(state: str, words: list[str]) -> None:
+    told = [read({"id": 881, "state": word})[0] for word in words]
+    assert [session["state"] for session in told] == [state] * len(words)
+    assert [session["upstreamState"] for session in told] == words
 
 
 @pytest.mark.parametrize(
