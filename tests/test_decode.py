@@ -181,15 +181,31 @@ def test_a_recording_is_read_too(
             assert json.loads(shown.out)["id"] in (1, 1008)
 
 
+def recorded(folder: Path, text: str, cause: str, **more: object) -> Path:
+    """A recording of an answer that is ``text``."""
+    answer = {"body": text, "charset": "utf-8", "omitted": 0,
+              "content_type": "text/xml", "status": 200, **more}  # fmt: skip
+    question = {"method": "m", "arguments": [1]}
+    told = {"recorded": "2026-01-01", "cause": cause, "withheld": False}
+    path = folder / "recording.json"
+    path.write_text(json.dumps({"question": question, "answer": answer, **told}))
+    return path
+
+
+def test_a_recording_is_read_in_the_charset_of_its_content_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "<methodResponse><params><param><value>\u0436</value></param></params></methodResponse>"
+    told = {"charset": "koi8-r", "content_type": "text/xml; charset=koi8-r"}
+    path = recorded(tmp_path, text, "", **told)
+    assert cli.main(["decode", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out) == "\u0436"
+
+
 def test_what_a_recording_has_omitted_counts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer = {"body": dump_answer(1).decode(), "charset": "utf-8", "omitted": 2000,
-              "content_type": "text/xml", "status": 200}  # fmt: skip
-    question = {"method": "m", "arguments": [1]}
-    told = {"recorded": "2026-01-01", "cause": "too_large", "withheld": False}
-    path = tmp_path / "recording.json"
-    path.write_text(json.dumps({"question": question, "answer": answer, **told}))
+    path = recorded(tmp_path, dump_answer(1).decode(), "too_large", omitted=2000)
     assert cli.main(["decode", str(path), "--max-body", "1024"]) == 12
     assert f"{path}: too_large: " in capsys.readouterr().err
     assert cli.main(["decode", str(path)]) == 0

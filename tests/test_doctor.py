@@ -233,6 +233,19 @@ def test_a_host_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     asked.set()
 
 
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("http://farm.example/rpc", 80),
+        ("https://farm.example/rpc", 443),
+        ("http://farm.example:443/rpc", 443),
+        ("https://farm.example:80/rpc", 80),
+    ],
+)
+def test_a_farm_is_looked_for_at_its_scheme_s_port_unless_it_names_one(url: str, port: int) -> None:
+    assert target(url, None, 1).first[1] == port
+
+
 def test_an_address_that_fails_beside_one_that_works_is_a_warning(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

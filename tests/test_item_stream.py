@@ -424,8 +424,11 @@ def test_for_a_reader_that_has_left_no_further_session_is_asked_for(
             wait_for(lambda: under_way("streams") == 0)
         finally:
             let_go.set()
+        others = range(900_001, 900_004)  # they wait for their turn behind whatever is asked for
+        for number in others:
+            assert gateway.get(f"/sessions/{number}").status_code == 502
         wait_for(lambda: under_way("upstream_calls") == 0)
-        assert len(farm.requests) == AT_ONCE
+        assert len(farm.requests) == AT_ONCE + len(others)
 
 
 # --- What goes wrong before the stream ---------------------------------------------------------

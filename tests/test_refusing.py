@@ -171,5 +171,30 @@ def test_a_refusal_is_about_the_server_or_about_one_question(reply: str, word: s
     assert refusal_of(ResponseError(reply)) == word
 
 
+@pytest.mark.parametrize(
+    ("reply", "word"),
+    [
+        (b"LOADING Redis is loading the dataset in memory", "loading"),
+        (b"NOAUTH Authentication required.", "auth"),
+        (b"WRONGPASS invalid username-password pair or user is disabled.", "auth"),
+        (b"NOPERM User a has no permissions to run the 'select' command", "denied"),
+        (b"ERR DB index is out of range", "database"),
+    ],
+)
+async def test_what_ends_the_beginning_of_a_connection_is_told(reply: bytes, word: str) -> None:
+    """redis-py has a class of its own for some, not all of which are replies to it."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(b"-%b\r\n" % reply)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with members(f"redis://127.0.0.1:{port}/1") as (one,):
+            await until(lambda: one.states)
+            assert one.states == [("down", word)]
+
+
 def test_every_word_is_told_by_the_doctor() -> None:
     assert set(REFUSALS.values()) <= DOWN.keys()

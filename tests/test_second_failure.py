@@ -137,6 +137,21 @@ async def test_what_is_known_to_be_forgotten_has_a_bound(
         assert len(other.coordinator._invalidation._forgotten) == 3
 
 
+async def test_what_was_forgotten_is_fetched_anew_once(server: Valkey) -> None:
+    async with members(server.url, server.url) as (one, other):
+        fetched: list[str] = []
+        other.coordinator.subscribe(lambda key, entry: fetched.append(key), lambda key, error: None)
+        for times in range(2):
+            if times == 0:
+                await one.coordinator.forget("call")
+            server.client.flushdb()
+            assert (await one.fetch("call")).how == "asked"
+            other.store.put("after", CacheEntry(b"old", digest(b"old"), 0.0, 60.0, 60))
+            assert (await one.fetch("after")).how == "asked"
+            await until(lambda times=times: fetched.count("after") == times + 1)  # type: ignore[misc]
+        assert fetched.count("call") == 1
+
+
 async def test_beyond_a_bound_a_changed_answer_is_dropped_and_not_fetched(
     server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

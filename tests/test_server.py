@@ -133,6 +133,9 @@ def test_a_leaving_gateway_says_so_first_and_still_answers(tmp_path: Path, farm:
             assert b" 200 " in ready
         assert b"shutting_down" in ready
         assert b"connection: close" in ready
+        with connect(port) as probe:  # as HAProxy asks
+            probe.sendall(b"OPTIONS /health/ready HTTP/1.1\r\nHost: gw\r\n\r\n")
+            assert b" 503 " in answer_on(probe)
         last = ask(kept, "/sessions/1008")
         assert b" 200 OK" in last
         assert b"connection: close" in last
