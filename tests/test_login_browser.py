@@ -132,7 +132,7 @@ def test_the_journey_on_two_workers_that_are_replaced_while_the_farm_asks(
         replace_workers(program)
         decide(page, url, "Ada")
         assert page.url == f"{url}{HOME}"
-        everybody = client_of_each(url, stack).values()
+        everybody = client_of_each(program, url, stack).values()
         shown = [one.get("/sessions/301001").status_code for one in everybody]
         assert shown == [409, 409]
         attach_and_log_out(page)

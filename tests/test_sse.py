@@ -364,7 +364,12 @@ LIFETIME = 0.5
 def test_five_hundred_readers_are_one_and_leave_nothing_behind(
     start_live: StartLive, farm: Farm
 ) -> None:
-    gateway = start_live(fresh_active=LIFETIME, events_per_client=CROWD, max_requests=2 * CROWD)
+    gateway = start_live(
+        fresh_active=LIFETIME,
+        events_per_client=CROWD,
+        max_requests=2 * CROWD,
+        upstream_deadline=60,  # a farm that is late is another story
+    )
     farm.next(*(rendered(parts) for parts in range(1, 200)))
     gateway.http.get("/sessions/1005")
     threads = threading.active_count()

@@ -1,9 +1,7 @@
 """The numbers of the status page: what they are, and who may see them."""
 
 import asyncio
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -14,8 +12,11 @@ from app.telemetry.hit_counters import BOUNDS
 from app.telemetry.metrics import Metrics
 from app.telemetry.status import BREAKER, FAILURES, LABELS, StatusHistory
 from tests.conftest import Farm, StartGateway
-from tests.programs import DEMO, RFGW, WITHIN, await_ready, free_port, run, started
+from tests.programs import DEMO, RFGW, Program, await_ready, free_port, run, started
 from tests.running import client_of
+from tests.test_server import children
+from tests.test_upstream import wait_for
+from tests.test_workers import alone
 
 
 class Moments:
@@ -215,30 +216,31 @@ def test_what_opens_it_to_nobody_in_particular_is_refused(text: str, tmp_path: P
 
 
 @pytest.fixture
-def two_workers(tmp_path: Path, farm: Farm) -> Iterator[httpx.Client]:
-    """A client of a gateway of two processes."""
+def two_workers(tmp_path: Path, farm: Farm) -> Iterator[tuple[Program, httpx.Client]]:
+    """A gateway of two processes, and a client of it."""
     port = free_port()
     settings = {**DEMO, "RFGW_UPSTREAM_URL": farm.url, "RFGW_PORT": str(port)}
     options = ("--workers", "2", "--status", "loopback", "--no-log-requests")
     with started(tmp_path, *RFGW, "serve", *options, settings=settings) as program:
         await_ready(port)
         with client_of(f"http://127.0.0.1:{port}") as client:
-            yield client
+            yield program, client
         program.terminate()
 
 
-def test_the_numbers_are_of_all_workers(two_workers: httpx.Client) -> None:
-    own = {"Connection": "close"}
+def test_the_numbers_are_of_all_workers(two_workers: tuple[Program, httpx.Client]) -> None:
+    program, client = two_workers
+    wait_for(lambda: len(children(program.pid)) == 2)
+    workers = children(program.pid)
+    for worker in workers:  # each keeps the session
+        with alone(worker, workers):
+            answer = client.get("/sessions/1008", headers={"Connection": "close"})
+        assert answer.is_success
 
-    def ask(path: str) -> httpx.Response:
-        return two_workers.get(path, headers=own)
+    def gauges() -> dict[str, float]:
+        told: dict[str, float] = client.get("/status.json").json()["gauges"]
+        return told
 
-    deadline = time.monotonic() + WITHIN
-    gauges: dict[str, float] = {}
-    while (gauges.get("workers"), gauges.get("cache_entries")) != (2, 2):  # each keeps the session
-        assert time.monotonic() < deadline, gauges
-        with ThreadPoolExecutor(16) as pool:  # many at once, so that either of them answers some
-            assert all(answer.is_success for answer in pool.map(ask, ["/sessions/1008"] * 32))
-        gauges = two_workers.get("/status.json").json()["gauges"]
-    lines = two_workers.get("/metrics").text.splitlines()
+    wait_for(lambda: (gauges()["workers"], gauges()["cache_entries"]) == (2, 2))
+    lines = client.get("/metrics").text.splitlines()
     assert "rfgw_cache_entries 2.0" in lines

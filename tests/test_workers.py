@@ -1,5 +1,6 @@
 """Two workers and a Valkey server: as good as one process that is never restarted."""
 
+import os
 import signal
 import tempfile
 import threading
@@ -69,20 +70,29 @@ def worker_of(answer: httpx.Response) -> str:
     return answer.headers["x-request-id"].rpartition("-")[0]
 
 
-def client_of_each(address: str, stack: ExitStack) -> dict[str, httpx.Client]:
+@contextmanager
+def alone(worker: int, workers: set[int]) -> Iterator[None]:
+    """For the time of the block, whoever connects is this worker's: the others stand still."""
+    others = workers - {worker}
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGCONT)
+
+
+def client_of_each(program: Program, address: str, stack: ExitStack) -> dict[str, httpx.Client]:
     """By worker, a client with a connection to it."""
     clients: dict[str, httpx.Client] = {}
-    deadline = time.monotonic() + WITHIN
-    while len(clients) < 2:
-        assert time.monotonic() < deadline, "one worker takes all connections"
-        with ExitStack() as one:
-            kept = httpx.Limits(keepalive_expiry=None)  # a connection is one worker's for good
-            client = client_of(address, limits=kept)
-            one.enter_context(client)
-            worker = worker_of(client.get("/health/live"))
-            if worker not in clients:
-                clients[worker] = client
-                stack.enter_context(one.pop_all())
+    workers = children(program.pid)
+    for worker in workers:
+        kept = httpx.Limits(keepalive_expiry=None)  # a connection is one worker's for good
+        client = stack.enter_context(client_of(address, limits=kept))
+        with alone(worker, workers):
+            clients[worker_of(client.get("/health/live"))] = client
+    assert len(clients) == len(workers)
     return clients
 
 
@@ -109,7 +119,7 @@ def test_watchers_of_both_workers_hear_of_every_change_for_one_call_a_lifetime(
 ) -> None:
     paths = ["/sessions/1005/events", "/sessions/events?ids=42,1005"]
     with two_workers(directory, farm) as (program, address), ExitStack() as stack:
-        clients = client_of_each(address, stack)
+        clients = client_of_each(program, address, stack)
         for http in clients.values():
             assert http.get("/sessions/42").is_success  # and is asked for no more
         subscribers = [
@@ -139,7 +149,7 @@ def test_after_a_rolling_restart_the_first_answers_are_kept_ones_and_cost_no_cal
             first = client.get("/sessions/1008")
         replace_workers(program)
         farm.forget()
-        clients = client_of_each(address, stack)
+        clients = client_of_each(program, address, stack)
         assert worker_of(first) not in clients
         for worker, client in clients.items():
             answer = client.get("/sessions/1008")
