@@ -28,8 +28,8 @@ def come(server: Server, clients: list[socket.socket]) -> None:
 
 
 @contextmanager
-def slow_readers(amount: int) -> Iterator[list[socket.socket]]:
-    """Sockets that are not connected yet."""
+def sockets(amount: int) -> Iterator[list[socket.socket]]:
+    """Sockets that are not connected yet, closed at the end."""
     with ExitStack() as stack:
         yield [stack.enter_context(socket.socket()) for _ in range(amount)]
 
@@ -47,7 +47,7 @@ def measure(server: Server, options: Options) -> tuple[dict[str, hit.Slices], di
 
     for _ in range(options.fewer(options.rounds, 1)):
         take(ALONE)
-        with slow_readers(options.fewer(READERS, 20)) as clients:
+        with sockets(options.fewer(READERS, 20)) as clients:
             begin = Thread(target=come, args=(server, clients))
             begin.start()
             take(COMING)
@@ -65,8 +65,8 @@ def run(options: Options) -> Report:
     with servers.stage() as stage:
         stage.farm()
         server = stage.start(GATEWAY)
-        for path in (hit.PATH, LARGE_PATH):
-            size = len(fetch(server.port, path)[2])
+        fetch(server.port, hit.PATH)  # and it is kept
+        size = len(fetch(server.port, LARGE_PATH)[2])
         taken, resident = measure(server, options)
     report.say(
         f"{options.fewer(READERS, 20)} clients send {REQUESTS} requests each for an answer of"

@@ -24,8 +24,8 @@ from app.server.request_head import (
 AT_ONCE = 8
 """Requests in a row that a client who pipelines is answered before others have their turn."""
 BYTES_AT_ONCE = 65_536
-"""Bytes of answers in a row, above which others have their turn as well. The system's buffers take
-megabytes, and copying those for hundreds of clients one after the other takes a second."""
+"""Bytes of answers in a row after which others have their turn, too: the system's buffers take
+megabytes of a client who does not read, and to copy those takes milliseconds."""
 
 PLAIN_LINE = re.compile(rb"GET (/[A-Za-z0-9._~/-]*) HTTP/1\.1\r\n")
 """The request line of which only the path, strictly written, differs from another like it."""
