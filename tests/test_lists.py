@@ -161,7 +161,9 @@ def test_the_requests_wishes_hold_for_each_item(
     wound: httpx.Client, clock: Clock, farm: Farm
 ) -> None:
     ask(wound, [42])
-    kept, missing = ask(wound, [42, 1001], cache_control="only-if-cached").json()["items"]
+    mixed = ask(wound, [42, 1001], cache_control="only-if-cached")
+    assert mixed.headers["cache-status"] == "rfgw", "no hit: one of them is not there"
+    kept, missing = mixed.json()["items"]
     assert (kept["status"], missing["status"]) == (200, 504)
     assert missing["problem"]["code"] == "not_cached"
     assert farm.calls() == 1
