@@ -194,7 +194,7 @@ def _api(settings: Settings, services: Services) -> FastAPI:
     )
     app.state.services = services
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes += router.routes  # what is included is looked for twice a request
     tables = [FAULTS, *(call.faults for call in CALLS)]
     known = {CODES[kind]: number for table in reversed(tables) for number, kind in table.items()}
     faults = {**known, Code.UPSTREAM_FAULT: 999}  # any other number

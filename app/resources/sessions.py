@@ -5,9 +5,9 @@ numbers.
 """
 
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 
 from app.api.error_codes import Code
@@ -115,7 +115,10 @@ SessionIds = Annotated[
     ),
 ]
 
-SessionFields = Annotated[Fields, Depends(fields_of(Session))]
+if TYPE_CHECKING:
+    SessionFields = Fields
+else:
+    SessionFields = fields_of(Session)
 
 router = APIRouter(tags=["sessions"])
 
@@ -128,7 +131,9 @@ router = APIRouter(tags=["sessions"])
     responses=item_stream_responses("SessionItem"),
     openapi_extra={"parameters": [LAST_EVENT_ID]},
 )
-async def stream_sessions(ids: SessionIds, fields: SessionFields, request: Request) -> Response:
+async def stream_sessions(
+    request: Request, ids: SessionIds, fields: SessionFields = ()
+) -> Response:
     """Several render sessions now, and each again after every change, until all have ended.
 
     For `EventSource`: one connection for a whole page. Each item is what the list has for it. The
@@ -148,7 +153,7 @@ async def stream_sessions(ids: SessionIds, fields: SessionFields, request: Reque
     ),
     openapi_extra={"parameters": [PREFER]},
 )
-async def get_session(id: SessionId, fields: SessionFields, request: Request) -> Response:
+async def get_session(request: Request, id: SessionId, fields: SessionFields = ()) -> Response:
     """One render session, by its number.
 
     Answers are kept for seconds to an hour, depending on how soon the session is expected to
@@ -166,7 +171,7 @@ async def get_session(id: SessionId, fields: SessionFields, request: Request) ->
     response_description="What became of each; with `fields`, only those members of sessions.",
     responses=list_responses(),
 )
-async def get_sessions(ids: SessionIds, fields: SessionFields, request: Request) -> Response:
+async def get_sessions(request: Request, ids: SessionIds, fields: SessionFields = ()) -> Response:
     """Several render sessions at once: one that cannot be had does not fail the others.
 
     Each is kept and fetched as if it were asked for alone, and has the status that it would have
@@ -189,7 +194,9 @@ async def get_sessions(ids: SessionIds, fields: SessionFields, request: Request)
     ),
     openapi_extra={"parameters": [LAST_EVENT_ID]},
 )
-async def stream_session_events(id: SessionId, fields: SessionFields, request: Request) -> Response:
+async def stream_session_events(
+    request: Request, id: SessionId, fields: SessionFields = ()
+) -> Response:
     """One render session now, and again after every change, until it has ended.
 
     For `EventSource`. However many watch a session, the farm is asked as if it were one. With

@@ -22,7 +22,6 @@ Authorization field (section 3.5.1) or in the query, and no body is signed. Read
 the address here, too.
 """
 
-import base64
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,10 +32,9 @@ from typing import Any, Literal
 from oauthlib.oauth1 import SIGNATURE_TYPE_AUTH_HEADER, SIGNATURE_TYPE_QUERY, Client
 from oauthlib.oauth1.rfc5849.signature import (
     base_string_uri,
-    normalize_parameters,
     sign_hmac_sha1_with_client,
-    signature_base_string,
 )
+from oauthlib.oauth1.rfc5849.utils import escape
 
 from app.core.call import Token
 
@@ -49,16 +47,36 @@ SKEW_PROOF = 60.0
 
 
 def new_nonce() -> str:
-    """144 random bits as text (RFC 5849, section 3.3): never repeats, across restarts too.
+    """120 random bits as text (RFC 5849, section 3.3): never repeats, across restarts too.
 
     Widespread servers take from 20 to 30 letters and digits, and nothing else.
     """
-    return base64.b32encode(secrets.token_bytes(18)).decode().rstrip("=")
+    return secrets.token_hex(15)
 
 
 @lru_cache(64)  # one farm has few methods
 def _base_string_uri(url: str) -> str:
     return base_string_uri(url)
+
+
+_escape_known = lru_cache(64)(escape)
+"""For what is the same in every call: escaping takes a good half of the time of signing."""
+
+KNOWN = frozenset({"oauth_consumer_key", "oauth_signature_method", "oauth_token", "oauth_version"})
+"""The parameters whose values are."""
+
+
+def _base_string(uri: str, signed: Mapping[str, str]) -> str:
+    """The signature base string of a POST (section 3.4.1.1), its parameters in their normal form.
+
+    As oauthlib's own, at half the cost.
+    """
+    pairs = sorted(
+        (_escape_known(name), _escape_known(value) if name in KNOWN else escape(value))
+        for name, value in signed.items()
+    )
+    normalized = "&".join(f"{name}={value}" for name, value in pairs)
+    return f"POST&{_escape_known(uri)}&{escape(normalized)}"
 
 
 @dataclass(frozen=True)
@@ -113,13 +131,10 @@ class Signer:
         return "http:" + uri.partition(":")[2] if self.reading == "D" else uri
 
     def _signature(self, uri: str, signed: Mapping[str, str]) -> str:
-        # oauthlib iterates over pairs here; its stub asks for a dict by mistake.
-        normalized = normalize_parameters(signed.items())  # type: ignore[arg-type]
         credentials = SimpleNamespace(
             client_secret=self.consumer_secret, resource_owner_secret=self.token_secret
         )
-        base_string = signature_base_string("POST", uri, normalized)
-        return str(sign_hmac_sha1_with_client(base_string, credentials))
+        return str(sign_hmac_sha1_with_client(_base_string(uri, signed), credentials))
 
     def sign_request(
         self,

@@ -66,8 +66,8 @@ class FarmConnections(httpx.AsyncBaseTransport):
         answer = await self._session.request(
             request.method,
             URL(host + request.extensions["target"], encoded=True),
-            headers={**request.headers, **self._authorization(request)},
-            data=request.content,
+            headers={**dict(request.headers.items()), **self._authorization(request)},
+            data=await request.aread(),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(sock_connect=request.extensions["timeout"]["connect"]),
             ssl=self._trust.context(loop.time()) if self._trust else True,
