@@ -11,9 +11,9 @@ import pytest
 
 from app.telemetry.request_context import (
     RequestContext,
+    TimedStep,
     Trace,
     request_context,
-    step,
     trace_of,
 )
 from tests.conftest import Farm, StartGateway
@@ -52,7 +52,7 @@ def test_a_step_that_is_repeated_is_told_as_a_sum(monkeypatch: pytest.MonkeyPatc
     context = RequestContext("r-1")
     token = request_context.set(context)
     for _ in range(2):  # as a retry does
-        with step("upstream"):
+        with TimedStep("upstream"):
             pass
     request_context.reset(token)
     assert context.timings == {"upstream": 0.75}

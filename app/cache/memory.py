@@ -29,10 +29,8 @@ class MemoryStore:
 
     def get(self, key: str) -> CacheEntry | None:
         """The entry kept for ``key``, fresh or not."""
-        try:
-            return self._answers[key]
-        except KeyError:
-            return self._refusals.get(key)
+        entry = self._answers.get(key)
+        return self._refusals.get(key) if entry is None else entry
 
     def peek(self, key: str) -> CacheEntry | None:
         """The answer kept for ``key``. Looking does not count as use.
@@ -50,13 +48,14 @@ class MemoryStore:
         if last is not None and last.gzip and last.digest == entry.digest:
             entry = entry._replace(gzip=last.gzip)  # the farm has said the same again
         self.drop(key)
+        size = _size_of(entry)
         if entry.refused:
             self._refusals[key] = entry
-        elif _size_of(entry) <= self._answers.maxsize:  # else larger than all we may
+        elif size <= self._answers.maxsize:  # else larger than all we may
             while len(self._answers) >= self._max_entries:
                 self._answers.popitem()
             self._answers[key] = entry
-            self._count(_size_of(entry))
+            self._count(size)
 
     def put_gzip(self, key: str, digest: str, body: bytes) -> None:
         """Keep the compressed ``body`` with the entry for ``key``, if that has this ``digest``.

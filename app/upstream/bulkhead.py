@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.core.errors import Overloaded
-from app.telemetry.request_context import step
+from app.telemetry.request_context import TimedStep
 
 LOGIN_CALLS = 4
 """Places for steps of logins, and as many wait: who needs no key takes none from sessions."""
@@ -31,7 +31,7 @@ class Bulkhead:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold one place. Raises Overloaded if none is to be had soon."""
-        with step("queue"):
+        with TimedStep("queue"):
             await self._enter()
         self.held += 1
         try:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from app.core import errors
 from app.core.call import Call, OAuthStep, VisitorCall
 from app.core.ports import Attempt, Instrumentation
-from app.telemetry.request_context import current_request, step
+from app.telemetry.request_context import TimedStep, current_request
 from app.upstream.bulkhead import Bulkhead
 from app.upstream.circuit_breaker import DEFAULT_PAUSE, Guard, Verdict
 from app.upstream.oauth import FarmClock, Signer, new_nonce
@@ -142,7 +142,7 @@ class UpstreamClient:
             async with asyncio.timeout(question.deadline - self.clock()):
                 message = self._message(question.call, timestamp)
                 with self._recorded(question, message) as hear:
-                    with step("upstream"):
+                    with TimedStep("upstream"):
                         received = await self.transport.post(
                             message, hear, refusals=question.is_visitors
                         )
@@ -197,7 +197,7 @@ class UpstreamClient:
 
     def _message(self, call: Call, timestamp: int) -> Message:
         """The signed call."""
-        with step("sign"):
+        with TimedStep("sign"):
             if isinstance(call, VisitorCall | OAuthStep):
                 message = visitor_message(
                     call, self.signer, self.base, self.user_signing, timestamp
@@ -224,7 +224,7 @@ class UpstreamClient:
             max_bytes=self.transport.max_body,
             on_drift=self.instrumentation.drift,
         )
-        with step("decode"):
+        with TimedStep("decode"):
             if len(received.body) > DECODE_IN_THREAD:
                 async with self._decoding:
                     return await asyncio.to_thread(load)
