@@ -94,9 +94,9 @@ def current_request() -> RequestContext:
 
 
 class TimedStep:
-    """Times a block as a step of the request, whether it succeeds or not: ``with TimedStep("sign"):``.
+    """Times a block as a step of the request, whether it succeeds or not.
 
-    It begins when it is made.
+    ``with TimedStep("sign"):`` begins when it is made.
     """
 
     __slots__ = ("_began", "_name")
