@@ -48,6 +48,20 @@ app.cli.main.main(["serve"])
 )
 """The same, which does not wait for 13 s or more until it ends what does not end."""
 
+LONG_LEAVING = (
+    *(sys.executable, "-c"),
+    """
+import app.cli.main, app.server.server
+from app.server.server import Server
+
+app.server.server.GONE_WITHIN = 600.0
+drain = Server._drain
+Server._drain = lambda server, now: drain(server, now - 600.0)
+app.cli.main.main(["serve"])
+""",
+)
+"""The same, whose time to leave is over when it stops to listen."""
+
 SETTLING = (
     *(sys.executable, "-c"),
     """
@@ -180,6 +194,21 @@ def test_what_is_under_way_is_finished_and_is_the_last(
         assert b" 200 OK" in answer
         assert b"connection: close" in answer
         assert finish(program).returncode == 0
+
+
+def test_the_time_to_leave_counts_from_the_signal_and_the_grace_is_a_part_of_it(
+    tmp_path: Path, farm: Farm
+) -> None:
+    farm.next({"do": "hang"})
+    with (
+        serving(tmp_path, farm, LONG_LEAVING, RFGW_UPSTREAM_DEADLINE="300") as (program, port),
+        connect(port) as client,
+    ):
+        client.sendall(b"GET /sessions/1008 HTTP/1.1\r\nHost: gw\r\n\r\n")
+        wait_for(lambda: farm.calls() == 1)
+        program.send_signal(signal.SIGTERM)
+        assert finish(program).returncode == 0
+        assert all_sent_to(client) == b""
 
 
 def test_ctrl_c_does_not_wait_for_the_grace(tmp_path: Path, farm: Farm) -> None:

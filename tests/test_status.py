@@ -83,6 +83,21 @@ def test_quantiles_are_linear_within_their_bucket(history: StatusHistory, metric
     assert history.document()["recent"]["attemptSeconds"]["p95"] is None
 
 
+def test_recent_latencies_are_of_five_minutes_and_not_of_the_hour(
+    history: StatusHistory, metrics: Metrics, clock: Moments
+) -> None:
+    history.sample()
+    metrics.requests.count("getSession", 200, 5.0)
+    metrics.count_attempt("ok", 1, 5.0)
+    for _ in range(31):
+        clock.now += 10
+        history.sample()
+    metrics.requests.count("getSession", 200, 0.0005)
+    metrics.count_attempt("ok", 1, 0.0005)
+    told = history.document()["recent"]
+    assert max(told["requestSeconds"]["p99"], told["attemptSeconds"]["p99"]) < 0.001
+
+
 def test_the_last_twenty_failures_are_told_with_their_causes(
     history: StatusHistory, metrics: Metrics, clock: Moments
 ) -> None:
