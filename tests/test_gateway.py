@@ -166,6 +166,19 @@ async def test_a_thousand_cold_askers_are_one_call_and_one_digest() -> None:
     assert sum(answer.collapsed for answer in answers) == 999
 
 
+async def test_an_asker_that_leaves_ends_its_own_waiting_alone() -> None:
+    gateway, farm, _ = build()
+    farm.mood = "slow"
+    leaves, stays = (asyncio.create_task(gateway.fetch(CALL)) for _ in range(2))
+    await settle()
+    leaves.cancel()
+    await settle()
+    farm.held[0].set_result(None)
+    assert said(await stays) == ("fwd=uri-miss", "", "")
+    assert said(await gateway.fetch(CALL)) == ("hit", "", "")
+    assert farm.calls == 1
+
+
 async def test_a_failure_is_shared_and_not_kept() -> None:
     gateway, farm, _ = build()
     farm.mood = "failing"

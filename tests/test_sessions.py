@@ -125,6 +125,7 @@ FIELDS = [
     ("endFrame", 2**60, "endFrame", None, {"endFrame": 1}),
     ("frameRate", "fast", "frameRate", None, {"frameRate": 1}),
     ("userID", 9, "userId", 9, {}),
+    ("userid", 9, "userId", 9, {}),
     ("userId", "9", "userId", 9, {}),
     ("streamURL", "", "streamURL", None, {}),
     ("streamURL", "javascript:alert(1)", "streamURL", None, {"streamURL": 1}),
@@ -134,6 +135,11 @@ FIELDS = [
     ("inputLicense", {"name": "CC by"}, "inputLicense", {"name": "CC by", "url": None}, {}),
     ("inputLicence", "", "inputLicense", None, {}),
     ("outputLicence", {}, "outputLicense", None, {}),
+    *(
+        (f"{side}Licen{letter}e", {"name": "BY"}, f"{side}License", {"name": "BY", "url": None}, {})
+        for side in ("input", "output")
+        for letter in "cs"
+    ),
     ("outputLicence", "CC by", "outputLicense", None, {"outputLicense": 1}),
     ("thumbnails", "", "thumbnails", [], {}),
     ("thumbnails", 5, "thumbnails", [], {"thumbnails": 1}),

@@ -195,6 +195,15 @@ def test_fields_are_cut_and_a_change_elsewhere_is_no_event(
     assert again.status_code == 204
 
 
+def test_a_stream_ends_with_its_session_even_if_none_of_its_fields_has_changed(
+    start_live: StartLive, farm: Farm
+) -> None:
+    gateway = start_live(fresh_active=SHORT)
+    farm.next(rendered(7), rendered(250, "completed"))
+    told = gateway.http.get("/sessions/1005/events?fields=id")
+    assert [event.name for event in parsed(iter(told.text.split("\n")))] == ["session", "end"]
+
+
 def test_an_outage_is_one_problem_and_then_the_session_again(
     start_live: StartLive, farm: Farm
 ) -> None:

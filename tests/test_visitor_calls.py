@@ -17,6 +17,7 @@ from app.core import errors
 from app.core.call import Call, OAuthStep, Token, VisitorCall
 from app.core.performer import Performer
 from app.login.steps import AccessToken, EndLogin, RequestToken, TokenAnswer
+from app.resources.my_sessions import Attached, AttachSession
 from app.telemetry.request_context import RequestContext, Trace, request_context
 from app.upstream.client import UpstreamClient
 from app.upstream.oauth import Signer
@@ -387,3 +388,32 @@ async def test_a_call_for_a_visitor_is_a_part_of_the_trace_that_asked_for_it(cal
     finally:
         request_context.reset(before)
     assert f"traceparent: 00-{trace.id}-".encode() in farm.requests[0].lower()
+
+
+DONE = member("success", "<boolean>1</boolean>")
+NOT_DONE = DONE.replace("1", "0")
+
+
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize(
+    ("told", "is_attached"),
+    [
+        (f"<struct>{DONE}</struct>", True),
+        (f"<struct>{NOT_DONE}</struct>", False),
+        ("<boolean>1</boolean>", True),
+        ("<boolean>0</boolean>", False),
+    ],
+)
+async def test_whether_it_is_attached_comes_in_a_struct_or_bare_and_each_in_an_array(
+    told: str, is_attached: bool, array: bool
+) -> None:
+    if array:
+        told = f"<array><data><value>{told}</value></data></array>"
+    with raw_farm(http(whole(told))) as farm:
+        async with performing(farm) as (performer, _, _):
+            attaching = performer.perform(AttachSession(id=7, token=TOKEN))
+            if is_attached:
+                assert await attaching == Attached(success=True)
+            else:
+                with pytest.raises(errors.SessionNotYours):
+                    await attaching
