@@ -125,7 +125,8 @@ def test_without_the_setting_there_is_no_such_path(
 def test_a_key_makes_so_many_accounts_and_then_waits(
     keys: dict[str, str], start_gateway: StartGateway, farm: Farm
 ) -> None:
-    gateway = start_gateway(api_keys_file=keys["file"], accounts=True, accounts_limit="2/600")
+    limits = {"accounts_limit": "2/600", "rate_limit": "1000/60"}  # the usual one is another
+    gateway = start_gateway(api_keys_file=keys["file"], accounts=True, **limits)
     gateway.headers["x-api-key"] = keys["maker"]
     answers = [gateway.post("/accounts", json={"email": f"a{n}@example.org"}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [201, 201, 429]

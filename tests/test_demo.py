@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from app.cli.demo import _await_ready
+from app.login.sealed_cookies import new_cookie_key
 from tests.conftest import Farm, StartGateway
 from tests.programs import RFGW, WITHIN, finish, free_port, is_open, run, started
 from tests.running import client_of
@@ -65,7 +66,12 @@ def test_the_demo_tells_where_the_page_is_and_runs_as_fast_as_asked(tmp_path: Pa
     (tmp_path / "index.html").write_text("a page")
     port, sandbox_port = free_port(), free_port()
     ports = ("--port", str(port), "--sandbox-port", str(sandbox_port))
-    settings = {"RFGW_DEMO_DIR": str(tmp_path), "RFGW_FRESH_ACTIVE": "0"}
+    (tmp_path / "key").write_text(new_cookie_key())
+    settings = {
+        "RFGW_DEMO_DIR": str(tmp_path),
+        "RFGW_FRESH_ACTIVE": "0",
+        "RFGW_COOKIE_KEY_FILE": str(tmp_path / "key"),  # the demo has one of its own
+    }
     with started(tmp_path, *RFGW, "demo", *ports, "--speed", "1000", settings=settings) as demo:
         assert demo.stdout is not None
         address = f"http://127.0.0.1:{port}"

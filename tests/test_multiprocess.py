@@ -1,6 +1,7 @@
 """Counts of several processes told as one: the sums, and real workers that die and are replaced."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -120,6 +121,20 @@ async def test_at_the_end_no_counts_are_written_any_more(tmp_path: Path) -> None
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+def test_what_was_counted_since_the_last_time_is_saved_at_the_end(tmp_path: Path) -> None:
+    metrics = Metrics(MultiprocessMetrics(tmp_path))
+
+    async def live() -> None:
+        async with metrics.shown():
+            await asyncio.sleep(0)  # the first time
+            metrics.requests.count("getSession", 200, 0.01)
+
+    asyncio.run(live())
+    (saved,) = tmp_path.glob("*.json")
+    families = {name: samples for name, _, _, samples in json.loads(saved.read_text())}
+    assert [value for *_, value in families["rfgw_requests"]] == [1]
 
 
 def test_a_sum_never_falls_whoever_tells_it_and_whoever_dies(together: Together) -> None:

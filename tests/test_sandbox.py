@@ -537,6 +537,13 @@ def test_the_script_comes_before_magic_ids(farm: Client) -> None:
     assert farm.fault(301_123).code == 301
 
 
+def test_a_script_takes_the_place_of_the_one_before(farm: Client) -> None:
+    farm.script({"do": "hang"}, {"do": "hang"})
+    farm.script({"do": "fault", "code": 301})
+    assert farm.fault(42).code == 301
+    assert farm.session(42)["id"] == 42
+
+
 def test_a_cleared_script_is_over(farm: Client) -> None:
     farm.script({"do": "hang"}, {"do": "hang"})
     assert farm.send("DELETE", "/__script")[0] == 204

@@ -268,6 +268,14 @@ def test_no_span_holds_a_secret_or_what_the_farm_said(collector: Collector, tmp_
         assert word not in shown
 
 
+def test_the_last_spans_are_sent_at_the_end(
+    collector: Collector, farm: Farm, tmp_path: Path
+) -> None:
+    with traced(tmp_path, collector.url, farm.url, OTEL_BSP_SCHEDULE_DELAY="600000") as client:
+        assert client.get("/sessions/1008").status_code == 200
+    collector.await_spans(SERVER, 1)
+
+
 def test_a_collector_that_is_away_costs_spans_and_nothing_else(farm: Farm, tmp_path: Path) -> None:
     settings = {"OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     away = f"http://127.0.0.1:{free_port()}"

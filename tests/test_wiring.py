@@ -31,6 +31,12 @@ def test_another_farm_key_or_token_is_another_group(other: dict[str, str]) -> No
     assert group_of(settings_for(FARM, **TOKEN)) != group_of(settings_for(FARM, **TOKEN | other))
 
 
+def test_another_version_is_another_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = group_of(settings_for(FARM))
+    monkeypatch.setattr("app.wiring.VERSION", "0.0.1")
+    assert group_of(settings_for(FARM)) != before
+
+
 def test_logins_take_few_of_the_places_at_the_farm() -> None:
     assert 0 < 8 * LOGIN_CALLS <= settings_for(FARM).upstream_concurrency
 
