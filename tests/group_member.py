@@ -24,6 +24,7 @@ class Member:
         self.states: list[tuple[str, str]] = []
         self.asked: list[str] = []
         self.hows: list[str] = []
+        self.clock: Callable[[], float] = time.monotonic  # a test may put another in its place
         self.registry = CollectorRegistry()
         self.store = MemoryStore(max_entries=100, max_bytes=10_000_000)
         self.coordinator = open_coordinator(
@@ -31,7 +32,7 @@ class Member:
             name="test",
             secret="s",
             store=self.store,
-            clock=time.monotonic,
+            clock=lambda: self.clock(),
             deadline=deadline,
             tail=60.0,
             watch=SharedCacheMetrics(self.registry),

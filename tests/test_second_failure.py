@@ -255,12 +255,15 @@ async def test_who_asks_after_it_has_waited_has_what_is_left_of_its_time(server:
         await full.wait()
         raise Overloaded("queue_full", asked=False)
 
-    async with members(server.url, server.url, deadline=3.0) as (one, other):
+    async with members(server.url, server.url, deadline=NEVER) as (one, other):
+        began = time.monotonic()
+        other.clock = lambda: began  # stands still
         asking = asyncio.create_task(one.coordinator.fetch("call", lambda entry: True, refuse))
         await until(lambda: server.client.keys("*:lease"))
         never = asyncio.Event()
         waiting = asyncio.create_task(other.fetch("call", never))
         await until(lambda: other.counted("total", operation="meet", outcome="ok"))
+        other.clock = lambda: began + NEVER - 0.1
         full.set()
         with pytest.raises(Overloaded):
             await asking
