@@ -272,6 +272,23 @@ async def test_who_asks_after_it_has_waited_has_what_is_left_of_its_time(server:
         assert other.hows == ["led"]
 
 
+async def test_who_renews_a_lease_that_it_has_lost_takes_it_from_nobody(server: Valkey) -> None:
+    async with members(server.url, server.url) as (one, other):
+        sleeper, successor = one.coordinator.shared_store, other.coordinator.shared_store
+        lost = (await sleeper.acquire("call")).lease
+        server.client.delete(*server.client.keys("*:lease"))  # it slept past the end of it
+        held = (await successor.acquire("call")).lease
+        assert lost
+        assert held
+        await sleeper.renew("call", lost)
+        answer = CacheEntry(b"new", digest(b"new"), time.monotonic(), 60.0, 60)
+        await successor.publish("call", held, answer)
+        found = await sleeper.get("call")
+        assert found is not None, "the answer was thrown away"
+        assert found.body == b"new"
+        assert server.client.keys("*:lease") == []
+
+
 async def test_a_pause_of_our_own_is_not_the_servers(server: Valkey) -> None:
     server.client.set("large", b"x" * 1_000_000)  # more than is read in one turn of the loop
     async with linked(server.url) as (connection, _):
