@@ -119,6 +119,38 @@ async def test_what_could_not_be_told_is_not_told_over_a_younger_answer(server: 
             assert (await late.fetch("call")).entry.body == b"younger"
 
 
+async def test_a_refusal_that_is_stale_by_now_is_told_to_who_missed_its_notice(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refusals are fresh for seconds, and who is cut off may be so for longer."""
+    monkeypatch.setattr("app.cluster.shared_store.SPARE", 0.001)
+    now = time.monotonic()
+    old = CacheEntry(b"old", digest(b"old"), now - 10, 60.0, 60)
+    refusal = CacheEntry(b"", "", now - 5, 1.0, 1, refused="SessionNotFound", fault_code=300)
+
+    async def refuse() -> CacheEntry:
+        return refusal
+
+    with proxy(server.socket) as way:
+        async with members(way.url, server.url) as (one, other):
+            one.coordinator.subscribe(one.store.put, lambda key, error: None)
+            way.lie = b"-LOADING Valkey is loading the dataset in memory\r\n"
+            way.cut()
+            await until(lambda: one.states[-1][0] == "down")
+            one.store.put("call", old)
+            await other.coordinator.fetch("call", lambda entry: False, refuse)
+            await until(lambda: other.counted("total", operation="tell", outcome="ok"))
+            server.client.set("spare", b"", px=1)
+            await until(lambda: not server.client.exists("spare"))
+            way.lie = None
+            await until(lambda: one.states[-1][0] == "up")
+            await until(lambda: one.counted("total", operation="compare", outcome="ok"))
+            await until(lambda: not one.coordinator._invalidation._tasks)
+            kept = one.store.get("call")
+            assert kept is not None
+            assert kept.refused == "SessionNotFound"
+
+
 async def test_what_nobody_would_read_is_not_written(server: Valkey) -> None:
     async with members(server.url) as (one,):
         assert (await one.fetch("call", body=bytes(MAX_SIZE))).how == "asked"
