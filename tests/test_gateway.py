@@ -189,6 +189,16 @@ async def test_a_failure_is_shared_and_not_kept() -> None:
     assert said(await gateway.fetch(CALL)) == ("fwd=uri-miss", "", "")
 
 
+@pytest.mark.parametrize("mood", ["failing", "buggy"])
+async def test_a_failure_tells_which_call_it_was(mood: str) -> None:
+    """Who raises it may not know: a bug does not, nor another process."""
+    gateway, farm, _ = build()
+    farm.mood = mood
+    error = (await gateway.fetch(CALL)).error
+    assert error is not None
+    assert (error.method, error.arguments) == ("community.getSession", {"sessionId": 42})
+
+
 async def test_an_answer_for_another_id_is_not_kept() -> None:
     gateway, farm, clock = build()
     farm.mood = "strange"

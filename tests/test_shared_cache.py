@@ -182,7 +182,10 @@ def test_a_failure_is_told_to_those_who_wait_and_remembered(
         answers = [pool.submit(hasty.get, DONE)]
         until(lambda: farm.calls() == 1, "nobody asks")
         answers += [pool.submit(gateway.get, DONE) for gateway in patient]
-    assert [answer.result().json()["code"] for answer in answers] == ["upstream_timeout"] * 3
+    problems = [answer.result().json() for answer in answers]
+    assert [problem["code"] for problem in problems] == ["upstream_timeout"] * 3
+    asked = {"method": "community.getSession", "faultCode": None}
+    assert [problem["upstream"] for problem in problems] == [asked] * 3
     assert [gateway.get(DONE).status_code for gateway in patient] == [504, 504]
     assert farm.calls() == 1
 
