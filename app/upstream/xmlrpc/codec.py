@@ -135,7 +135,6 @@ class _Reader:
         self._on_drift = on_drift
         self._strict = strict
         self._taken: list[str] = []
-        self._take = self._taken.append
 
     def end(self) -> None:
         """Refuse text beside the elements, all at once: looking everywhere costs twice the time."""
@@ -147,7 +146,7 @@ class _Reader:
         if len(node):
             raise UpstreamUnreadable("structure")
         text = node.text or ""
-        self._take(text)
+        self._taken.append(text)
         return text
 
     def value(self, node: Element, depth: int = 1) -> Value:
