@@ -117,7 +117,7 @@ SessionIds = Annotated[
 
 if TYPE_CHECKING:
     SessionFields = Fields
-else:
+else:  # FastAPI reads it from this
     SessionFields = fields_of(Session)
 
 router = APIRouter(tags=["sessions"])
