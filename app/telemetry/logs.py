@@ -55,7 +55,7 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
         known["trace_id"] = request.trace.id
     if EVENTS.isEnabledFor(level):  # not ``log``, which also looks for the place in the code
         told = {"fields": {**known, **fields}}
-        EVENTS.handle(EVENTS.makeRecord("rfgw", level, "", 0, name, (), None, extra=told))
+        EVENTS.handle(EVENTS.makeRecord(EVENTS.name, level, "", 0, name, (), None, extra=told))
 
 
 def crash(otherwise: str, error: BaseException) -> None:

@@ -61,12 +61,8 @@ SHORTAGES = frozenset(
 MAX_PAUSE = 300.0
 """Seconds: no Retry-After of the farm silences us for longer."""
 
-HEADERS = {
-    "content-type": "text/xml",
-    "accept-encoding": "identity",
-    "user-agent": "renderfarm-gateway",
-}
-EMPTY_HEADERS = {name: text for name, text in HEADERS.items() if name != "content-type"}
+EMPTY_HEADERS = httpx.Headers({"accept-encoding": "identity", "user-agent": "renderfarm-gateway"})
+HEADERS = httpx.Headers({"content-type": "text/xml", **EMPTY_HEADERS})
 
 _CHARSET = re.compile(r";[ \t]*charset=\"?([A-Za-z0-9._-]{1,40})\"?[ \t]*(?:;|$)", re.IGNORECASE)
 
@@ -122,17 +118,17 @@ class Transport:
         to read, else an error. Who calls sets the deadline: every byte of a drip would start a
         timeout here anew.
         """
-        usual = HEADERS if message.body else EMPTY_HEADERS
         request = httpx.Request(
             "POST",
             _url(message.url),
-            headers={**usual, **message.fields},
+            headers=HEADERS if message.body else EMPTY_HEADERS,
             stream=httpx.ByteStream(message.body),  # ``content`` would cost twice the time
             extensions={
                 "target": f"/{message.url.split('/', 3)[3]}",  # as it was signed
                 "timeout": {"connect": self.connect_timeout},
             },
         )
+        request.headers.update(message.fields)
         try:
             response = await self.http.handle_async_request(request)
         except TRANSPORT_ERRORS as error:
@@ -228,6 +224,7 @@ def charset_of(content_type: str) -> str | None:
     return found[1] if found else None
 
 
+@lru_cache(4)  # the answers of one second have the same
 def http_date(value: str | None) -> float | None:
     """Unix seconds of an HTTP-date (RFC 9110 section 5.6.7); None if unreadable."""
     if value is not None and len(value) > MAX_DATE:
