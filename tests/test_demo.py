@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli.demo import _await_ready
+from app.cli.demo import _await_ready, _stop
 from app.login.sealed_cookies import new_cookie_key
 from tests.conftest import Farm, StartGateway
 from tests.programs import RFGW, WITHIN, finish, free_port, is_open, run, started
@@ -85,6 +85,22 @@ def test_the_demo_tells_where_the_page_is_and_runs_as_fast_as_asked(tmp_path: Pa
         assert finish(demo).returncode == 0
 
 
+def test_what_does_not_stop_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.cli.demo.STOP_WITHIN", 0.1)
+    command = [sys.executable, "-c", STUBBORN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        _stop([program])
+        assert program.poll() == -signal.SIGKILL
+
+
+STUBBORN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+signal.pause()
+"""
 STOPPED_EARLY = """
 import signal, sys
 from app.cli import demo

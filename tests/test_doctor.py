@@ -29,7 +29,14 @@ from app.cli.doctor import way
 from app.cli.doctor.advice import FEW_CLIENTS, about_files, about_port, about_settings
 from app.cli.doctor.finding import Finding
 from app.cli.doctor.shared_cache import DOWN, LATE, NO_WRITES, REPLICA, examine_cache
-from app.cli.doctor.signed_call import MOST_CALLS, about_clock, about_latency, examine_call
+from app.cli.doctor.signed_call import (
+    LONGEST,
+    MOST_CALLS,
+    Caller,
+    about_clock,
+    about_latency,
+    examine_call,
+)
 from app.cli.doctor.way import EXPIRES_SOON, examine_way, judged, target
 from app.core.ports import Attempt
 from app.edge.api_keys import new_key
@@ -455,6 +462,13 @@ async def test_an_oauth_version_that_the_farm_does_not_want_is_found_out() -> No
     with running(farm_server(app)) as url:
         call = only(await examine_call(settings_for(url), 42), "call")
     assert "RFGW_SIGNING=A and RFGW_OAUTH_VERSION=false" in call.do
+
+
+async def test_a_call_is_not_waited_for_as_long_as_a_patient_gateway_would() -> None:
+    for deadline, waits in ((60, LONGEST), (2, 2)):
+        caller = Caller(settings_for("http://127.0.0.1:1", upstream_deadline=deadline), 42)
+        assert caller.farm.deadline == waits
+        await caller.farm.aclose()
 
 
 async def test_a_wrong_secret_costs_eight_calls_and_names_the_secret() -> None:

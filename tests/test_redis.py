@@ -13,7 +13,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from app.cluster.handshake import shake
 from app.cluster.redis_connection import LATE_ROW, RedisConnection, Unreachable
-from app.cluster.redis_url import MAX_REPLY, BoundedParser, RedisServer
+from app.cluster.redis_url import MAX_REPLY, BoundedParser, RedisServer, drop
 from tests.group_member import until
 from tests.hostile_farm import server_tls, write_authority
 from tests.programs import WITHIN
@@ -306,6 +306,22 @@ async def test_a_reply_beyond_the_bound_is_not_waited_for(reply: bytes) -> None:
     parser.on_connect(SimpleNamespace(_reader=announcing(reply), encoder=encoder))  # type: ignore[no-untyped-call]
     with pytest.raises(InvalidResponse):
         await parser.read_response()
+
+
+async def test_every_connection_has_the_bound() -> None:
+    async def announce(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"$2000000000\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(announce, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connection = RedisServer(f"redis://127.0.0.1:{port}").connection()
+        await connection.connect()
+        await connection.send_command("PING")
+        with pytest.raises(InvalidResponse):
+            await connection.read_response()
+        await drop(connection)
 
 
 async def test_each_reply_has_the_whole_bound() -> None:

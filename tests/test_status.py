@@ -14,7 +14,7 @@ from app.telemetry.status import BREAKER, FAILURES, LABELS, StatusHistory
 from tests.conftest import Farm, StartGateway
 from tests.programs import DEMO, RFGW, Program, await_ready, free_port, run, started
 from tests.running import client_of
-from tests.test_server import children
+from tests.test_server import children, connect
 from tests.test_upstream import wait_for
 from tests.test_workers import alone
 
@@ -199,6 +199,16 @@ def test_the_numbers_are_not_there_for_others(
 ) -> None:
     answer = start_gateway(status="loopback").get("/status.json", headers=fields)
     assert (answer.status_code, answer.json()["code"]) == (404, "route_not_found")
+
+
+def test_what_asks_by_http_1_0_may_be_a_proxy_that_names_nobody(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = start_gateway(status="loopback")
+    for version, status in (("1.1", b" 200 "), ("1.0", b" 404 ")):
+        with connect(gateway.base_url.port or 0) as client:
+            client.sendall(f"GET /status.json HTTP/{version}\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert status in client.makefile("rb").readline()
 
 
 def test_who_is_not_on_this_machine_does_not_see_them(start_gateway: StartGateway) -> None:
