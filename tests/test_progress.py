@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.resources.progress import Phase, State, frames_total, percent_of, phase_of
+from app.resources.progress import Phase, State, frames_total, percent_of, phase_of, progress_of
 
 ROWS: list[tuple[State, str, bool, bool, bool, Phase]] = [
     # state, timestamps that are set, all parts, any parts, streamable -> phase
@@ -44,6 +44,25 @@ def test_the_first_rule_that_holds_names_the_phase(
         streamable=stream,
     )
     assert found is phase
+
+
+@pytest.mark.parametrize(
+    ("parts", "phase"),
+    [
+        ((0, 0), Phase.QUEUED),
+        ((None, 0), Phase.QUEUED),
+        ((None, 5), Phase.QUEUED),
+        ((4, 5), Phase.RENDERING),
+        ((4, None), Phase.RENDERING),
+        ((5, 5), Phase.POSTPROCESSING),
+        ((6, 5), Phase.POSTPROCESSING),
+    ],
+)
+def test_all_parts_are_rendered_when_there_are_some_and_none_is_left(
+    parts: tuple[int | None, int | None], phase: Phase
+) -> None:
+    told = progress_of(State.ACTIVE, (), parts=parts, frames=(None, None), streamable=False)
+    assert told.phase is phase
 
 
 def test_every_phase_has_a_row() -> None:

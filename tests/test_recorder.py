@@ -315,6 +315,11 @@ def test_what_hides_in_base64_is_withheld_wherever_that_begins(glued: bytes, bes
     )
 
 
+@pytest.mark.parametrize("hidden", [b"o%75r%20s%65cret", b"our&#32;secret"])
+def test_what_is_escaped_in_part_is_withheld(hidden: bytes) -> None:
+    assert redacted(b"<" + hidden + b">", ["our secret"]) is None
+
+
 def test_what_hides_between_zeros_is_withheld() -> None:
     assert redacted("<our secret>".encode("utf-32-le"), ["our secret"]) is None
 
