@@ -174,7 +174,9 @@ BARE = Target("bare uvicorn", _uvicorn("bench.peers.bare:app"))
 NAIVE = Target("FastAPI naive", _uvicorn("bench.peers.naive:app"))
 MIDDLEWARE = Target("FastAPI naive, 3 middleware", _uvicorn("bench.peers.middleware:app"))
 FLASK = Target(
-    "Flask, gunicorn gthread", _gunicorn, _installed(str(PEER_PYTHON), PEER_PYTHON, "bench/.venv")
+    "Flask, gunicorn gthread",
+    _gunicorn,
+    _installed("bench/.venv/bin/python", PEER_PYTHON, "see README.md"),
 )
 EXPRESS = Target(
     "Express, lru-cache",
