@@ -194,7 +194,7 @@ def _api(settings: Settings, services: Services) -> FastAPI:
     )
     app.state.services = services
     for router in ROUTERS:
-        app.router.routes += router.routes  # what is included is looked for twice a request
+        app.router.routes.extend(router.routes)  # those of include_router are matched twice
     tables = [FAULTS, *(call.faults for call in CALLS)]
     known = {CODES[kind]: number for table in reversed(tables) for number, kind in table.items()}
     faults = {**known, Code.UPSTREAM_FAULT: 999}  # any other number

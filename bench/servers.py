@@ -176,7 +176,7 @@ MIDDLEWARE = Target("FastAPI naive, 3 middleware", _uvicorn("bench.peers.middlew
 FLASK = Target(
     "Flask, gunicorn gthread",
     _gunicorn,
-    _installed("bench/.venv/bin/python", PEER_PYTHON, "see README.md"),
+    _installed("bench/.venv/bin/python", PEER_PYTHON, "see bench/README.md"),
 )
 EXPRESS = Target(
     "Express, lru-cache",

@@ -60,7 +60,7 @@ Server._drain = lambda server, now: drain(server, now - 600.0)
 app.cli.main.main(["serve"])
 """,
 )
-"""The same, whose time to leave is over when it stops to listen."""
+"""The same, whose time to leave is over when it stops listening."""
 
 SETTLING = (
     *(sys.executable, "-c"),

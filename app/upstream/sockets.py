@@ -66,7 +66,7 @@ class FarmConnections(httpx.AsyncBaseTransport):
         answer = await self._session.request(
             request.method,
             URL(host + request.extensions["target"], encoded=True),
-            headers={**dict(request.headers.items()), **self._authorization(request)},
+            headers=dict(request.headers.items()) | self._authorization(request),
             data=await request.aread(),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(sock_connect=request.extensions["timeout"]["connect"]),
