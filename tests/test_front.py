@@ -414,8 +414,14 @@ def test_ready_headers_follow_the_clock_and_the_entry() -> None:
         fields, _ = answer_of(edge)
         seen.append((fields["age"], fields["cache-status"].rpartition("=")[2]))
     assert seen == [("0", "5"), ("0", "5"), ("0", "4"), ("1", "4"), ("4", "1"), ("4", "0")]
+    edge._fast_path._clock = partial(float, 1005.25)  # no longer fresh
+    asked = edge.read_fields([(b"host", b"gw")], None)
+    assert asked is not None
+    assert edge.answer_now(b"/sessions/42", asked) is None
     gateway.store.put("community.getSession(42)", CacheEntry(b"{}", digest(b"{}"), 1004.0, 5.0, 5))
-    assert answer_of(edge)[1] == b"{}"
+    fields, body = answer_of(edge)
+    assert (body, fields["content-length"], fields["age"]) == (b"{}", "2", "1")
+    assert fields["etag"] == f'"{digest(b"{}")}"'
 
 
 def test_ready_headers_follow_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,8 +437,8 @@ def test_ready_headers_follow_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ready_header_fields_hold_no_body() -> None:
     edge = frozen_edge("*")
     answer_of(edge)
-    assert edge._fast_path._ready
-    assert BODY not in repr(edge._fast_path._ready).encode()
+    (heads,) = edge._fast_path._ready.values()
+    assert BODY not in repr([getattr(heads, name) for name in heads.__slots__]).encode()
 
 
 def test_a_bug_in_the_fast_path_costs_time_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from app.api.replies import HIT_WORDS, Replies
 from app.core.cache_entry import CacheEntry
 from app.core.call import Call
 from app.core.gateway import Gateway
+from app.core.ports import Store
 from app.edge.common_fields import field_lines
 from app.edge.hit_request import HitRequest
 from app.edge.representation import of_not_modified
@@ -46,25 +47,64 @@ class FastRoute(NamedTuple):
     call: type[Call]
 
 
-class PreparedHeads(NamedTuple):
+class PreparedHeads:
     """The heads of both answers that an entry can give.
 
-    The lines of the ``moment`` are good until ``until``, when the entry's age or its ttl reach
-    another whole second. The rest is good as long as the entry. Holds no body: the entry may be
-    gone from the store by then.
+    They are good as long as the entry, but for the lines of the ``moment``: these are good until
+    ``until``, when the entry's age or its ttl reach another whole second. Holds no body: the entry
+    may be gone from the store by then.
     """
 
-    until: float
-    moment: bytes
-    generation: int  # the store's when the entry's use was counted last
-    key: str
-    asked_at: float  # the entry's own object: what replaces the entry brings another
-    coded: bool  # the answer has the entry's body in gzip
-    number: bytes  # that is logged
-    ok: bytes
-    ok_hit: ExpectedHit
-    not_modified: bytes
-    not_modified_hit: ExpectedHit
+    __slots__ = (
+        "asked_at",
+        "coded",
+        "generation",
+        "key",
+        "moment",
+        "not_modified",
+        "not_modified_hit",
+        "number",
+        "ok",
+        "ok_hit",
+        "until",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        entry: CacheEntry,
+        coded: bool,
+        number: bytes,
+        ok: bytes,
+        ok_hit: ExpectedHit,
+        not_modified: bytes,
+        not_modified_hit: ExpectedHit,
+    ) -> None:
+        self.key = key
+        self.asked_at = entry.asked_at  # the entry's own object: what replaces it brings another
+        self.coded = coded  # the answer has the entry's body in gzip
+        self.number = number  # that is logged
+        self.ok = ok
+        self.ok_hit = ok_hit
+        self.not_modified = not_modified
+        self.not_modified_hit = not_modified_hit
+        self.moment, self.until = b"", -inf
+        self.generation = -1  # the store's when the entry's use was counted last
+
+    def renew(self, entry: CacheEntry, now: float) -> bool:
+        """Write the lines of this moment; not if the entry is no longer fresh."""
+        age, ttl = entry.age(now), entry.ttl(now)
+        if ttl <= 0:
+            return False
+        whole_age, whole_ttl = int(age), int(ttl)
+        self.until = now + min(whole_age + 1 - age, ttl - whole_ttl)
+        self.moment = moment_lines(whole_age, whole_ttl)
+        return True
+
+    def count_use(self, store: Store) -> None:
+        """Count as use of the entry: once a generation is all that the store wants to know."""
+        store.get(self.key)
+        self.generation = store.generation
 
 
 class FastPath:
@@ -103,23 +143,27 @@ class FastPath:
         ready_heads = self._ready if asked.least == inf else self._ready_gzip
         ready = ready_heads.get(path)
         key = self._key_of(path) if ready is None else ready.key
-        entry = self._store.peek(key)
+        store = self._store
+        entry = store.peek(key)
         if entry is None:
             return None
-        if ready is not None and (
-            ready.asked_at is not entry.asked_at or (ready.coded and not entry.gzip)
-        ):
-            ready = None  # of the answer before
         now = self._clock()
-        if ready is None or now >= ready.until or ready.generation != self._store.generation:
+        if (
+            ready is None
+            or ready.asked_at is not entry.asked_at  # of the answer before
+            or (ready.coded and not entry.gzip)
+        ):
             coded = len(entry.body) >= asked.least
-            if entry.ttl(now) <= 0 or (coded and not entry.gzip):
-                return None  # the route asks the farm, or compresses it, and keeps that
-            ready = self._make_ready(path, key, ready, entry, now, coded=coded)
+            if coded and not entry.gzip:
+                return None  # the route compresses it, and keeps that
+            ready = self._prepare(path, key, entry, now, coded=coded)
             if path not in ready_heads and len(ready_heads) >= MAX_READY:
                 ready_heads.clear()
             ready_heads[path] = ready
-            self._store.get(key)  # counts as use, once a second and generation
+        if now >= ready.until and not ready.renew(entry, now):
+            return None  # the route asks the farm
+        if ready.generation != store.generation:
+            ready.count_use(store)
         if now >= self._starts_until:
             self._read_date(now)
         start, moment, number = self._starts, ready.moment, ready.number
@@ -136,22 +180,9 @@ class FastPath:
         served = self._served.get(head)
         return "" if served is None else f"{served[0].call.key_head()}{tail.decode('latin-1')})"
 
-    def _make_ready(
-        self,
-        path: bytes,
-        key: str,
-        last: PreparedHeads | None,
-        entry: CacheEntry,
-        now: float,
-        *,
-        coded: bool,
+    def _prepare(
+        self, path: bytes, key: str, entry: CacheEntry, now: float, *, coded: bool
     ) -> PreparedHeads:
-        """The heads of an entry: its ``last`` ones, if there are any, with this second's lines."""
-        age, ttl = entry.age(now), entry.ttl(now)
-        until, moment = now + min(1 - age % 1, ttl % 1), moment_lines(int(age), int(ttl // 1))
-        generation = self._store.generation
-        if last is not None:
-            return PreparedHeads(until, moment, generation, *last[3:])
         head, _, tail = path.rpartition(b"/")
         _, ok_hit, not_modified_hit = self._served[head]
         values = {
@@ -160,19 +191,9 @@ class FastPath:
         }
         form = entry.nominal, coded
         ok, not_modified = self._forms.get(form) or self._make_forms(entry, now, coded=coded)
-        return PreparedHeads(
-            until,
-            moment,
-            generation,
-            key,
-            entry.asked_at,
-            coded,
-            number_in(tail.decode()),
-            ok % values,
-            ok_hit,
-            not_modified % values,
-            not_modified_hit,
-        )
+        number = number_in(tail.decode())
+        heads = ok % values, ok_hit, not_modified % values, not_modified_hit
+        return PreparedHeads(key, entry, coded, number, *heads)
 
     def _make_forms(self, entry: CacheEntry, now: float, *, coded: bool) -> tuple[bytes, bytes]:
         """The heads of entries with this one's lifetime, with places for what is their own."""
