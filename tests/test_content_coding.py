@@ -301,6 +301,20 @@ def test_a_large_answer_is_compressed_once_beside_the_event_loop(
     assert jobs == [False]
 
 
+async def test_a_compressed_body_is_kept_before_anybody_has_it_even_if_all_have_left() -> None:
+    coding, plain = ContentCoding(enabled=True), random.Random(1).randbytes(LARGE + 1)
+    kept: list[bytes] = []
+    first = asyncio.create_task(coding.compress_once(plain, "tag", kept.append))
+    second = asyncio.create_task(coding.compress_once(plain, "tag", kept.append))
+    await asyncio.sleep(0)
+    (flight,) = coding._flights._tasks.values()
+    first.cancel()
+    await asyncio.wait([first, second])
+    await flight
+    assert first.cancelled()
+    assert kept == [second.result()] == [compressed(plain)]
+
+
 def gauge(gateway: httpx.Client, name: str) -> float:
     """A number of /metrics."""
     lines = gateway.get("/metrics").text.splitlines()

@@ -119,9 +119,8 @@ class Replies:
         kept = self.gateway.store.get(key)  # who waited for the same answer may have been quicker
         if kept is not None and kept.digest == entry.digest and kept.gzip:
             return entry._replace(gzip=kept.gzip)
-        body = await self.coding.compress(entry.body, entry.digest)
-        self.gateway.store.put_gzip(key, entry.digest, body)
-        return entry._replace(gzip=body)
+        keep = partial(self.gateway.store.put_gzip, key, entry.digest)
+        return entry._replace(gzip=await self.coding.compress_once(entry.body, entry.digest, keep))
 
     def check_accept(self, request: Request) -> None:
         """Raises errors.NotAcceptable if the request does not take JSON."""

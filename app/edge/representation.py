@@ -5,12 +5,13 @@ a content coding already stays as it is.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from cachetools import LRUCache
 from starlette.types import Message, Send
 
 from app.api.conditional_request import digest_in, matches
-from app.api.content_coding import GZIP, SUFFIX, ContentCoding
+from app.api.content_coding import GZIP, SUFFIX, ContentCoding, compress
 from app.api.field_lists import Header
 
 START, BODY = "http.response.start", "http.response.body"
@@ -82,13 +83,15 @@ class Representations:
     async def _compressed(self, body: bytes, tag: bytes) -> bytes:
         """The body in gzip; kept if a strong tag says that it will be the same next time."""
         if not tag.startswith(b'"'):
-            return await self.coding.compress(body, "")
+            return await compress(body)
         kept = self._kept.get(tag)
-        if kept is None:
-            kept = await self.coding.compress(body, tag.decode())
-            if len(kept) + OVERHEAD <= MAX_BYTES:
-                self._kept[tag] = kept
-        return kept
+        if kept is not None:
+            return kept
+        return await self.coding.compress_once(body, tag.decode(), partial(self._keep, tag))
+
+    def _keep(self, tag: bytes, body: bytes) -> None:
+        if len(body) + OVERHEAD <= MAX_BYTES:
+            self._kept[tag] = body
 
 
 def is_whole(start: Message) -> bool:
