@@ -67,7 +67,20 @@ def steps_of(number: int, *, room: int) -> list[float]:
 
 def test_lines_are_gathered_and_then_written_in_slices() -> None:
     steps = steps_of(3 * SLICE + 7, room=20_000)
-    assert steps == [EVERY, SLICE, SLICE, SLICE, 7, EVERY]
+    assert steps == [EVERY, SLICE, SLICE, SLICE, EVERY, 7, EVERY]
+
+
+def test_a_full_slice_waits_for_no_more() -> None:
+    written: list[int] = []
+    lines = LogWriter(lambda text: written.append(text.count(b"\n")), every=3600)
+    for times in (1, 2):
+        for _ in range(SLICE):
+            lines.add(b"line")
+        until(lambda: len(written) == times)  # noqa: B023 - called before the next round
+    assert written == [SLICE, SLICE]
+    lines.add(b"one more")
+    lines.flush(WITHIN)
+    assert written[-1] == 1
 
 
 def test_lines_of_many_threads_are_all_written() -> None:
