@@ -17,9 +17,9 @@ from app.core.freshness import FreshnessPolicy
 from app.core.gateway import Gateway
 from app.core.ports import Instrumentation
 from app.edge.rate_limit import RateLimit, RateLimiter, SharedRateLimit
-from app.telemetry import logs
 from app.telemetry.instrumentation import Telemetry
 from app.telemetry.metrics import Metrics
+from app.telemetry.state_log import StateLog
 from app.telemetry.status import StatusHistory
 from app.upstream.bulkhead import LOGIN_CALLS, Bulkhead
 from app.upstream.circuit_breaker import Breaker, Guard
@@ -189,7 +189,7 @@ def coordinator_of(
         return None
     from app.cluster.coordinator import open_coordinator  # noqa: PLC0415 - needs redis-py
 
-    state_log = logs.StateLog("shared_cache")
+    state_log = StateLog("shared_cache")
 
     def changed(state: str, cause: str) -> None:
         metrics.shared.is_up.set(state == "up")

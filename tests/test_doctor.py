@@ -550,7 +550,7 @@ async def test_a_failure_is_told_to_the_operator(answer: bytes, says: str, do: s
 
 def test_an_answer_that_takes_most_of_the_deadline_is_a_warning() -> None:
     def took(seconds: float, outcome: str = "ok") -> str:
-        return about_latency(Attempt("a.b", {}, 1, outcome, None, seconds), 5).status
+        return about_latency(Attempt("a.b", {}, 1, outcome, None, False, seconds), 5).status
 
     assert [took(2.5), took(2.6), took(2.6, "fault"), took(5, "deadline")] == [
         *("ok", "warn", "warn", "skip")

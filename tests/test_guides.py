@@ -55,7 +55,7 @@ def test_every_outcome_of_the_cache_is_documented_and_no_other_is() -> None:
 
 def test_every_event_is_documented_and_no_other_is() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
-    logged = set(re.findall(r"(?:logs\.event|logs\.StateLog|EVENTS\.\w+)\(\s*\"(\w+)\"", sources))
+    logged = set(re.findall(r"(?:logs\.event|StateLog|EVENTS\.\w+)\(\s*\"(\w+)\"", sources))
     assert {names(row[0])[0] for row in table("Logs")} == logged
 
 

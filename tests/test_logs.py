@@ -14,9 +14,13 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from app.core.ports import Attempt
 from app.core.single_flight import SingleFlight
 from app.telemetry import logs
-from app.telemetry.request_context import RequestContext, request_context
+from app.telemetry.instrumentation import AttemptLog
+from app.telemetry.log_writer import LogWriter
+from app.telemetry.request_context import RequestContext, Trace, request_context
+from app.telemetry.state_log import StateLog
 from tests.conftest import Farm
 from tests.programs import DEMO, RFGW, WITHIN, await_port, finish, free_port, started
 from tests.running import client_of
@@ -330,6 +334,47 @@ def test_the_line_of_an_attempt_tells_the_call_and_its_arguments(
     )
 
 
+@pytest.mark.parametrize("kind", [logs.JsonLines, logs.Readable])
+def test_a_line_that_is_formatted_beforehand_is_what_logging_would_write(
+    monkeypatch: pytest.MonkeyPatch, ours: list[logging.LogRecord], kind: type[logs.LineFormatter]
+) -> None:
+    written: list[bytes] = []
+    writer = LogWriter(written.append, every=0)
+    monkeypatch.setattr("app.telemetry.instrumentation.LOG_WRITER", writer)
+    monkeypatch.setattr(kind, "moment", lambda _form, _at: "now")
+    form = kind()
+    prepared, plain = AttemptLog(form), AttemptLog(None)
+    request_context.set(RequestContext("r-1"))
+    first, second, third = (1, "ok", None, False), (2, "fault", 300, False), (1, "dns", None, True)
+    for number, outcome, code, changes in (first, second, third, first):
+        for given, seconds in ((42, 0.012345), (7, 1.0)):
+            called = Attempt("a.b", {'the"Id': given}, number, outcome, code, changes, seconds)
+            prepared.add(called)
+            plain.add(called)
+    writer.flush(WITHIN)
+    told = b"".join(written).decode().replace("1000.000", "1000.0").splitlines()
+    assert told == [form.format(record) for record in ours]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "trace"),
+    [({}, False), ({"a": "x"}, False), ({"a": True}, False), ({"a": 1, "b": 2}, False),
+     ({"a": 1}, True)],
+)  # fmt: skip
+def test_any_other_attempt_is_an_event_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, object], trace: bool
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(logs, "event", lambda *_, **fields: told.append(fields))
+    of = Trace("0" * 31 + "1", sampled=False) if trace else None
+    request_context.set(RequestContext("r-1", trace=of))
+    AttemptLog(logs.JsonLines()).add(Attempt("a.b", arguments, 1, "ok", None, False, 0.5))
+    assert told == [
+        {"method": "a.b", "arguments": arguments, "changes": False, "attempt": 1,
+         "outcome": "ok", "fault_code": None, "ms": 500.0}
+    ]  # fmt: skip
+
+
 def test_of_a_path_a_line_holds_its_number_and_nothing_else(tmp_path: Path, farm: Farm) -> None:
     told: Told = []
     with serving_told(tmp_path, farm, told) as client:
@@ -364,7 +409,7 @@ def test_a_reader_that_has_stopped_holds_nobody_up(tmp_path: Path, farm: Farm) -
 async def test_a_state_that_stays_is_told_once_and_leaves_no_timer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log = logs.StateLog("shared_cache")
+    log = StateLog("shared_cache")
     with caplog.at_level(logging.INFO, logger="rfgw"):
         log.update(state="up", cause="")
         assert log._timer is not None

@@ -13,10 +13,10 @@ from app.core import errors
 from app.core.cache_entry import CacheEntry
 from app.core.fetch_result import OUTCOMES, FetchResult
 from app.main import create_app
-from app.telemetry.access_log import MAX_TEMPLATES, AccessLog
+from app.telemetry.access_log import AccessLog
 from app.telemetry.cluster_metrics import SharedCacheMetrics
 from app.telemetry.hit_counters import BOUNDS, RequestCounters
-from app.telemetry.logs import JsonLines
+from app.telemetry.logs import MAX_TEMPLATES, JsonLines
 from app.telemetry.metrics import Metrics
 from app.telemetry.request_context import RequestContext
 from tests.conftest import Farm, StartGateway, settings_for

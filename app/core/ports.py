@@ -28,8 +28,8 @@ class Attempt(NamedTuple):
     number: int  # 1, or 2 for a retry
     outcome: str  # ok, fault, aborted (by a shutdown or a bug), or the cause of the failure
     fault_code: int | None
+    changes: bool  # whether the call changes something at the farm
     seconds: float
-    changes: bool = False  # whether the call changes something at the farm
 
 
 class Instrumentation:

@@ -16,9 +16,6 @@ from app.telemetry.request_context import RequestContext, trace_of
 
 NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
-MAX_TEMPLATES = 1000
-"""Templates that are kept at most; there are some dozens."""
-
 
 class ExpectedHit(NamedTuple):
     """What is known beforehand of requests that kept answers of one kind serve."""
@@ -59,7 +56,7 @@ class AccessLog:
         template = self._templates.get(what)
         if template is None:
             assert self._form is not None  # noqa: S101 - else no lines are written
-            if len(self._templates) >= MAX_TEMPLATES:
+            if len(self._templates) >= logs.MAX_TEMPLATES:
                 self._templates.clear()
             values = _fields(method, operation, logs.TEMPLATE_NUMBER, status, outcome)
             template = self._templates[what] = self._form.template("request", values)

@@ -22,6 +22,9 @@ EVENTS = logging.getLogger("rfgw")
 TEMPLATE_NUMBER, TEMPLATE_MS = 9876543210, 987654321.0
 """What stands for the number and the duration in a template."""
 
+MAX_TEMPLATES = 1000
+"""Templates of one kind of event that are kept at most; there are some dozens."""
+
 MAX_LINKS = 10
 """Of a chain of exceptions, the first so many are told."""
 MAX_PLACES = 10
@@ -65,27 +68,10 @@ def crash(otherwise: str, error: BaseException) -> None:
     EVENTS.error("crash", exc_info=error, extra={"fields": known})
 
 
-class StateLog:
-    """Logs the state of something when it changes, at most once a second: the latest is told."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._logged: dict[str, Any] = {}
-        self._latest: dict[str, Any] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def update(self, **state: Any) -> None:
-        """This is the state now."""
-        self._latest = state
-        if self._timer is None:
-            self._log()
-
-    def _log(self) -> None:
-        self._timer = None
-        if self._latest != self._logged:
-            self._logged = self._latest
-            event(self._name, **self._logged)
-            self._timer = asyncio.get_running_loop().call_later(1.0, self._log)
+def line_formatter() -> "LineFormatter | None":
+    """How lines are formatted since ``configure`` was called; None if it was not."""
+    forms = [handler.formatter for handler in logging.getLogger().handlers]
+    return next((form for form in forms if isinstance(form, LineFormatter)), None)
 
 
 class QueueHandler(logging.Handler):

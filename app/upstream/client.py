@@ -192,7 +192,7 @@ class UpstreamClient:
         finally:
             seconds = self.clock() - started
             self.instrumentation.attempt(
-                Attempt(call.method, call.told, number, outcome, fault_code, seconds, call.changes)
+                Attempt(call.method, call.told, number, outcome, fault_code, call.changes, seconds)
             )
 
     def _message(self, call: Call, timestamp: int) -> Message:
