@@ -67,7 +67,7 @@ class FarmConnections(httpx.AsyncBaseTransport):
             request.method,
             URL(host + request.extensions["target"], encoded=True),
             headers=dict(request.headers.items()) | self._authorization(request),
-            data=await request.aread(),
+            data=request.read(),  # it is whole already
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(sock_connect=request.extensions["timeout"]["connect"]),
             ssl=self._trust.context(loop.time()) if self._trust else True,
@@ -123,9 +123,8 @@ class _Body(httpx.AsyncByteStream):
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._answer.content.iter_chunked(CHUNK):
-            yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._answer.content.iter_chunked(CHUNK)
 
     async def aclose(self) -> None:
         """Give the connection back; close it if the answer has not come to its end."""

@@ -128,7 +128,8 @@ class Transport:
                 "timeout": {"connect": self.connect_timeout},
             },
         )
-        request.headers.update(message.fields)
+        if message.fields:
+            request.headers.update(message.fields)
         try:
             response = await self.http.handle_async_request(request)
         except TRANSPORT_ERRORS as error:
