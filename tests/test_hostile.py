@@ -5,7 +5,6 @@ seen is then asserted row by row. Must not know how the gateway is built inside.
 """
 
 import json
-import logging
 import queue
 import threading
 import time
@@ -22,6 +21,7 @@ import pytest
 
 from app.main import create_app
 from app.telemetry import logs
+from app.telemetry.log_writer import LOG_WRITER
 from tests.conftest import settings_for
 from tests.hostile_farm import (
     CERTIFICATES,
@@ -190,18 +190,6 @@ class Stage:
         return [line for line in told if line["event"] == "upstream_attempt"]
 
 
-class Keeper(logging.Handler):
-    """Keeps the lines as they would be written."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__()
-        self.setFormatter(logs.JsonLines())
-        self.lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
-
-
 @contextmanager
 def staged(directory: Path) -> Iterator[Stage]:
     """A stage whose gateways all log to it alone."""
@@ -211,7 +199,7 @@ def staged(directory: Path) -> Iterator[Stage]:
             server_tls(kind)  # here and not in a thread: it silences a warning for a moment
         patch.setattr("app.core.freshness.FIRST_WAIT", float(WAIT))
         logs.configure("debug", "json")
-        patch.setattr(logging.getLogger(), "handlers", [Keeper(stage.lines)])
+        patch.setattr(LOG_WRITER, "add", lambda line: stage.lines.append(line.decode()))
         # Each gateway would configure anew, while others log.
         patch.setattr(logs, "configure", lambda level, style: None)
         yield stage
