@@ -27,7 +27,7 @@ class AttemptLog:
     def add(self, attempt: Attempt) -> None:
         """Log one attempt."""
         method, arguments, seconds = attempt.method, attempt.arguments, attempt.seconds
-        told: Any = attempt[2:-1]
+        told = attempt.number, attempt.outcome, attempt.fault_code, attempt.changes
         request = request_context.get()
         number = next(iter(arguments.values()), None) if len(arguments) == 1 else None
         if self._form is None or request is None or request.trace or type(number) is not int:

@@ -19,7 +19,7 @@ ROOM = 20_000
 """Lines that wait at most, about 5 MB: half a second of the fastest answers."""
 EVERY = 0.05
 """Seconds that lines are gathered for, unless a slice is full before. Each time the thread wakes it
-takes the processor from a request: with 10 ms, a question to the farm cost a twentieth more."""
+takes the processor from a request: with 10 ms, a miss costs some hundredths more."""
 SLICE = 500
 """Lines that are written at once at most. Joining them holds the interpreter's lock for 20 us."""
 LAST = 1.0
