@@ -66,7 +66,7 @@ class ContentCoding:
             keep(made)
             return made
 
-        if len(body) <= LARGE:
+        if len(body) <= LARGE:  # done at once: nobody else can ask meanwhile
             return await make()
         task, _ = self._flights.join(tag, make)
         return await asyncio.shield(task)

@@ -105,7 +105,7 @@ class LogWriter:
             self._gather()
             while self._waiting:
                 self._write_slice()
-                if len(self._waiting) < SLICE:  # while more come, nobody has to wake this thread
+                if len(self._waiting) < SLICE:  # what comes meanwhile need not wake it
                     self._gather()
 
     def _gather(self) -> None:
@@ -123,7 +123,7 @@ class LogWriter:
         """Wait until all is written, for so many seconds at most."""
         until = time.monotonic() + within
         while (self._waiting or not self._idle) and time.monotonic() < until:
-            self._hurry.set()
+            self._hurry.set()  # each wait of the thread takes it back
             time.sleep(0.002)
 
 
